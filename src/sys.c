@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sys.c - every system call that the library makes.
+ *
+ * Called by every floor, calls libc only. Invariant: results are values or
+ * -errno, and errno is read nowhere else. What the SIGSEGV handler uses from
+ * here (mprotect, sigaction, sigmask, raise) is async-signal-safe.
+ */
+#include "sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d61 /* Linux 5.17 */
+#define PR_SET_VMA_ANON_NAME 0
+#endif
+
+static int result(int r)
+{
+	return r < 0 ? -errno : r;
+}
+
+size_t ww_sys_page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t ww_sys_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void ww_sys_sleep_ns(long ns)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
+}
+
+const char *ww_sys_getenv(const char *name)
+{
+	return secure_getenv(name);
+}
+
+int ww_sys_uname_release(char *buf, size_t len)
+{
+	struct utsname u;
+
+	if (uname(&u) < 0)
+		return -errno;
+	buf[0] = '\0';
+	strncat(buf, u.release, len - 1);
+	return 0;
+}
+
+bool ww_sys_exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+int ww_sys_open(const char *path, int flags)
+{
+	return result(open(path, flags | O_CLOEXEC));
+}
+
+int ww_sys_userfaultfd(int flags)
+{
+	return result((int)syscall(SYS_userfaultfd, flags | O_CLOEXEC));
+}
+
+int ww_sys_close(int fd)
+{
+	return result(close(fd));
+}
+
+ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at)
+{
+	ssize_t n;
+
+	do
+		n = pread(fd, buf, len, at);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+int ww_sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	return result(ioctl(fd, request, arg));
+}
+
+static int map(void *at, size_t len, int prot, void **out)
+{
+	void *p = mmap(at, len, prot,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	*out = p;
+	return 0;
+}
+
+int ww_sys_mmap(size_t len, void **out)
+{
+	return map(NULL, len, PROT_READ | PROT_WRITE, out);
+}
+
+int ww_sys_reserve(void *at, size_t len, void **out)
+{
+	return map(at, len, PROT_NONE, out);
+}
+
+int ww_sys_munmap(void *at, size_t len)
+{
+	return result(munmap(at, len));
+}
+
+int ww_sys_mprotect(uintptr_t start, size_t len, int prot)
+{
+	return result(mprotect((void *)start, len, prot));
+}
+
+int ww_sys_madvise(uintptr_t start, size_t len, int advice)
+{
+	return result(madvise((void *)start, len, advice));
+}
+
+int ww_sys_name_anon(uintptr_t start, size_t len, const char *name)
+{
+	return result(
+		prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, len, name));
+}
+
+int ww_sys_sigaction(int signo, const struct sigaction *act,
+		     struct sigaction *old)
+{
+	return result(sigaction(signo, act, old));
+}
+
+int ww_sys_sigmask(int how, const sigset_t *set, sigset_t *old)
+{
+	return -pthread_sigmask(how, set, old);
+}
+
+int ww_sys_raise(int signo)
+{
+	return raise(signo) ? -EINVAL : 0;
+}
+
+int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0) {
+		int r = -errno;
+
+		if (!borrowed)
+			close(fd);
+		return r;
+	}
+	*self = (struct ww_fd){ fd, st.st_dev, st.st_ino, borrowed };
+	return 0;
+}
+
+bool ww_fd_ok(const struct ww_fd *self)
+{
+	struct stat st;
+
+	return self->fd >= 0 && fstat(self->fd, &st) == 0 &&
+	       st.st_dev == self->dev && st.st_ino == self->ino;
+}
+
+void ww_fd_finish(struct ww_fd *self)
+{
+	if (!self->borrowed && ww_fd_ok(self))
+		close(self->fd);
+	*self = WW_FD_NONE;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sys.h - every system call that the library makes.
+ *
+ * Each function returns what the kernel answers or a negative errno value. This
+ * is the only place where errno is read, and the seam where tests inject
+ * faults (--wrap).
+ */
+#ifndef WW_SYS_H
+#define WW_SYS_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* A descriptor of ours, known again by the file behind it. */
+struct ww_fd {
+	int fd; /* -1: none */
+	dev_t dev;
+	ino_t ino;
+	bool borrowed; /* the host's: never closed */
+};
+
+#define WW_FD_NONE ((struct ww_fd){ .fd = -1 })
+
+size_t ww_sys_page_size(void);
+uint64_t ww_sys_now_ns(void);
+void ww_sys_sleep_ns(long ns);
+const char *ww_sys_getenv(const char *name);
+int ww_sys_uname_release(char *buf, size_t len);
+bool ww_sys_exists(const char *path);
+
+int ww_sys_open(const char *path, int flags); /* adds O_CLOEXEC */
+int ww_sys_userfaultfd(int flags);	      /* adds O_CLOEXEC */
+int ww_sys_close(int fd);
+ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at);
+int ww_sys_ioctl(int fd, unsigned long request, void *arg);
+
+int ww_sys_mmap(size_t len, void **out); /* zeroed, MAP_NORESERVE */
+int ww_sys_reserve(void *at, size_t len,
+		   void **out); /* PROT_NONE; at: a hint */
+int ww_sys_munmap(void *at, size_t len);
+int ww_sys_mprotect(uintptr_t start, size_t len, int prot);
+int ww_sys_madvise(uintptr_t start, size_t len, int advice);
+int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);
+
+int ww_sys_sigaction(int signo, const struct sigaction *act,
+		     struct sigaction *old);
+int ww_sys_sigmask(int how, const sigset_t *set, sigset_t *old);
+int ww_sys_raise(int signo); /* at the calling thread */
+
+/* Take over a descriptor that was just made (or is borrowed). On failure fd is
+ * closed unless it is borrowed. */
+int ww_fd_init(struct ww_fd *self, int fd, bool borrowed);
+
+/* Is it still the file that we made? A host may have closed the number, and
+ * the number may be another file's by now. */
+bool ww_fd_ok(const struct ww_fd *self);
+
+/* Close it if it is still ours. */
+void ww_fd_finish(struct ww_fd *self);
+
+#endif
