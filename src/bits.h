@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bits.h - a lock-free bitmap over zeroed memory, sparse enough for terabytes.
+ *
+ * A summary bit tells for each 32,768 bits (a page of words) whether any may be
+ * set, so that untouched parts are skipped without being read. All operations
+ * are async-signal-safe.
+ */
+#ifndef WW_BITS_H
+#define WW_BITS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ww_bits {
+	_Atomic(uint64_t) *word;
+	_Atomic(uint64_t) *summary;
+};
+
+/* Bytes of zeroed memory for nbits; ww_bits_init() lays the bitmap out there.
+ */
+size_t ww_bits_bytes(size_t nbits);
+void ww_bits_init(struct ww_bits *self, void *memory, size_t nbits);
+
+void ww_bits_set(struct ww_bits *self, size_t first, size_t end);
+void ww_bits_clear(struct ww_bits *self, size_t first, size_t end);
+bool ww_bits_test(const struct ww_bits *self, size_t bit);
+
+/* Find the first run of set bits in [first, end), no longer than max and within
+ * one word. With take, the run is cleared in the same atomic step, so that a
+ * bit is handed to one caller only. False: there is none. */
+bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
+		  bool take, size_t *run, size_t *run_end);
+
+#endif

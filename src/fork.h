@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fork.h - knowing that we are a fork child, and locks that survive it.
+ */
+#ifndef WW_FORK_H
+#define WW_FORK_H
+
+#include <pthread.h>
+
+/* A mutex that fork() takes before it forks, so that a child finds what it
+ * guards whole. Held by the calls that change things, never by a query. */
+struct ww_lock {
+	pthread_mutex_t mutex;
+	unsigned generation;
+	struct ww_lock *prev, *next;
+};
+
+/* Once for the process, before anything else here. 0, -ENOMEM. */
+int ww_fork_init(void);
+
+/* 1 in the process that called ww_fork_init(), another number in each child:
+ * it is kept on a page that the kernel wipes at fork, since the pid is wrong
+ * for vfork and in pid namespaces. Async-signal-safe. */
+unsigned ww_fork_generation(void);
+
+/* Outer locks are taken before the others: those whose holder may take one. */
+void ww_lock_init(struct ww_lock *self, int outer);
+void ww_lock_finish(struct ww_lock *self);
+void ww_lock_take(struct ww_lock *self);
+void ww_lock_drop(struct ww_lock *self);
+
+#endif

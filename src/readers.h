@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * readers.h - who is inside: counts that queries hold while they use something,
+ * and that whoever takes it away waits for.
+ *
+ * Entering and leaving are lock-free and async-signal-safe. There are two
+ * counts, and a waiter turns new readers to the other one first, so that a
+ * steady stream of readers cannot starve it. Counts carry the fork generation:
+ * in a child the readers of the parent's other threads are gone.
+ */
+#ifndef WW_READERS_H
+#define WW_READERS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ww_readers {
+	atomic_uint phase;
+	_Atomic(uint64_t) count[2]; /* generation << 32 | readers */
+};
+
+/* What ww_readers_enter() gives, for ww_readers_leave(). */
+struct ww_ticket {
+	unsigned phase;
+	unsigned generation;
+};
+
+struct ww_ticket ww_readers_enter(struct ww_readers *self);
+void ww_readers_leave(struct ww_readers *self, struct ww_ticket ticket);
+
+/* Each count was seen at zero: whoever was inside at the call has left. */
+bool ww_readers_idle(struct ww_readers *self);
+
+/* Until whoever was inside at the call has left. */
+void ww_readers_wait(struct ww_readers *self);
+
+#endif
