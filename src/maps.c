@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * maps.c - what is mapped where: one VMA after the other.
+ *
+ * Called by api.c at watch time and by backends whose tracking was lost; calls
+ * sys.c. PROCMAP_QUERY (Linux 6.11) answers for one address; before it, the
+ * text of /proc/self/maps is read, from a descriptor of its own since its
+ * position is shared. Invariant: nothing is remembered between walks, as the
+ * program may map and unmap at any time.
+ */
+#include "maps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "uapi/procfs.h"
+
+static int query(int fd, uintptr_t at, struct procmap_query *q)
+{
+	memset(q, 0, sizeof(*q));
+	q->size = sizeof(*q);
+	q->query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
+	q->query_addr = at;
+	return ww_sys_ioctl(fd, PROCMAP_QUERY, q);
+}
+
+int ww_maps_open(struct ww_maps *self)
+{
+	struct procmap_query q;
+	int fd = ww_sys_open("/proc/self/maps", O_RDONLY);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = ww_fd_init(&self->fd, fd, false);
+	if (r < 0)
+		return r;
+	self->text = query(fd, 0, &q) < 0;
+	return 0;
+}
+
+void ww_maps_close(struct ww_maps *self)
+{
+	ww_fd_finish(&self->fd);
+}
+
+static enum ww_kind kind_of(bool shared, bool file)
+{
+	if (shared)
+		return WW_KIND_SHARED;
+	return file ? WW_KIND_FILE : WW_KIND_ANON;
+}
+
+static int next_query(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	struct procmap_query q;
+	int r = query(walk->maps->fd.fd, walk->at, &q);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	out->start = (uintptr_t)q.vma_start;
+	out->end = (uintptr_t)q.vma_end;
+	out->kind = kind_of(q.vma_flags & PROCMAP_QUERY_VMA_SHARED,
+			    q.inode || q.dev_major || q.dev_minor);
+	out->prot =
+		(q.vma_flags & PROCMAP_QUERY_VMA_READABLE ? PROT_READ : 0) |
+		(q.vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? PROT_WRITE : 0) |
+		(q.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0);
+	out->huge = q.vma_page_size != ww_sys_page_size();
+	walk->at = out->end;
+	return 1;
+}
+
+/* One line of the text, cut to what fits. 1, 0 at the end, or -errno. */
+static int read_line(struct ww_maps_walk *walk, char *line, size_t size)
+{
+	size_t n = 0;
+
+	for (;;) {
+		char c;
+
+		if (walk->used == walk->have) {
+			ssize_t r =
+				ww_sys_pread(walk->text, walk->buf,
+					     sizeof(walk->buf), walk->offset);
+			if (r <= 0)
+				return (int)r;
+			walk->offset += r;
+			walk->have = (size_t)r;
+			walk->used = 0;
+		}
+		c = walk->buf[walk->used++];
+		if (c == '\n')
+			break;
+		if (n + 1 < size)
+			line[n++] = c;
+	}
+	line[n] = '\0';
+	return 1;
+}
+
+/* The text does not tell the page size; smaps does, for files only, since
+ * hugetlb memory is always some file's, be it an internal one. */
+static bool smaps_says_huge(uintptr_t start)
+{
+	struct ww_maps_walk walk = { .text = ww_sys_open("/proc/self/smaps",
+							 O_RDONLY) };
+	bool here = false, huge = false;
+	char line[80];
+
+	if (walk.text < 0)
+		return false;
+	while (read_line(&walk, line, sizeof(line)) > 0) {
+		char *end;
+		unsigned long v = strtoul(line, &end, 16);
+
+		if (*end == '-')
+			here = v == start;
+		else if (here && !strncmp(line, "KernelPageSize:", 15)) {
+			huge = strtoul(line + 15, NULL, 10) * 1024 !=
+			       ww_sys_page_size();
+			break;
+		}
+	}
+	ww_sys_close(walk.text);
+	return huge;
+}
+
+static int next_text(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	unsigned long start, end, offset, inode;
+	unsigned major, minor;
+	char flags[5], line[128];
+	int r;
+
+	do {
+		r = read_line(walk, line, sizeof(line));
+		if (r <= 0)
+			return r;
+		/* NOLINTNEXTLINE(cert-err34-c): written by the kernel */
+		if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu", &start, &end,
+			   flags, &offset, &major, &minor, &inode) != 7)
+			return -ENOSYS;
+	} while (end <= walk->at);
+	out->start = start;
+	out->end = end;
+	out->kind = kind_of(flags[3] == 's', inode || major || minor);
+	out->prot = (flags[0] == 'r' ? PROT_READ : 0) |
+		    (flags[1] == 'w' ? PROT_WRITE : 0) |
+		    (flags[2] == 'x' ? PROT_EXEC : 0);
+	out->huge = out->kind != WW_KIND_ANON && smaps_says_huge(start);
+	walk->at = end;
+	return 1;
+}
+
+int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps, uintptr_t at)
+{
+	walk->maps = maps;
+	walk->at = at;
+	walk->text = -1;
+	walk->offset = 0;
+	walk->have = walk->used = 0;
+	if (!maps->text && ww_fd_ok(&maps->fd))
+		return 0;
+	atomic_fetch_add(&maps->walks, 1);
+	walk->text = ww_sys_open("/proc/self/maps", O_RDONLY);
+	return walk->text < 0 ? walk->text : 0;
+}
+
+int ww_maps_next(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	return walk->text < 0 ? next_query(walk, out) : next_text(walk, out);
+}
+
+void ww_maps_end(struct ww_maps_walk *walk)
+{
+	if (walk->text >= 0)
+		ww_sys_close(walk->text);
+	walk->text = -1;
+}
+
+bool ww_maps_name_anon(uintptr_t start, uintptr_t end)
+{
+	return ww_sys_name_anon(start, end - start, "writewatch") == 0;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * maps.h - what is mapped where: one VMA after the other.
+ */
+#ifndef WW_MAPS_H
+#define WW_MAPS_H
+
+#include "range.h"
+#include "sys.h"
+
+struct ww_map {
+	uintptr_t start, end;
+	enum ww_kind kind;
+	int prot;
+	bool huge; /* hugetlb: pages larger than the host's */
+};
+
+/* The kernel's view of the process that opened it. */
+struct ww_maps {
+	struct ww_fd fd;
+	bool text;	   /* no PROCMAP_QUERY: /proc/self/maps is read */
+	atomic_uint walks; /* of that text, from its beginning */
+};
+
+/* A walk; on the stack of who walks, allocates nothing. */
+struct ww_maps_walk {
+	struct ww_maps *maps;
+	uintptr_t at;
+	int text; /* descriptor of the text, or -1 */
+	off_t offset;
+	size_t have, used;
+	char buf[1024];
+};
+
+int ww_maps_open(struct ww_maps *self);
+void ww_maps_close(struct ww_maps *self);
+
+/* The VMA at `at` or the next behind it, and on from there. 1: in out; 0: no
+ * more; negative: -errno. The walk is to be ended in each case. */
+int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps,
+		  uintptr_t at);
+int ww_maps_next(struct ww_maps_walk *walk, struct ww_map *out);
+void ww_maps_end(struct ww_maps_walk *walk);
+
+/* Is [start, end) mapped, all of it private and anonymous? Answers without
+ * reading the text, and may say no where it cannot tell. Only for kernels
+ * without PROCMAP_QUERY: it gives the memory a name. */
+bool ww_maps_name_anon(uintptr_t start, uintptr_t end);
+
+#endif
