@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * query.c - one query on its way.
+ *
+ * Called by api.c and by the backends' collect(); calls range.c and bits.c.
+ * Invariant: entries ascend, and a page that was re-armed is either stored in
+ * the caller's array or pending.
+ */
+#include "query.h"
+
+#include "writewatch.h"
+
+void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
+		  void (*fn)(struct ww_area *a, uintptr_t start, uintptr_t end))
+{
+	unsigned lo = 0, hi = span->n;
+
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+
+		if (span->slice[mid].end <= start)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	for (; lo < span->n && span->slice[lo].start < end; lo++) {
+		const struct ww_slice *s = &span->slice[lo];
+
+		fn(s->area, s->start > start ? s->start : start,
+		   s->end < end ? s->end : end);
+	}
+}
+
+static void clear_pending(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_clear(&a->pending, ww_area_page(a, start),
+		      ww_area_page(a, end));
+}
+
+static uintptr_t store(struct ww_query *q, uintptr_t start, uintptr_t end)
+{
+	struct ww_range *last;
+
+	if (!q->ranges) {
+		while (start < end && q->n < q->room) {
+			q->pages[q->n++] = (void *)start;
+			start += q->page;
+		}
+		return start;
+	}
+	last = q->n ? &q->ranges[q->n - 1] : NULL;
+	if (last && (uintptr_t)last->start + last->len == start)
+		last->len += end - start;
+	else if (q->n < q->room)
+		q->ranges[q->n++] =
+			(struct ww_range){ (void *)start, end - start };
+	else
+		return start;
+	return end;
+}
+
+/* Store the pending pages of one slice in [q->pos, end). False: full. */
+static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
+			uintptr_t end)
+{
+	struct ww_area *a = s->area;
+	uintptr_t from = s->start > q->pos ? s->start : q->pos;
+	size_t first, run_end, stop;
+
+	if (end > s->end)
+		end = s->end;
+	if (from >= end)
+		return true;
+	first = ww_area_page(a, from);
+	stop = ww_area_page(a, end);
+	while (!ww_query_full(q)) {
+		size_t run;
+
+		if (!ww_bits_next(&a->pending, first, stop,
+				  ww_query_pages_left(q), q->reset, &run,
+				  &run_end))
+			return true;
+		store(q, ww_area_at(a, run), ww_area_at(a, run_end));
+		q->pos = ww_area_at(a, run_end);
+		first = run_end;
+	}
+	return false;
+}
+
+static bool flush_pending(struct ww_query *q, uintptr_t end)
+{
+	unsigned i;
+
+	for (i = 0; i < q->span.n && q->span.slice[i].start < end; i++)
+		if (!flush_slice(q, &q->span.slice[i], end))
+			return false;
+	if (q->pos < end)
+		q->pos = end;
+	return true;
+}
+
+uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
+{
+	uintptr_t stored;
+
+	if (!flush_pending(q, start) || ww_query_full(q))
+		return start;
+	stored = store(q, start, end);
+	/* Reported from here, so not a second time from there. A mark that
+	 * falls between the scan and this line is told by this very call. */
+	if (q->reset && stored > start)
+		ww_span_each(&q->span, start, stored, clear_pending);
+	if (q->pos < stored)
+		q->pos = stored;
+	return stored;
+}
+
+void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end)
+{
+	uintptr_t stored = ww_query_offer(q, start, end);
+
+	if (q->reset && stored < end)
+		ww_span_each(&q->span, stored, end, ww_area_mark);
+}
+
+void ww_query_settled(struct ww_query *q, uintptr_t end)
+{
+	flush_pending(q, end);
+}
+
+/* [start, end) again, behind a lookup: the pins of an earlier part are gone. */
+static void mark_back(struct ww_ranges *ranges, uintptr_t start, uintptr_t end)
+{
+	struct ww_pins pins;
+
+	while (start < end) {
+		unsigned i;
+
+		start = ww_ranges_pin(ranges, start, end, &pins);
+		for (i = 0; i < pins.n; i++)
+			ww_area_mark(pins.slice[i].area, pins.slice[i].start,
+				     pins.slice[i].end);
+		ww_pins_drop(&pins);
+	}
+}
+
+void ww_query_undo(struct ww_query *q, struct ww_ranges *ranges)
+{
+	size_t i;
+
+	for (i = 0; q->reset && i < q->n; i++) {
+		if (q->pages)
+			mark_back(ranges, (uintptr_t)q->pages[i],
+				  (uintptr_t)q->pages[i] + q->page);
+		else
+			mark_back(ranges, (uintptr_t)q->ranges[i].start,
+				  (uintptr_t)q->ranges[i].start +
+					  q->ranges[i].len);
+	}
+}

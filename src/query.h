@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * query.h - one query on its way: what backends find goes in, merged with the
+ * pending bits and in order, until the caller's array is full.
+ */
+#ifndef WW_QUERY_H
+#define WW_QUERY_H
+
+#include "range.h"
+
+/* Slices that touch, are of one kind, and are all pinned. */
+struct ww_span {
+	const struct ww_slice *slice;
+	unsigned n;
+};
+
+struct ww_query {
+	void **pages; /* one of the two arrays */
+	struct ww_range *ranges;
+	size_t room, n; /* entries */
+	size_t page;	/* bytes */
+	bool reset;
+	struct ww_span span; /* what is being collected now */
+	uintptr_t pos;	     /* below it everything is settled */
+};
+
+static inline bool ww_query_full(const struct ww_query *q)
+{
+	return q->n == q->room;
+}
+
+/* Pages that surely fit; SIZE_MAX when runs are stored. */
+static inline size_t ww_query_pages_left(const struct ww_query *q)
+{
+	return q->pages ? q->room - q->n : SIZE_MAX;
+}
+
+/* The backend says that [start, end) is dirty and, if this is a reset, that it
+ * is re-armed already. What no longer fits becomes pending. Ascending calls. */
+void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end);
+
+/* As ww_query_found(), for a backend that re-arms what it is told: returns the
+ * end of what was stored. Nothing becomes pending. */
+uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end);
+
+/* The backend has said all that it knows below `end`. */
+void ww_query_settled(struct ww_query *q, uintptr_t end);
+
+/* The call fails: what was handed out and re-armed becomes pending. */
+void ww_query_undo(struct ww_query *q, struct ww_ranges *ranges);
+
+/* Call fn for the part of each slice of a span that lies in [start, end). */
+void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
+		  void (*fn)(struct ww_area *a, uintptr_t start,
+			     uintptr_t end));
+
+#endif
