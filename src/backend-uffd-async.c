@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend-uffd-async.c - userfaultfd in WP_ASYNC mode and the PAGEMAP_SCAN
+ * ioctl (Linux 6.7): the kernel resolves write-protect faults by itself, and
+ * tells and re-arms under its own page-table lock.
+ *
+ * Called by the core through the table; calls query.c, maps.c and sys.c.
+ *
+ * Private anonymous memory is armed lazily: registering is O(1), and a page
+ * that does not exist yet is not protected. Its first write makes it appear
+ * unprotected, thus dirty. A read makes a zero page appear, unprotected too; it
+ * is told by PFNZERO and dropped here, not in the kernel: KSM and splits of
+ * huge pages may turn a page that was written into a zero page, so one that was
+ * ever seen populated (a bitmap) counts nevertheless. All other memory loses
+ * its entries under reclaim, and is protected up front.
+ *
+ * Invariant: a scan that re-arms hands each page that it re-armed to the query,
+ * or to the populated bitmap if it was a zero page.
+ */
+#include "backend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "pagemap.h"
+#include "sys.h"
+#include "uapi/userfaultfd.h"
+#include "uffd.h"
+
+/* Bytes scanned before it is asked how long that took. */
+#define CHUNK ((uint64_t)1 << 30)
+#define CHUNK_NS 2000000u
+
+struct uffd {
+	struct ww_fd uffd;
+	struct ww_pagemap pagemap;
+};
+
+static int scan(const struct ww *ww, struct ww_scan *s)
+{
+	const struct uffd *u = ww->priv;
+
+	return ww_pagemap_scan(&u->pagemap, s);
+}
+
+/* --- what a scan found --- */
+
+static struct ww_bits *populated(struct ww_area *a)
+{
+	return a->state;
+}
+
+static size_t uffd_state_bytes(size_t npages)
+{
+	return sizeof(struct ww_bits) + ww_bits_bytes(npages);
+}
+
+static void note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_set(populated(a), ww_area_page(a, start), ww_area_page(a, end));
+}
+
+static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_clear(populated(a), ww_area_page(a, start),
+		      ww_area_page(a, end));
+}
+
+/* Zero pages: only those that were something else before are dirty. */
+static bool found_zero(struct ww_query *q, uintptr_t start, uintptr_t end)
+{
+	bool any = false;
+	unsigned i;
+
+	for (i = 0; i < q->span.n; i++) {
+		const struct ww_slice *s = &q->span.slice[i];
+		struct ww_area *a = s->area;
+		uintptr_t from = s->start > start ? s->start : start;
+		uintptr_t to = s->end < end ? s->end : end;
+		size_t at, run, run_end, stop;
+
+		if (from >= to)
+			continue;
+		stop = ww_area_page(a, to);
+		for (at = ww_area_page(a, from);
+		     ww_bits_next(populated(a), at, stop, SIZE_MAX, false, &run,
+				  &run_end);
+		     at = run_end) {
+			ww_query_found(q, ww_area_at(a, run),
+				       ww_area_at(a, run_end));
+			any = true;
+		}
+	}
+	return any;
+}
+
+/* Hand the regions of a scan to the query. True if any page counted. */
+static bool found(struct ww_query *q, const struct ww_scan *s)
+{
+	bool any = false;
+	size_t i;
+
+	for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
+		uintptr_t start = (uintptr_t)s->vec[i].start;
+		uintptr_t end = (uintptr_t)s->vec[i].end;
+
+		if (s->kind != WW_KIND_ANON) {
+			ww_query_found(q, start, end);
+			any = true;
+		} else if (s->vec[i].categories & PAGE_IS_PFNZERO) {
+			any |= found_zero(q, start, end);
+		} else {
+			ww_span_each(&q->span, start, end, note_populated);
+			ww_query_found(q, start, end);
+			any = true;
+		}
+	}
+	return any;
+}
+
+/* --- arming --- */
+
+/* Re-arm [start, end), telling nobody but the populated bitmap. */
+static int rearm_kind(struct ww *ww, const struct ww_span *span,
+		      enum ww_kind kind, uintptr_t start, uintptr_t end)
+{
+	struct ww_scan s = { .start = start,
+			     .end = end,
+			     .kind = kind,
+			     .flags = PM_SCAN_WP_MATCHING,
+			     .vec_len =
+				     kind == WW_KIND_ANON ? WW_SCAN_VEC : 0 };
+
+	while (s.start < end) {
+		int r = scan(ww, &s);
+		size_t i;
+
+		for (i = 0; i < s.vec_len && s.vec[i].end; i++)
+			if (!(s.vec[i].categories & PAGE_IS_PFNZERO))
+				ww_span_each(span, (uintptr_t)s.vec[i].start,
+					     (uintptr_t)s.vec[i].end,
+					     note_populated);
+		if (r < 0)
+			return r;
+		s.start = s.walk_end;
+	}
+	return 0;
+}
+
+static int arm(struct ww *ww, const struct ww_span *span, enum ww_kind kind,
+	       uintptr_t start, uintptr_t end)
+{
+	const struct uffd *u = ww->priv;
+	int r = ww_uffd_register(&u->uffd, start, end);
+
+	if (r < 0)
+		return r;
+	if (kind == WW_KIND_ANON)
+		r = rearm_kind(ww, span, kind, start, end);
+	else
+		r = ww_uffd_protect(&u->uffd, start, end);
+	if (r < 0)
+		ww_uffd_unregister(&u->uffd, start, end);
+	return r;
+}
+
+static int uffd_attach(struct ww *ww, struct ww_area *a)
+{
+	struct ww_slice all = { a->start, a->end, a };
+	struct ww_bits *bits = populated(a);
+
+	ww_bits_init(bits, bits + 1, ww_area_page(a, a->end));
+	return arm(ww, &(struct ww_span){ &all, 1 }, a->kind, a->start, a->end);
+}
+
+/* Call fn for each mapping in [start, end); it may replace the kind asked. */
+static int each_map(struct ww *ww, const struct ww_span *span, uintptr_t start,
+		    uintptr_t end, struct ww_query *q,
+		    int (*fn)(struct ww *ww, const struct ww_span *span,
+			      const struct ww_map *map, struct ww_query *q))
+{
+	struct ww_maps_walk walk;
+	struct ww_map map;
+	int r = ww_maps_begin(&walk, &ww->maps, start);
+
+	while (r >= 0 && (r = ww_maps_next(&walk, &map)) == 1 &&
+	       map.start < end) {
+		if (map.start < start)
+			map.start = start;
+		if (map.end > end)
+			map.end = end;
+		r = fn(ww, span, &map, q);
+	}
+	ww_maps_end(&walk);
+	return r < 0 ? r : 0;
+}
+
+static int unregister_map(struct ww *ww, const struct ww_span *span,
+			  const struct ww_map *map, struct ww_query *q)
+{
+	const struct uffd *u = ww->priv;
+
+	(void)span;
+	(void)q;
+	ww_uffd_unregister(&u->uffd, map->start, map->end);
+	return 0;
+}
+
+static void uffd_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end, bool gone)
+{
+	const struct uffd *u = ww->priv;
+
+	(void)a;
+	/* Explicitly: closing the descriptor does not do it while a fork child
+	 * holds a copy. The kernel drops the protection with it. */
+	if (gone && ww_uffd_unregister(&u->uffd, start, end) < 0)
+		each_map(ww, NULL, start, end, NULL, unregister_map);
+}
+
+/* --- queries --- */
+
+/* How far to scan before the lock is dropped: long stretches of nothing are one
+ * step, populated memory is some 3 ms a GiB. */
+static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
+{
+	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
+}
+
+/* An answer was all zero pages: where is the next page that counts? They would
+ * eat the caller's room one call at a time. Nothing is re-armed. */
+static int skip_zero(struct ww *ww, struct ww_query *q, struct ww_scan *s,
+		     uintptr_t end)
+{
+	s->flags = 0;
+	s->max_pages = 0;
+	s->vec_len = WW_SCAN_VEC;
+	s->end = end;
+	while (s->start < end) {
+		struct ww_query probe = { .ranges = &(struct ww_range){ 0 },
+					  .room = 1,
+					  .page = q->page,
+					  .span = q->span,
+					  .pos = s->start };
+		int r = scan(ww, s);
+
+		if (r < 0)
+			return r;
+		/* The span's pending bits would count as found here. */
+		if (found(&probe, s)) {
+			s->start = (uintptr_t)probe.ranges[0].start;
+			return 0;
+		}
+		s->start = s->walk_end;
+	}
+	return 0;
+}
+
+static int collect_kind(struct ww *ww, enum ww_kind kind, uintptr_t start,
+			uintptr_t end, struct ww_query *q)
+{
+	struct ww_scan s = { .start = start, .kind = kind };
+	uint64_t chunk = CHUNK;
+
+	while (s.start < end && !ww_query_full(q)) {
+		size_t left = ww_query_pages_left(q);
+		size_t room = q->pages ? left : q->room - q->n;
+		bool timed = end - s.start > CHUNK;
+		uint64_t t = timed ? ww_sys_now_ns() : 0;
+		bool any;
+		int r;
+
+		s.end = chunk_end(s.start, end, chunk);
+		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
+		s.max_pages = q->pages ? left : 0;
+		s.vec_len = room < WW_SCAN_VEC ? room : WW_SCAN_VEC;
+		r = scan(ww, &s);
+		any = found(q, &s);
+		if (r < 0)
+			return r;
+		ww_query_settled(q, s.walk_end);
+		s.start = s.walk_end;
+		if (timed)
+			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
+							       : CHUNK;
+		if (r > 0 && !any && !ww_query_full(q)) {
+			r = skip_zero(ww, q, &s, end);
+			if (r < 0)
+				return r;
+			if (!ww_query_full(q))
+				ww_query_settled(q, s.start);
+		}
+	}
+	return 0;
+}
+
+static void note_mixed(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	(void)start;
+	(void)end;
+	atomic_store(&a->mixed, true);
+}
+
+static void note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_area_mark(a, start, end);
+	atomic_fetch_add(&a->lost, 1);
+}
+
+/* Tracking was lost: arm the mapping that is there now as what it is. */
+static int recover(struct ww *ww, const struct ww_span *span,
+		   const struct ww_map *map)
+{
+	if (map->huge)
+		return -EOPNOTSUPP;
+	if (map->kind != span->slice[0].area->kind)
+		ww_span_each(span, map->start, map->end, note_mixed);
+	return arm(ww, span, map->kind, map->start, map->end);
+}
+
+static int collect_map(struct ww *ww, const struct ww_span *span,
+		       const struct ww_map *map, struct ww_query *q)
+{
+	int r;
+
+	if (ww_query_full(q))
+		return 0;
+	r = collect_kind(ww, map->kind, map->start, map->end, q);
+	if (r != -EPERM)
+		return r;
+	r = recover(ww, span, map);
+	if (r < 0)
+		return r;
+	/* Pending only now: a store between the two was before the arming or
+	 * is seen by it; marked first, another query could take the mark, and
+	 * a store before the arming would be lost. */
+	ww_span_each(span, map->start, map->end, note_lost);
+	ww_query_settled(q, map->end);
+	return 0;
+}
+
+static int uffd_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+			struct ww_query *q)
+{
+	const struct ww_area *a = q->span.slice[0].area;
+	struct uffd *u = ww->priv;
+	int r = -EPERM;
+
+	if (!ww_fd_ok(&u->pagemap.fd))
+		return -EPERM;
+	if (!atomic_load(&a->mixed))
+		r = collect_kind(ww, a->kind, start, end, q);
+	if (r != -EPERM)
+		return r;
+	/* Some mapping is not registered, or not of the area's kind. What was
+	 * found until then is in q; go on mapping by mapping. */
+	if (q->pos > start)
+		start = q->pos;
+	r = each_map(ww, &q->span, start, end, q, collect_map);
+	if (r == 0)
+		ww_query_settled(q, end);
+	return r;
+}
+
+static int rearm_map(struct ww *ww, const struct ww_span *span,
+		     const struct ww_map *map, struct ww_query *q)
+{
+	int r = rearm_kind(ww, span, map->kind, map->start, map->end);
+
+	(void)q;
+	return r == -EPERM ? recover(ww, span, map) : r;
+}
+
+static int uffd_rearm(struct ww *ww, const struct ww_span *span,
+		      uintptr_t start, uintptr_t end)
+{
+	const struct ww_area *a = span->slice[0].area;
+	struct uffd *u = ww->priv;
+	int r = -EPERM;
+
+	if (!ww_fd_ok(&u->pagemap.fd))
+		return -EPERM;
+	if (!atomic_load(&a->mixed))
+		r = rearm_kind(ww, span, a->kind, start, end);
+	if (r != -EPERM)
+		return r;
+	return each_map(ww, span, start, end, NULL, rearm_map);
+}
+
+/* --- the program's changes --- */
+
+static int uffd_mprotect(struct ww *ww, struct ww_area *a, uintptr_t start,
+			 uintptr_t end, int prot)
+{
+	(void)ww;
+	(void)a;
+	return ww_sys_mprotect(start, end - start, prot);
+}
+
+static int uffd_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
+{
+	struct ww_slice s = { start, end, a };
+	int r;
+
+	if (atomic_load(&a->mixed))
+		return -EOPNOTSUPP;
+	r = uffd_rearm(ww, &(struct ww_span){ &s, 1 }, start, end);
+	if (r < 0)
+		return r;
+	/* What is dropped never was; before the drop, as a page that another
+	 * thread makes behind it may be noted again. */
+	if (a->kind == WW_KIND_ANON)
+		forget_populated(a, start, end);
+	r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
+	if (r == -EINVAL) /* locked pages */
+		r = -EOPNOTSUPP;
+	return r;
+}
+
+/* --- descriptors, probe --- */
+
+static const char no_uffd[] =
+	"userfaultfd is refused: a seccomp filter or security module; allow "
+	"userfaultfd(2), or give access to /dev/userfaultfd";
+
+static void close_descriptors(struct uffd *u)
+{
+	ww_fd_finish(&u->pagemap.fd);
+	ww_fd_finish(&u->uffd);
+}
+
+static int open_descriptors(struct uffd *u, const struct ww_options *o,
+			    const char **reason)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_WP_ASYNC };
+	bool uffd = o && o->flags & WW_OPEN_UFFD;
+	bool pagemap = o && o->flags & WW_OPEN_PAGEMAP;
+	int r;
+
+	*u = (struct uffd){ WW_FD_NONE, { WW_FD_NONE, false } };
+	*reason = no_uffd;
+	r = uffd ? o->uffd : ww_uffd_make();
+	if (r >= 0)
+		r = ww_fd_init(&u->uffd, r, uffd);
+	if (r < 0)
+		return r;
+	*reason = "the kernel has no WP_ASYNC: needs Linux 6.7 on x86-64, 6.10 "
+		  "on arm64, CONFIG_PTE_MARKER_UFFD_WP";
+	r = ww_sys_ioctl(u->uffd.fd, UFFDIO_API, &api);
+	if (r < 0) {
+		r = r == -EINVAL ? -ENOSYS : r;
+		goto err;
+	}
+	*reason =
+		"/proc/self/pagemap can not be opened: mount /proc, or open it "
+		"before the process became non-dumpable (WW_OPEN_PAGEMAP)";
+	r = pagemap ? o->pagemap : ww_sys_open("/proc/self/pagemap", O_RDONLY);
+	if (r >= 0)
+		r = ww_fd_init(&u->pagemap.fd, r, pagemap);
+	if (r < 0)
+		goto err;
+	*reason = "the kernel has no PAGEMAP_SCAN: needs Linux 6.7";
+	r = ww_pagemap_init(&u->pagemap);
+	if (r < 0) {
+		r = r == -ENOTTY ? -ENOSYS : r;
+		goto err;
+	}
+	return 0;
+err:
+	close_descriptors(u);
+	return r;
+}
+
+/* 6.7.0 to 6.8.9 write back a stale page-table entry when they protect a page,
+ * and lose data under reclaim (CVE-2024-36943). Only the version shows it. */
+static bool kernel_loses_data(void)
+{
+	const char *trust = ww_sys_getenv("WRITEWATCH_TRUST_KERNEL");
+	unsigned major = 0, minor = 0, patch = 0;
+	char release[65];
+
+	if ((trust && *trust && *trust != '0') ||
+	    ww_sys_exists("/proc/version_signature") ||
+	    ww_sys_uname_release(release, sizeof(release)) < 0)
+		return false;
+	/* NOLINTNEXTLINE(cert-err34-c): zeros are fine */
+	sscanf(release, "%u.%u.%u", &major, &minor, &patch);
+	return major == 6 && (minor == 7 || (minor == 8 && patch < 10));
+}
+
+/* The real thing on one page: written is dirty, re-armed is clean, and again.
+ */
+static int try_page(struct uffd *u, volatile char *page, size_t len)
+{
+	uintptr_t at = (uintptr_t)page;
+	struct ww_scan s = {
+		.start = at, .end = at + len, .kind = WW_KIND_ANON, .vec_len = 1
+	};
+	int i, r = ww_uffd_register(&u->uffd, at, at + len);
+
+	for (i = 0; r == 0 && i < 2; i++) {
+		page[0] = 1;
+		s.flags = PM_SCAN_WP_MATCHING;
+		r = ww_pagemap_scan(&u->pagemap, &s);
+		if (r != 1)
+			return r < 0 ? r : -ENOSYS;
+		s.flags = 0;
+		r = ww_pagemap_scan(&u->pagemap, &s);
+		if (r > 0)
+			return -ENOSYS;
+	}
+	return r;
+}
+
+static int uffd_probe(const char **reason)
+{
+	size_t len = ww_sys_page_size();
+	struct uffd u;
+	void *page;
+	int r;
+
+	if (kernel_loses_data()) {
+		*reason =
+			"Linux 6.7.0 to 6.8.9 lose data under write-protection "
+			"(CVE-2024-36943): update the kernel, or set "
+			"WRITEWATCH_TRUST_KERNEL=1 if it has the fix";
+		return -EOPNOTSUPP;
+	}
+	r = open_descriptors(&u, NULL, reason);
+	if (r < 0)
+		return r;
+	r = ww_sys_mmap(len, &page);
+	*reason = "no memory for a scratch page";
+	if (r == 0) {
+		*reason = "the kernel does not track writes as it should";
+		r = try_page(&u, page, len);
+		ww_sys_munmap(page, len);
+	}
+	close_descriptors(&u);
+	return r;
+}
+
+static int uffd_open(struct ww *ww, const struct ww_options *options)
+{
+	const char *reason;
+	struct uffd *u = malloc(sizeof(*u));
+	int r;
+
+	if (!u)
+		return -ENOMEM;
+	r = open_descriptors(u, options, &reason);
+	if (r < 0) {
+		free(u);
+		return r;
+	}
+	ww->priv = u;
+	return 0;
+}
+
+static void uffd_close(struct ww *ww)
+{
+	close_descriptors(ww->priv);
+	free(ww->priv);
+}
+
+/* --- fork child --- */
+
+static int uffd_renew(struct ww *ww)
+{
+	struct uffd *u = ww->priv;
+	const char *reason;
+
+	/* Copies of the parent's, which work on the parent's memory. */
+	close_descriptors(u);
+	return open_descriptors(u, NULL, &reason);
+}
+
+static int inherit_map(struct ww *ww, const struct ww_span *span,
+		       const struct ww_map *map, struct ww_query *q)
+{
+	const struct uffd *u = ww->priv;
+	int r;
+
+	(void)q;
+	if (map->huge)
+		return 0;
+	r = ww_uffd_register(&u->uffd, map->start, map->end);
+	/* The kernel cleared the protection in the child, so private pages that
+	 * exist are dirty as they are. */
+	if (r == 0 && map->kind != WW_KIND_ANON) {
+		r = ww_uffd_protect(&u->uffd, map->start, map->end);
+		ww_span_each(span, map->start, map->end, ww_area_mark);
+	}
+	return r;
+}
+
+static int uffd_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
+{
+	struct ww_slice s = { start, end, a };
+
+	return each_map(ww, &(struct ww_span){ &s, 1 }, start, end, NULL,
+			inherit_map);
+}
+
+const struct ww_backend ww_backend_uffd_async = {
+	.name = "uffd-async",
+	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_EXACT |
+		WW_CAP_SHARED | WW_CAP_NO_SIGNAL | WW_CAP_NO_THREAD |
+		WW_CAP_FOREIGN_MPROTECT,
+	.joins = true,
+	.probe = uffd_probe,
+	.open = uffd_open,
+	.close = uffd_close,
+	.state_bytes = uffd_state_bytes,
+	.attach = uffd_attach,
+	.detach = uffd_detach,
+	.renew = uffd_renew,
+	.inherit = uffd_inherit,
+	.collect = uffd_collect,
+	.rearm = uffd_rearm,
+	.protect = uffd_mprotect,
+	.discard = uffd_discard,
+};

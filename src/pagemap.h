@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pagemap.h - PAGEMAP_SCAN: which pages were written, and re-arm them.
+ */
+#ifndef WW_PAGEMAP_H
+#define WW_PAGEMAP_H
+
+#include "range.h"
+#include "sys.h"
+#include "uapi/procfs.h"
+
+/* The kernel gathers 512 regions before it copies them out and drops the
+ * address-space lock; 12 KiB of stack. */
+#define WW_SCAN_VEC 512u
+
+struct ww_pagemap {
+	struct ww_fd fd;
+	bool guard; /* the kernel knows PAGE_IS_GUARD (6.15) */
+};
+
+struct ww_scan {
+	uintptr_t start, end;
+	enum ww_kind kind;  /* WW_KIND_ANON: armed lazily; else up front */
+	uint64_t flags;	    /* PM_SCAN_WP_MATCHING */
+	size_t max_pages;   /* 0: no limit */
+	size_t vec_len;	    /* 0: no vector */
+	uintptr_t walk_end; /* out: below it all was handled */
+	struct page_region vec[WW_SCAN_VEC];
+};
+
+/* Find out what it can do. -ENOTTY: it has no PAGEMAP_SCAN. */
+int ww_pagemap_init(struct ww_pagemap *self);
+
+/* Written pages of memory that is registered with WP_ASYNC (elsewhere: -EPERM).
+ * Of memory that is armed lazily, regions of zero pages have PAGE_IS_PFNZERO.
+ * Returns regions, or -errno with the regions found before the failure in vec,
+ * up to the first whose end is 0. */
+int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s);
+
+#endif

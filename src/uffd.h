@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * uffd.h - making a userfaultfd and registering memory with it.
+ */
+#ifndef WW_UFFD_H
+#define WW_UFFD_H
+
+#include "sys.h"
+
+/* A new one, by the system call or by /dev/userfaultfd. The kernel asks no
+ * privilege for user-mode faults, and that is enough for WP_ASYNC: its faults
+ * never reach user space, and kernel writes are resolved too (6.12, 6.18).
+ * Returns the descriptor or -errno of the system call. */
+int ww_uffd_make(void);
+
+/* Register memory of any kind for write-protection. -EOPNOTSUPP: not this kind
+ * of memory; -EPERM: the descriptor is not ours any more; -EBUSY: it belongs to
+ * another userfaultfd. */
+int ww_uffd_register(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+
+/* Protect all pages, those that do not exist too: costs page tables. */
+int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watch.c - putting memory under watch and letting it go.
+ *
+ * Called by api.c with the tracker's lock held; calls maps.c for what is there,
+ * range.c for the table, and the backend to arm it. Invariant: the table holds
+ * only what is attached; a failure leaves everything as it was.
+ */
+#include "watch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sys.h"
+
+/* Walks of the text of /proc/self/maps before a cheaper way is taken. */
+#define TEXT_WALKS 64
+
+static uintptr_t min(uintptr_t a, uintptr_t b)
+{
+	return a < b ? a : b;
+}
+
+static uintptr_t max(uintptr_t a, uintptr_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Detach [start, end) and take it out of the table. */
+int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	const struct ww_table *old = ww_ranges_table(&ww->ranges);
+	struct ww_table *t = ww_ranges_cut(&ww->ranges, start, end);
+	struct ww_slice *cut;
+	size_t i, n = 0;
+
+	/* old goes with the publication: keep what is cut from it. */
+	cut = malloc((old->n + 1) * sizeof(*cut));
+	if (!t || !cut) {
+		free(t);
+		free(cut);
+		return -ENOMEM;
+	}
+	for (i = 0; i < old->n; i++) {
+		struct ww_slice s = old->slice[i];
+
+		s.start = max(s.start, start);
+		s.end = min(s.end, end);
+		if (s.start >= s.end)
+			continue;
+		cut[n++] = s;
+		ww->backend->detach(ww, s.area, s.start, s.end, false);
+	}
+	ww_ranges_publish(&ww->ranges, t);
+	ww_ranges_sync(&ww->ranges);
+	for (i = 0; i < n; i++) {
+		struct ww_area *a = cut[i].area;
+
+		ww_readers_wait(&a->users);
+		ww->backend->detach(ww, a, cut[i].start, cut[i].end, true);
+		if (a->nslices == 0 && (i + 1 == n || cut[i + 1].area != a))
+			ww_area_free(a);
+	}
+	free(cut);
+	return 0;
+}
+
+struct stretches {
+	struct ww_slice *slice; /* areas not made yet, then made */
+	struct ww_map *map;
+	size_t n, room;
+};
+
+static int add_stretch(struct stretches *s, const struct ww_map *map,
+		       bool by_prot)
+{
+	struct ww_map *last = s->n ? &s->map[s->n - 1] : NULL;
+
+	if (map->huge)
+		return -EOPNOTSUPP;
+	if (last && last->kind == map->kind &&
+	    (!by_prot || last->prot == map->prot)) {
+		last->end = map->end;
+		return 0;
+	}
+	if (s->n == s->room) {
+		size_t room = s->room ? s->room * 2 : 8;
+		void *more = realloc(s->map, room * sizeof(*s->map));
+
+		if (!more)
+			return -ENOMEM;
+		s->map = more;
+		s->room = room;
+	}
+	s->map[s->n++] = *map;
+	return 0;
+}
+
+/* The mappings of [start, end), joined to stretches of one kind. */
+static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
+			  struct stretches *s)
+{
+	bool by_prot = ww->backend->by_prot;
+	struct ww_maps_walk walk;
+	struct ww_map map = { start, end, WW_KIND_ANON, 0, false };
+	int r;
+
+	if (ww->maps.text && !by_prot &&
+	    atomic_load(&ww->maps.walks) >= TEXT_WALKS &&
+	    ww_maps_name_anon(start, end))
+		return add_stretch(s, &map, false);
+	r = ww_maps_begin(&walk, &ww->maps, start);
+	while (r >= 0 && start < end) {
+		r = ww_maps_next(&walk, &map);
+		if (r < 0)
+			break;
+		if (r == 0 || map.start > start) {
+			r = -EFAULT;
+			break;
+		}
+		map.start = start;
+		map.end = min(map.end, end);
+		start = map.end;
+		r = add_stretch(s, &map, by_prot);
+	}
+	ww_maps_end(&walk);
+	return r < 0 ? r : 0;
+}
+
+static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
+{
+	size_t npages = (map->end - map->start) / ww->page;
+	struct ww_area *a;
+	int r;
+
+	if (map->kind != WW_KIND_ANON && !(ww->backend->caps & WW_CAP_SHARED))
+		return -EOPNOTSUPP;
+	r = ww_area_new(&a, map->start, map->end,
+			ww->backend->state_bytes
+				? ww->backend->state_bytes(npages)
+				: 0);
+	if (r < 0)
+		return r;
+	a->kind = map->kind;
+	a->prot = map->prot;
+	a->watch = ww->watches;
+	r = ww->backend->attach(ww, a);
+	if (r < 0) {
+		ww_area_free(a);
+		return r;
+	}
+	*out = a;
+	return 0;
+}
+
+static void detach_unpublished(struct ww *ww, struct ww_area *a)
+{
+	ww->backend->detach(ww, a, a->start, a->end, false);
+	ww->backend->detach(ww, a, a->start, a->end, true);
+	ww_area_free(a);
+}
+
+static int watch(struct ww *ww, struct stretches *s)
+{
+	struct ww_table *t = NULL;
+	size_t i;
+	int r = -ENOMEM;
+
+	s->slice = malloc(s->n * sizeof(*s->slice));
+	if (!s->slice)
+		return -ENOMEM;
+	ww->watches++;
+	for (i = 0; i < s->n; i++) {
+		struct ww_area *a;
+
+		r = attach(ww, &s->map[i], &a);
+		if (r < 0)
+			goto err_detach;
+		s->slice[i] = (struct ww_slice){ a->start, a->end, a };
+	}
+	t = ww_ranges_add(&ww->ranges, s->slice, s->n);
+	if (!t) {
+		r = -ENOMEM;
+		goto err_detach;
+	}
+	ww_ranges_publish(&ww->ranges, t);
+	return 0;
+err_detach:
+	while (i--)
+		detach_unpublished(ww, s->slice[i].area);
+	return r;
+}
+
+int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	struct stretches s = { NULL, NULL, 0, 0 };
+	int r = find_stretches(ww, start, end, &s);
+
+	if (r == 0)
+		r = watch(ww, &s);
+	free(s.slice);
+	free(s.map);
+	return r;
+}
+
+bool ww_watch_has_hole(struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	struct stretches s = { NULL, NULL, 0, 0 };
+	bool hole = find_stretches(ww, start, end, &s) == -EFAULT;
+
+	free(s.map);
+	return hole;
+}
+
+int ww_watch_inherit(struct ww *ww)
+{
+	const struct ww_table *t = ww_ranges_table(&ww->ranges);
+	size_t i;
+	int r;
+
+	ww_maps_close(&ww->maps);
+	r = ww_maps_open(&ww->maps);
+	if (r == 0)
+		r = ww->backend->renew(ww);
+	for (i = 0; r == 0 && i < t->n; i++)
+		r = ww->backend->inherit(ww, t->slice[i].area,
+					 t->slice[i].start, t->slice[i].end);
+	return r;
+}
