@@ -17,6 +17,7 @@
 /* In order of preference. */
 static const struct ww_backend *const backends[] = {
 	&ww_backend_uffd_async,
+	&ww_backend_mprotect,
 };
 
 #define NBACKENDS (sizeof(backends) / sizeof(backends[0]))

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend-mprotect.c - read-only pages and SIGSEGV: works on any kernel.
+ *
+ * Called by the core through the table; calls mprotect-handler.c for opening
+ * and registering, query.c and sys.c. Invariant: a page that is open is DIRTY,
+ * or the query that made it clean has not returned yet.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "mprotect.h"
+#include "sys.h"
+#include "uapi/procfs.h"
+
+static struct ww_mprotect_area *state(struct ww_area *a)
+{
+	return a->state;
+}
+
+static int closed(int prot)
+{
+	/* Memory that was write-only could be read on most machines. */
+	return prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
+}
+
+static size_t mp_state_bytes(size_t npages)
+{
+	return sizeof(struct ww_mprotect_area) + 2 * ww_bits_bytes(npages) +
+	       npages * sizeof(uint32_t);
+}
+
+static int close_pages(struct ww_area *a, size_t first, size_t end, int prot)
+{
+	return ww_sys_mprotect(ww_area_at(a, first),
+			       (end - first) << a->page_shift, closed(prot));
+}
+
+static void dirty_again(struct ww_area *a, size_t first, size_t end)
+{
+	struct ww_mprotect_area *m = state(a);
+	size_t i;
+
+	for (i = first; i < end; i++)
+		atomic_fetch_or(&m->word[i], WW_PAGE_DIRTY);
+	ww_bits_set(&m->dirty, first, end);
+}
+
+/* Close a run whose pages are clean by now. If the kernel refuses (no mapping
+ * left to split) the pages stay open, and so they stay dirty. If ww_protect()
+ * changed what is wanted, do it again: the last mprotect must be one that fits.
+ */
+static void close_run(struct ww_area *a, size_t first, size_t end)
+{
+	bool again = false;
+
+	while (first < end) {
+		int prot = ww_mprotect_wanted_at(a, first);
+		size_t stop = ww_mprotect_same(a, first, end);
+
+		if ((again || prot & PROT_WRITE) &&
+		    close_pages(a, first, stop, prot) < 0) {
+			dirty_again(a, first, stop);
+			atomic_fetch_add(&a->lost, 1);
+		}
+		again = ww_mprotect_wanted_at(a, first) != prot ||
+			ww_mprotect_same(a, first, stop) != stop;
+		if (!again)
+			first = stop;
+	}
+}
+
+/* DIRTY -> clean, unless someone is opening it or the memory is being let go.
+ */
+static bool make_clean(struct ww_area *a, size_t page)
+{
+	struct ww_mprotect_area *m = state(a);
+	uintptr_t at = ww_area_at(a, page);
+	uint32_t w = atomic_load(&m->word[page]);
+
+	do {
+		if (ww_mprotect_busy(w) ||
+		    (at >= atomic_load(&m->leaving_start) &&
+		     at < atomic_load(&m->leaving_end))) {
+			ww_bits_set(&m->dirty, page, page + 1);
+			return false;
+		}
+	} while (!atomic_compare_exchange_weak(&m->word[page], &w,
+					       w & ~WW_PAGE_DIRTY));
+	return true;
+}
+
+/* A run of pages to close, grown while its neighbours come. */
+struct closing {
+	size_t first, end;
+};
+
+static void flush(struct ww_area *a, struct closing *c)
+{
+	close_run(a, c->first, c->end);
+	c->first = c->end;
+}
+
+static void add(struct ww_area *a, struct closing *c, size_t first, size_t end)
+{
+	size_t i;
+
+	for (i = first; i < end; i++) {
+		if (!make_clean(a, i))
+			continue;
+		if (i != c->end) {
+			flush(a, c);
+			c->first = i;
+		}
+		c->end = i + 1;
+	}
+}
+
+static int mp_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+		      struct ww_query *q)
+{
+	struct ww_area *a = q->span.slice[0].area;
+	struct ww_mprotect_area *m = state(a);
+	size_t at = ww_area_page(a, start), stop = ww_area_page(a, end);
+	struct closing c = { 0, 0 };
+	size_t run, run_end;
+
+	(void)ww;
+	while (!ww_query_full(q) &&
+	       ww_bits_next(&m->dirty, at, stop, ww_query_pages_left(q),
+			    q->reset, &run, &run_end)) {
+		uintptr_t to = ww_query_offer(q, ww_area_at(a, run),
+					      ww_area_at(a, run_end));
+		size_t stored = ww_area_page(a, to);
+
+		at = run_end;
+		if (!q->reset)
+			continue;
+		add(a, &c, run, stored);
+		if (stored < run_end)
+			ww_bits_set(&m->dirty, stored, run_end);
+	}
+	if (q->reset)
+		flush(a, &c);
+	ww_query_settled(q, end);
+	return 0;
+}
+
+static void rearm_slice(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	struct ww_mprotect_area *m = state(a);
+	size_t at = ww_area_page(a, start), stop = ww_area_page(a, end);
+	struct closing c = { 0, 0 };
+	size_t run, run_end;
+
+	while (ww_bits_next(&m->dirty, at, stop, SIZE_MAX, true, &run,
+			    &run_end)) {
+		add(a, &c, run, run_end);
+		at = run_end;
+	}
+	flush(a, &c);
+}
+
+static int mp_rearm(struct ww *ww, const struct ww_span *span, uintptr_t start,
+		    uintptr_t end)
+{
+	(void)ww;
+	ww_span_each(span, start, end, rearm_slice);
+	return 0;
+}
+
+/* --- attach, detach --- */
+
+static void open_all(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	while (first < stop) {
+		size_t run_end = ww_mprotect_same(a, first, stop);
+		int prot = ww_mprotect_wanted_at(a, first);
+
+		if (prot & PROT_WRITE)
+			ww_sys_mprotect(ww_area_at(a, first),
+					(run_end - first) << a->page_shift,
+					prot);
+		first = run_end;
+	}
+}
+
+static int mp_attach(struct ww *ww, struct ww_area *a)
+{
+	struct ww_mprotect_area *m = state(a);
+	size_t npages = ww_area_page(a, a->end);
+	char *memory = (char *)(m + 1);
+	int r;
+
+	(void)ww;
+	ww_bits_init(&m->dirty, memory, npages);
+	memory += ww_bits_bytes(npages);
+	ww_bits_init(&m->changed, memory, npages);
+	m->word = (void *)(memory + ww_bits_bytes(npages));
+	if (!ww_mprotect_may_split())
+		return -ENOMEM;
+	if (!(a->prot & PROT_WRITE))
+		return 0;
+	r = close_pages(a, 0, npages, a->prot);
+	if (r < 0)
+		open_all(a, a->start, a->end);
+	return r;
+}
+
+static void mp_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
+		      uintptr_t end, bool gone)
+{
+	struct ww_mprotect_area *m = state(a);
+
+	(void)ww;
+	if (gone) {
+		/* The rest of the area goes on. */
+		atomic_store(&m->leaving_start, 0);
+		atomic_store(&m->leaving_end, 0);
+		return;
+	}
+	/* Who faults here is still found and opens the page; who closes pages
+	 * does so no more, and who began before is waited for. */
+	atomic_store(&m->leaving_start, start);
+	atomic_store(&m->leaving_end, end);
+	ww_readers_wait(&a->users);
+	open_all(a, start, end);
+	ww_mprotect_left();
+}
+
+/* --- the program's changes --- */
+
+static void want(struct ww_area *a, size_t first, size_t end, int prot)
+{
+	struct ww_mprotect_area *m = state(a);
+
+	for (; first < end; first++) {
+		uint32_t w = atomic_load(&m->word[first]);
+
+		while (!atomic_compare_exchange_weak(
+			&m->word[first], &w, ww_mprotect_want(a, w, prot)))
+			;
+	}
+}
+
+static int mp_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
+		      uintptr_t end, int prot)
+{
+	struct ww_mprotect_area *m = state(a);
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end), i;
+	int r;
+
+	(void)ww;
+	/* Is it allowed, and mapped? Closed for all pages: one that is dirty
+	 * faults once more. Opening it here could cross a closing query. */
+	r = ww_sys_mprotect(start, end - start, closed(prot));
+	if (r < 0)
+		return r;
+	if (prot != a->prot)
+		ww_bits_set(&m->changed, first, stop);
+	for (i = first; i < stop; i = ww_mprotect_same(a, i, stop))
+		if (ww_mprotect_wanted_at(a, i) != prot)
+			want(a, i, ww_mprotect_same(a, i, stop), prot);
+	if (prot == a->prot)
+		ww_bits_clear(&m->changed, first, stop);
+	/* A handler or a query that looked at the words before this may have
+	 * set the old protection behind the first call. Those that look now
+	 * see the new one. */
+	return ww_sys_mprotect(start, end - start, closed(prot));
+}
+
+static int mp_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
+		      uintptr_t end)
+{
+	int r;
+
+	(void)ww;
+	rearm_slice(a, start, end);
+	r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
+	return r == -EINVAL ? -EOPNOTSUPP : r; /* locked pages */
+}
+
+static int mp_admit(struct ww *ww, struct ww_area *a, uintptr_t start,
+		    uintptr_t end)
+{
+	(void)ww;
+	return ww_mprotect_open(a, start, end);
+}
+
+/* --- fork child --- */
+
+static int mp_renew(struct ww *ww)
+{
+	(void)ww; /* no descriptors; the handler was inherited */
+	return 0;
+}
+
+/* What exists of n pages, at most 512, is to be reported; all if unknown. */
+static void mark_populated(struct ww_area *a, int pagemap, size_t first,
+			   size_t n)
+{
+	off_t at = (off_t)(ww_area_at(a, first) >> a->page_shift) * 8;
+	uint64_t entry[512] = { 0 };
+	size_t i;
+
+	if (pagemap < 0 ||
+	    ww_sys_pread(pagemap, entry, n * 8, at) != (ssize_t)n * 8) {
+		ww_bits_set(&a->pending, first, first + n);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		if (entry[i] & (PM_PRESENT | PM_SWAP))
+			ww_bits_set(&a->pending, first + i, first + i + 1);
+}
+
+/* What the parent's other threads had collected and not told yet is dirty here
+ * and nobody knows; nor can it be told which pages they were just closing. */
+static int mp_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
+		      uintptr_t end)
+{
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+	int fd = -1;
+
+	(void)ww;
+	rearm_slice(a, start, end);
+	close_run(a, first, stop);
+	if (a->kind != WW_KIND_SHARED)
+		fd = ww_sys_open("/proc/self/pagemap", 0);
+	for (; first < stop; first += 512)
+		mark_populated(a, fd, first,
+			       stop - first < 512 ? stop - first : 512);
+	if (fd >= 0)
+		ww_sys_close(fd);
+	return 0;
+}
+
+static int mp_probe(const char **reason)
+{
+	(void)reason;
+	return 0;
+}
+
+const struct ww_backend ww_backend_mprotect = {
+	.name = "mprotect",
+	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_EXACT | WW_CAP_SHARED |
+		WW_CAP_NO_THREAD,
+	.by_prot = true,
+	.probe = mp_probe,
+	.open = ww_mprotect_register,
+	.close = ww_mprotect_unregister,
+	.state_bytes = mp_state_bytes,
+	.attach = mp_attach,
+	.detach = mp_detach,
+	.renew = mp_renew,
+	.inherit = mp_inherit,
+	.collect = mp_collect,
+	.rearm = mp_rearm,
+	.protect = mp_protect,
+	.discard = mp_discard,
+	.admit = mp_admit,
+};

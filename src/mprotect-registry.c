@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mprotect-registry.c - which trackers the SIGSEGV handler looks in, installing
+ * it, and how many mappings it may split off.
+ *
+ * Called by backend-mprotect.c; calls sys.c. Invariant: our handler is in the
+ * chain at most once.
+ *
+ * Global: the signal registry. A disposition is one for the process, and a
+ * handler has no argument to find its trackers by; mappings are counted for the
+ * process too.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "mprotect.h"
+#include "sys.h"
+
+#define DEFAULT_MAX_MAP_COUNT 65530
+
+struct ww_mprotect_registry ww_mprotect_registry = {
+	.once = PTHREAD_ONCE_INIT
+};
+
+/* --- vm.max_map_count --- */
+
+static long read_file_number(const char *path, long fallback)
+{
+	char buf[24] = "";
+	int fd = ww_sys_open(path, 0);
+
+	if (fd < 0)
+		return fallback;
+	if (ww_sys_pread(fd, buf, sizeof(buf) - 1, 0) > 0)
+		fallback = strtol(buf, NULL, 10);
+	ww_sys_close(fd);
+	return fallback;
+}
+
+static long count_mappings(void)
+{
+	int fd = ww_sys_open("/proc/self/maps", 0);
+	char buf[4096];
+	off_t at = 0;
+	ssize_t n;
+	long lines = 0;
+
+	if (fd < 0)
+		return 0;
+	while ((n = ww_sys_pread(fd, buf, sizeof(buf), at)) > 0) {
+		ssize_t i;
+
+		for (i = 0; i < n; i++)
+			lines += buf[i] == '\n';
+		at += n;
+	}
+	ww_sys_close(fd);
+	return lines;
+}
+
+static void count_budget(void)
+{
+	long max = read_file_number("/proc/sys/vm/max_map_count",
+				    DEFAULT_MAX_MAP_COUNT);
+	long ours = ww_mprotect_count_splits();
+
+	atomic_store(&ww_mprotect_registry.used, ours);
+	atomic_store(&ww_mprotect_registry.budget,
+		     (max - count_mappings()) / 2 + ours);
+}
+
+bool ww_mprotect_may_split(void)
+{
+	unsigned n = atomic_fetch_add(&ww_mprotect_registry.counted, 1);
+
+	/* Not each time: counting reads all of /proc/self/maps. */
+	if ((n & (n - 1)) == 0 || !ww_mprotect_take_two()) {
+		count_budget();
+		return ww_mprotect_take_two();
+	}
+	return true;
+}
+
+/* --- registering --- */
+
+static void init_registry(void)
+{
+	ww_lock_init(&ww_mprotect_registry.lock, 0);
+}
+
+/* Replace the roster by one with `add`, or without `drop`. */
+static int change_roster(struct ww *add, const struct ww *drop)
+{
+	struct ww_roster *old = atomic_load(&ww_mprotect_registry.roster), *new;
+	size_t i, n = old ? old->n : 0;
+
+	new = malloc(sizeof(*new) + (n + 1) * sizeof(struct ww *));
+	if (!new)
+		return -ENOMEM;
+	new->n = 0;
+	for (i = 0; i < n; i++)
+		if (old->ww[i] != drop)
+			new->ww[new->n++] = old->ww[i];
+	if (add)
+		new->ww[new->n++] = add;
+	atomic_store(&ww_mprotect_registry.roster, new);
+	ww_readers_wait(&ww_mprotect_registry.readers);
+	free(old);
+	return 0;
+}
+
+static bool is_ours(const struct sigaction *act)
+{
+	return act->sa_flags & SA_SIGINFO &&
+	       act->sa_sigaction == ww_mprotect_on_fault;
+}
+
+static int install(void)
+{
+	struct sigaction act = { .sa_sigaction = ww_mprotect_on_fault,
+				 .sa_flags =
+					 SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+	int r;
+
+	/* Still there, below whoever came later and hands on to us: installed
+	 * again on top, the two would hand on to each other for ever. */
+	if (ww_mprotect_registry.installed)
+		return 0;
+	sigfillset(&act.sa_mask);
+	/* Known before the first fault can come. */
+	r = ww_sys_sigaction(SIGSEGV, NULL, &ww_mprotect_registry.old);
+	if (r == 0)
+		r = ww_sys_sigaction(SIGSEGV, &act, NULL);
+	ww_mprotect_registry.installed = r == 0;
+	return r;
+}
+
+static void uninstall(void)
+{
+	struct sigaction now;
+
+	if (ww_sys_sigaction(SIGSEGV, NULL, &now) < 0 || !is_ours(&now))
+		return;
+	ww_sys_sigaction(SIGSEGV, &ww_mprotect_registry.old, NULL);
+	ww_mprotect_registry.installed = false;
+}
+
+int ww_mprotect_register(struct ww *ww, const struct ww_options *options)
+{
+	int r;
+
+	(void)options;
+	pthread_once(&ww_mprotect_registry.once, init_registry);
+	ww_lock_take(&ww_mprotect_registry.lock);
+	r = change_roster(ww, NULL);
+	if (r == 0 && !(ww->flags & WW_OPEN_HOST_SIGNALS)) {
+		r = install();
+		if (r == 0)
+			ww_mprotect_registry.handlers++;
+		else
+			change_roster(NULL, ww);
+	}
+	ww_lock_drop(&ww_mprotect_registry.lock);
+	return r;
+}
+
+void ww_mprotect_unregister(struct ww *ww)
+{
+	ww_lock_take(&ww_mprotect_registry.lock);
+	if (change_roster(NULL, ww) < 0) {
+		/* No memory for a shorter one: leave a gap in the old. */
+		struct ww_roster *old =
+			atomic_load(&ww_mprotect_registry.roster);
+		size_t i;
+
+		for (i = 0; i < old->n; i++)
+			if (old->ww[i] == ww)
+				old->ww[i] = old->ww[--old->n];
+		ww_readers_wait(&ww_mprotect_registry.readers);
+	}
+	if (!(ww->flags & WW_OPEN_HOST_SIGNALS) &&
+	    --ww_mprotect_registry.handlers == 0)
+		uninstall();
+	ww_lock_drop(&ww_mprotect_registry.lock);
+}
