@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * writewatch-win32.h - VirtualAlloc(MEM_WRITE_WATCH), GetWriteWatch and
+ * ResetWriteWatch, as on Windows, on Linux.
+ *
+ * Everything here has Windows' name under the prefix ww_ (constants: WW_).
+ * Define WRITEWATCH_WIN32_NAMES before the include to have the plain names as
+ * well, so that source written for Windows compiles unchanged.
+ *
+ *   Types     have Windows' sizes: DWORD, ULONG and UINT 32 bits, SIZE_T,
+ *             ULONG_PTR and pointers those of the machine.
+ *   Errors    UINT calls return 0 or 0xFFFFFFFF, BOOL calls TRUE or FALSE,
+ *             pointer calls NULL; ww_GetLastError() has the code, one for each
+ *             thread, and success leaves it alone. Nt calls return the status.
+ *   Pages     Entries are 4096 bytes, on hosts with larger pages too.
+ *   Memory    that a compatibility layer manages itself: ww_watch() it with
+ *             ww_win32_tracker(); the two Nt calls then work on it. They take
+ *             no lock, allocate nothing and call nobody back.
+ *   Threads   Every function may be called from any thread. Not from signal
+ *             handlers.
+ *
+ * Writes by system calls are seen where the tracker has WW_CAP_KERNEL_WRITES:
+ * the pages that received bytes (Windows marks the whole buffer: ww_mark() it).
+ */
+#ifndef WRITEWATCH_WIN32_H
+#define WRITEWATCH_WIN32_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "writewatch.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+typedef int32_t ww_BOOL;
+typedef uint16_t ww_WORD;
+typedef uint32_t ww_DWORD;
+typedef uint32_t ww_UINT;
+typedef uint32_t ww_ULONG;
+typedef int32_t ww_NTSTATUS;
+typedef uintptr_t ww_ULONG_PTR;
+typedef uintptr_t ww_SIZE_T;
+typedef void *ww_PVOID;
+typedef void *ww_HANDLE;
+
+typedef struct ww_MEMORY_BASIC_INFORMATION {
+	ww_PVOID BaseAddress;
+	ww_PVOID AllocationBase;
+	ww_DWORD AllocationProtect;
+#if UINTPTR_MAX > 0xFFFFFFFFu
+	ww_WORD PartitionId;
+#endif
+	ww_SIZE_T RegionSize;
+	ww_DWORD State;
+	ww_DWORD Protect;
+	ww_DWORD Type;
+} ww_MEMORY_BASIC_INFORMATION;
+
+#define WW_MEM_COMMIT 0x00001000u
+#define WW_MEM_RESERVE 0x00002000u
+#define WW_MEM_DECOMMIT 0x00004000u
+#define WW_MEM_RELEASE 0x00008000u
+#define WW_MEM_FREE 0x00010000u
+#define WW_MEM_PRIVATE 0x00020000u
+#define WW_MEM_MAPPED 0x00040000u
+#define WW_MEM_RESET 0x00080000u
+#define WW_MEM_TOP_DOWN 0x00100000u
+#define WW_MEM_WRITE_WATCH 0x00200000u
+#define WW_MEM_PHYSICAL 0x00400000u
+#define WW_MEM_RESET_UNDO 0x01000000u
+#define WW_MEM_LARGE_PAGES 0x20000000u
+
+#define WW_PAGE_NOACCESS 0x01u
+#define WW_PAGE_READONLY 0x02u
+#define WW_PAGE_READWRITE 0x04u
+#define WW_PAGE_WRITECOPY 0x08u
+#define WW_PAGE_EXECUTE 0x10u
+#define WW_PAGE_EXECUTE_READ 0x20u
+#define WW_PAGE_EXECUTE_READWRITE 0x40u
+#define WW_PAGE_EXECUTE_WRITECOPY 0x80u
+#define WW_PAGE_GUARD 0x100u
+#define WW_PAGE_NOCACHE 0x200u
+#define WW_PAGE_WRITECOMBINE 0x400u
+
+#define WW_WRITE_WATCH_FLAG_RESET 0x01u
+
+#define WW_ERROR_INVALID_HANDLE 6u
+#define WW_ERROR_NOT_ENOUGH_MEMORY 8u
+#define WW_ERROR_BAD_LENGTH 24u
+#define WW_ERROR_NOT_SUPPORTED 50u
+#define WW_ERROR_INVALID_PARAMETER 87u
+#define WW_ERROR_INVALID_ADDRESS 487u
+#define WW_ERROR_NOACCESS 998u
+#define WW_ERROR_PRIVILEGE_NOT_HELD 1314u
+#define WW_ERROR_COMMITMENT_LIMIT 1455u
+
+#define WW_STATUS_SUCCESS ((ww_NTSTATUS)0)
+#define WW_STATUS_ACCESS_VIOLATION ((ww_NTSTATUS)0xC0000005)
+#define WW_STATUS_INVALID_HANDLE ((ww_NTSTATUS)0xC0000008)
+#define WW_STATUS_INVALID_PARAMETER ((ww_NTSTATUS)0xC000000D)
+#define WW_STATUS_NO_MEMORY ((ww_NTSTATUS)0xC0000017)
+#define WW_STATUS_ACCESS_DENIED ((ww_NTSTATUS)0xC0000022)
+
+/* The calling process, the only one that the Nt calls know. */
+#define WW_CURRENT_PROCESS ((ww_HANDLE)(intptr_t)-1)
+
+/**
+ * Reserve and commit memory. MEM_WRITE_WATCH goes with MEM_RESERVE, belongs to
+ * the reservation, and needs not be repeated when pieces are committed. A
+ * reservation costs address space only. PAGE_GUARD pages are not accessible
+ * until they are protected otherwise: there is no guard exception.
+ *
+ * @return the base: of the reservation (64 KiB aligned) or the first page that
+ *         was committed; NULL with 8, 50 (no backend is usable), 87, 487, 1314,
+ *         1455
+ */
+ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
+			 ww_DWORD protect);
+
+/** MEM_DECOMMIT pages (they become clean), or MEM_RELEASE all: size 0, the base
+ * address. @return TRUE, or FALSE with 8, 87, 487 */
+ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type);
+
+/** Change committed pages; what is dirty stays so. @param old receives the
+ * first page's protection @return TRUE, or FALSE with 8, 87, 487, 998 */
+ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
+			  ww_DWORD *old);
+
+/** Describe the pages from an address on that are alike. @return bytes stored,
+ * or 0 with 24, 87 */
+ww_SIZE_T ww_VirtualQuery(const void *address,
+			  ww_MEMORY_BASIC_INFORMATION *information,
+			  ww_SIZE_T length);
+
+/**
+ * Which pages were written since the allocation or the last reset. The base is
+ * rounded down, the end up, to pages; the range must lie in one write-watch
+ * allocation. A full array is success: the lowest pages, and only those are
+ * reset.
+ *
+ * @param flags        0 or WRITE_WATCH_FLAG_RESET
+ * @param addresses    the caller's array of *count entries
+ * @param count        in: entries of room, > 0; out: entries stored, maybe 0
+ * @param granularity  out: 4096
+ * @return 0, or 0xFFFFFFFF with 87 or 998, all outputs as they were
+ */
+ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
+			 ww_PVOID *addresses, ww_ULONG_PTR *count,
+			 ww_DWORD *granularity);
+
+/** Make the pages clean. @return 0, or 0xFFFFFFFF with 87 */
+ww_UINT ww_ResetWriteWatch(ww_PVOID base, ww_SIZE_T size);
+
+/** The same with a process handle and a status. */
+ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
+			       ww_SIZE_T size, ww_PVOID *addresses,
+			       ww_ULONG_PTR *count, ww_ULONG *granularity);
+ww_NTSTATUS ww_NtResetWriteWatch(ww_HANDLE process, ww_PVOID base,
+				 ww_SIZE_T size);
+
+ww_DWORD ww_GetLastError(void);
+void ww_SetLastError(ww_DWORD error);
+
+/**
+ * The tracker behind these calls, opened on first use with default options.
+ * Owned by the library: do not close it. NULL: no backend is usable.
+ */
+struct ww *ww_win32_tracker(void);
+
+#ifdef WRITEWATCH_WIN32_NAMES
+
+typedef void VOID;
+typedef uint8_t BYTE;
+typedef ww_BOOL BOOL;
+typedef ww_WORD WORD;
+typedef ww_DWORD DWORD, *PDWORD, *LPDWORD;
+typedef ww_UINT UINT;
+typedef ww_ULONG ULONG, *PULONG;
+typedef ww_NTSTATUS NTSTATUS;
+typedef ww_ULONG_PTR ULONG_PTR, *PULONG_PTR, DWORD_PTR;
+typedef ww_SIZE_T SIZE_T, *PSIZE_T;
+typedef ww_PVOID PVOID, LPVOID;
+typedef const void *LPCVOID;
+typedef ww_HANDLE HANDLE;
+typedef ww_MEMORY_BASIC_INFORMATION MEMORY_BASIC_INFORMATION,
+	*PMEMORY_BASIC_INFORMATION;
+
+#ifndef WINAPI
+#define WINAPI
+#endif
+#ifndef TRUE
+#define TRUE 1
+#define FALSE 0
+#endif
+
+#define MEM_COMMIT WW_MEM_COMMIT
+#define MEM_RESERVE WW_MEM_RESERVE
+#define MEM_DECOMMIT WW_MEM_DECOMMIT
+#define MEM_RELEASE WW_MEM_RELEASE
+#define MEM_FREE WW_MEM_FREE
+#define MEM_PRIVATE WW_MEM_PRIVATE
+#define MEM_MAPPED WW_MEM_MAPPED
+#define MEM_RESET WW_MEM_RESET
+#define MEM_TOP_DOWN WW_MEM_TOP_DOWN
+#define MEM_WRITE_WATCH WW_MEM_WRITE_WATCH
+#define MEM_PHYSICAL WW_MEM_PHYSICAL
+#define MEM_RESET_UNDO WW_MEM_RESET_UNDO
+#define MEM_LARGE_PAGES WW_MEM_LARGE_PAGES
+#define PAGE_NOACCESS WW_PAGE_NOACCESS
+#define PAGE_READONLY WW_PAGE_READONLY
+#define PAGE_READWRITE WW_PAGE_READWRITE
+#define PAGE_WRITECOPY WW_PAGE_WRITECOPY
+#define PAGE_EXECUTE WW_PAGE_EXECUTE
+#define PAGE_EXECUTE_READ WW_PAGE_EXECUTE_READ
+#define PAGE_EXECUTE_READWRITE WW_PAGE_EXECUTE_READWRITE
+#define PAGE_EXECUTE_WRITECOPY WW_PAGE_EXECUTE_WRITECOPY
+#define PAGE_GUARD WW_PAGE_GUARD
+#define PAGE_NOCACHE WW_PAGE_NOCACHE
+#define PAGE_WRITECOMBINE WW_PAGE_WRITECOMBINE
+#define WRITE_WATCH_FLAG_RESET WW_WRITE_WATCH_FLAG_RESET
+#define ERROR_INVALID_HANDLE WW_ERROR_INVALID_HANDLE
+#define ERROR_NOT_ENOUGH_MEMORY WW_ERROR_NOT_ENOUGH_MEMORY
+#define ERROR_BAD_LENGTH WW_ERROR_BAD_LENGTH
+#define ERROR_NOT_SUPPORTED WW_ERROR_NOT_SUPPORTED
+#define ERROR_INVALID_PARAMETER WW_ERROR_INVALID_PARAMETER
+#define ERROR_INVALID_ADDRESS WW_ERROR_INVALID_ADDRESS
+#define ERROR_NOACCESS WW_ERROR_NOACCESS
+#define ERROR_PRIVILEGE_NOT_HELD WW_ERROR_PRIVILEGE_NOT_HELD
+#define ERROR_COMMITMENT_LIMIT WW_ERROR_COMMITMENT_LIMIT
+#define STATUS_SUCCESS WW_STATUS_SUCCESS
+#define STATUS_ACCESS_VIOLATION WW_STATUS_ACCESS_VIOLATION
+#define STATUS_INVALID_HANDLE WW_STATUS_INVALID_HANDLE
+#define STATUS_INVALID_PARAMETER WW_STATUS_INVALID_PARAMETER
+#define STATUS_NO_MEMORY WW_STATUS_NO_MEMORY
+#define STATUS_ACCESS_DENIED WW_STATUS_ACCESS_DENIED
+
+#define VirtualAlloc ww_VirtualAlloc
+#define VirtualFree ww_VirtualFree
+#define VirtualProtect ww_VirtualProtect
+#define VirtualQuery ww_VirtualQuery
+#define GetWriteWatch ww_GetWriteWatch
+#define ResetWriteWatch ww_ResetWriteWatch
+#define NtGetWriteWatch ww_NtGetWriteWatch
+#define NtResetWriteWatch ww_NtResetWriteWatch
+#define GetLastError ww_GetLastError
+#define SetLastError ww_SetLastError
+#define GetCurrentProcess() WW_CURRENT_PROCESS
+
+#endif /* WRITEWATCH_WIN32_NAMES */
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif
