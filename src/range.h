@@ -32,6 +32,7 @@ struct ww_area {
 	int prot;	  /* PROT_ bits of the memory when it was attached */
 	unsigned watch;	  /* number of the ww_watch() call that made it */
 	unsigned nslices; /* writer's lock */
+	unsigned ncut;	  /* slices just cut out; writer's lock */
 	size_t mapped;	  /* bytes of the mapping that holds this struct */
 	unsigned page_shift;
 	atomic_uint lost;   /* times that part of it was called dirty unknown */

@@ -58,9 +58,11 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 
 		ww_readers_wait(&a->users);
 		ww->backend->detach(ww, a, cut[i].start, cut[i].end, true);
-		if (a->nslices == 0 && (i + 1 == n || cut[i + 1].area != a))
-			ww_area_free(a);
+		a->ncut++;
 	}
+	for (i = 0; i < n; i++)
+		if (--cut[i].area->ncut == 0 && cut[i].area->nslices == 0)
+			ww_area_free(cut[i].area);
 	free(cut);
 	return 0;
 }

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/* test-errors.c - every wrong argument gets its code and changes nothing. */
+#include "test.h"
+
+#include <sys/syscall.h>
+
+#define N 8
+
+static struct ww *ww;
+static char *m;
+
+/* Watched, pages 1 and 3 dirty. */
+static void begin(void)
+{
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	test_write(m, 1, 3, -1);
+}
+
+static void end(void)
+{
+	test_expect(ww, m, N, 0, 1, 3, -1); /* nothing changed */
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+/* The same bad range, to every call that takes one. */
+static void expect_range(void *start, size_t len, int code)
+{
+	void *pages[4] = { &pages, NULL, NULL, NULL };
+	struct ww_range runs[4];
+	size_t n = 4, granularity = 77;
+
+	assert_int_equal(ww_get(ww, start, len, 0, pages, &n, &granularity),
+			 code);
+	assert_int_equal(ww_get(ww, start, len, WW_GET_RESET, pages, &n,
+				&granularity),
+			 code);
+	assert_int_equal(ww_get_ranges(ww, start, len, WW_GET_RESET, runs, &n),
+			 code);
+	assert_int_equal(n, 4);
+	assert_int_equal(granularity, 77);
+	assert_int_equal(ww_reset(ww, start, len), code);
+	assert_int_equal(ww_unwatch(ww, start, len), code);
+	assert_int_equal(ww_protect(ww, start, len, PROT_NONE), code);
+	assert_int_equal(ww_discard(ww, start, len), code);
+}
+
+static void bad_ranges_are_einval(void **state)
+{
+	begin();
+	expect_range(m + 1, PAGE, -EINVAL);
+	expect_range(m, PAGE - 1, -EINVAL);
+	expect_range(m, 0, -EINVAL);
+	expect_range(m, -PAGE, -EINVAL);
+	expect_range((void *)-PAGE, 2 * PAGE, -EINVAL);
+	assert_int_equal(ww_watch(ww, m + 1, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_watch(ww, m, 5, 0), -EINVAL);
+	assert_int_equal(ww_watch(ww, m, 0, 0), -EINVAL);
+	assert_int_equal(ww_watch(ww, m, -PAGE, 0), -EINVAL);
+	assert_int_equal(ww_mark(ww, m, SIZE_MAX), -EINVAL);
+	end();
+}
+
+static void memory_not_wholly_watched_is_enoent(void **state)
+{
+	begin();
+	expect_range(m - PAGE, PAGE, -ENOENT);
+	expect_range(m - PAGE, 2 * PAGE, -ENOENT);
+	expect_range(m + (N - 1) * PAGE, 2 * PAGE, -ENOENT);
+	expect_range(m, (N + 1) * PAGE, -ENOENT);
+	assert_int_equal(ww_range_info(ww, m + N * PAGE, NULL, NULL, NULL),
+			 -ENOENT);
+	end();
+}
+
+static void bad_arguments_are_einval(void **state)
+{
+	struct ww_backend_info info = { .size = sizeof(info) - 1 };
+	void *pages[4];
+	struct ww_range runs[4];
+	size_t n = 4, zero = 0;
+	struct ww *none;
+
+	begin();
+	assert_int_equal(ww_get(ww, m, PAGE, 4, pages, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get(ww, m, PAGE, ~0u, pages, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get(ww, m, PAGE, 0, NULL, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get(ww, m, PAGE, 0, pages, NULL, NULL), -EINVAL);
+	assert_int_equal(ww_get(ww, m, PAGE, 0, pages, &zero, NULL), -EINVAL);
+	assert_int_equal(ww_get(NULL, m, PAGE, 0, pages, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get(ww, NULL, 0, 0, pages, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get_ranges(ww, m, PAGE, 4, runs, &n), -EINVAL);
+	assert_int_equal(ww_get_ranges(ww, m, PAGE, 0, NULL, &n), -EINVAL);
+	assert_int_equal(ww_get_ranges(ww, m, PAGE, 0, runs, NULL), -EINVAL);
+	assert_int_equal(ww_get_ranges(ww, m, PAGE, 0, runs, &zero), -EINVAL);
+	assert_int_equal(ww_get_ranges(NULL, NULL, 0, WW_GET_WINDOW, runs, &n),
+			 -EINVAL);
+	assert_int_equal(ww_watch(ww, m, PAGE, WW_WATCH_HUGE), -EINVAL);
+	assert_int_equal(ww_watch(ww, m, PAGE, WW_WATCH_COARSE), -EINVAL);
+	assert_int_equal(ww_watch(ww, m, PAGE, WW_WATCH_HOT_OK), -EINVAL);
+	assert_int_equal(ww_watch(NULL, m, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_unwatch(NULL, m, PAGE), -EINVAL);
+	assert_int_equal(ww_reset(NULL, m, PAGE), -EINVAL);
+	assert_int_equal(ww_mark(NULL, m, PAGE), -EINVAL);
+	assert_int_equal(ww_discard(NULL, m, PAGE), -EINVAL);
+	assert_int_equal(ww_protect(NULL, m, PAGE, RW), -EINVAL);
+	assert_int_equal(ww_protect(ww, m, PAGE, 0x100), -EINVAL);
+	assert_int_equal(ww_range_info(NULL, m, NULL, NULL, NULL), -EINVAL);
+	assert_int_equal(ww_info(ww, &info), -EINVAL);
+	assert_int_equal(ww_info(ww, NULL), -EINVAL);
+	assert_int_equal(ww_info(NULL, &info), -EINVAL);
+	assert_int_equal(ww_probe(0, &info), -EINVAL);
+	assert_int_equal(ww_probe(0, NULL), -EINVAL);
+	info.size = sizeof(info);
+	assert_int_equal(ww_probe(1000, &info), -ENOENT);
+	assert_int_equal(ww_open(NULL, NULL), -EINVAL);
+	none = ww;
+	{
+		struct ww_options o = { .size = sizeof(o) - 1 };
+
+		assert_int_equal(ww_open(&none, &o), -EINVAL);
+		o.size = sizeof(o);
+		o.flags = 1u << 30;
+		assert_int_equal(ww_open(&none, &o), -EINVAL);
+		o.flags = 0;
+		o.require = 1u << 30;
+		assert_int_equal(ww_open(&none, &o), -EINVAL);
+	}
+	assert_ptr_equal(none, ww);
+	ww_close(NULL);
+	end();
+}
+
+static void overlap_is_eexist(void **state)
+{
+	begin();
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), -EEXIST);
+	assert_int_equal(ww_watch(ww, m + PAGE, PAGE, 0), -EEXIST);
+	assert_int_equal(ww_watch(ww, m - PAGE, 2 * PAGE, 0), -EEXIST);
+	assert_int_equal(ww_watch(ww, m + (N - 1) * PAGE, 2 * PAGE, 0),
+			 -EEXIST);
+	end();
+}
+
+static void unmapped_memory_and_holes_are_efault(void **state)
+{
+	char *h = test_map(N);
+
+	begin();
+	memset(h, 1, N * PAGE);
+	munmap(h + 3 * PAGE, PAGE);
+	assert_int_equal(ww_watch(ww, h + 3 * PAGE, PAGE, 0), -EFAULT);
+	assert_int_equal(ww_watch(ww, h, N * PAGE, 0), -EFAULT);
+	assert_int_equal(ww_watch(ww, h + 3 * PAGE, 2 * PAGE, 0), -EFAULT);
+	assert_int_equal(ww_watch(ww, h + 2 * PAGE, 2 * PAGE, 0), -EFAULT);
+	/* and the rest of it can be watched */
+	assert_int_equal(ww_range_info(ww, h, NULL, NULL, NULL), -ENOENT);
+	assert_int_equal(ww_watch(ww, h, 3 * PAGE, 0), 0);
+	test_write(h, 2, -1);
+	test_expect(ww, h, 3, 0, 2, -1);
+	assert_int_equal(ww_unwatch(ww, h, 3 * PAGE), 0);
+	munmap(h - PAGE, (N + 2) * PAGE);
+	end();
+}
+
+static void protecting_a_hole_is_efault(void **state)
+{
+	begin();
+	munmap(m + 6 * PAGE, PAGE);
+	assert_int_equal(ww_protect(ww, m + 6 * PAGE, PAGE, RW), -EFAULT);
+	end();
+}
+
+static void memory_of_the_wrong_kind_is_eopnotsupp(void **state)
+{
+	char *s = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *huge = mmap(NULL, 2 << 20, RW,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	begin();
+	if (test_caps(ww) & WW_CAP_SHARED) {
+		assert_int_equal(ww_watch(ww, s, PAGE, 0), 0);
+		s[0] = 1;
+		assert_int_equal(ww_discard(ww, s, PAGE), -EOPNOTSUPP);
+		test_expect(ww, s, 1, 0, 0, -1);
+		assert_int_equal(ww_unwatch(ww, s, PAGE), 0);
+	} else {
+		assert_int_equal(ww_watch(ww, s, PAGE, 0), -EOPNOTSUPP);
+	}
+	if (huge != MAP_FAILED) {
+		assert_int_equal(ww_watch(ww, huge, 2 << 20, 0), -EOPNOTSUPP);
+		munmap(huge, 2 << 20);
+	}
+	munmap(s, PAGE);
+	end();
+}
+
+static void locked_pages_are_not_discarded(void **state)
+{
+	begin();
+	if (mlock(m + 5 * PAGE, PAGE) == 0) {
+		test_count(ww, m, N, WW_GET_RESET);
+		test_write(m, 1, 3, 5, -1);
+		assert_int_equal(ww_discard(ww, m + 5 * PAGE, PAGE),
+				 -EOPNOTSUPP);
+		test_expect(ww, m, N, 0, 1, 3, 5, -1);
+		munlock(m + 5 * PAGE, PAGE);
+		assert_int_equal(ww_discard(ww, m + 5 * PAGE, PAGE), 0);
+	}
+	end();
+}
+
+TEST_MAIN("errors", CASE(bad_ranges_are_einval),
+	  CASE(memory_not_wholly_watched_is_enoent),
+	  CASE(bad_arguments_are_einval), CASE(overlap_is_eexist),
+	  CASE(unmapped_memory_and_holes_are_efault),
+	  CASE(protecting_a_hole_is_efault),
+	  CASE(memory_of_the_wrong_kind_is_eopnotsupp),
+	  CASE(locked_pages_are_not_discarded))

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/* test-fork.c - a child never touches its parent's memory and goes on tracking. */
+#include "test.h"
+
+#include <sched.h>
+#include <sys/syscall.h>
+
+#define N 32
+
+static struct ww *ww;
+static char *m, *s;
+
+/* Private memory, pages 1, 2 and 5 populated, 5 dirty; shared memory, 3 dirty. */
+static void begin(void)
+{
+	ww = test_open();
+	m = test_map(N);
+	s = mmap(NULL, N * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	if (test_caps(ww) & WW_CAP_SHARED)
+		assert_int_equal(ww_watch(ww, s, N * PAGE, 0), 0);
+	test_write(m, 1, 2, 5, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 1, 2, 5, -1);
+	test_write(m, 5, -1);
+	test_write(s, 3, -1);
+}
+
+static void end(void)
+{
+	ww_close(ww);
+	test_unmap(m, N);
+	munmap(s, N * PAGE);
+}
+
+/* ww_get() in a child, where asserts of cmocka must not run. */
+static bool says(const char *mem, int flags, ...)
+{
+	void *pages[N];
+	size_t n = N, i;
+	va_list ap;
+
+	if (ww_get(ww, (char *)mem, N * PAGE, flags, pages, &n, NULL) != 0)
+		return false;
+	va_start(ap, flags);
+	for (i = 0; i < n; i++)
+		if (pages[i] != mem + (size_t)va_arg(ap, int) * PAGE)
+			return false;
+	return va_arg(ap, int) == -1;
+}
+
+static void child_tracks(void *arg)
+{
+	size_t n = N;
+	void *pages[N];
+
+	(*(volatile char *)(m + 9 * PAGE))++;
+	/* what exists of private memory, once */
+	CHECK(says(m, 0, 1, 2, 5, 9, -1));
+	CHECK(says(m, WW_GET_RESET, 1, 2, 5, 9, -1));
+	CHECK(says(m, 0, -1));
+	(*(volatile char *)(m + 2 * PAGE))++;
+	(*(volatile char *)(m + 20 * PAGE))++;
+	CHECK(says(m, WW_GET_RESET, 2, 20, -1));
+	/* all of shared memory, once */
+	if (test_caps(ww) & WW_CAP_SHARED) {
+		CHECK(ww_get(ww, s, N * PAGE, WW_GET_RESET, pages, &n, NULL) ==
+		      0);
+		CHECK(n == N);
+		CHECK(says(s, 0, -1));
+		(*(volatile char *)(s + 7 * PAGE))++;
+		CHECK(says(s, WW_GET_RESET, 7, -1));
+	}
+	CHECK(ww_watch(ww, arg, PAGE, 0) == 0);
+	CHECK(ww_unwatch(ww, arg, PAGE) == 0);
+	ww_close(ww);
+}
+
+static void a_child_reports_once_and_goes_on(void **state)
+{
+	char *extra = test_map(1);
+
+	begin();
+	assert_int_equal(test_child(child_tracks, extra), 0);
+	/* and nothing of that happened to the parent */
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_write(m, 2, 6, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 2, 6, -1);
+	if (test_caps(ww) & WW_CAP_SHARED)
+		test_expect(ww, s, N, WW_GET_RESET, 3, -1);
+	end();
+	test_unmap(extra, 1);
+}
+
+static void grandchild_tracks(void *arg)
+{
+	CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+	(*(volatile char *)(m + 2 * PAGE))++;
+	fflush(NULL);
+	if (fork() == 0) {
+		CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+		(*(volatile char *)(m + 8 * PAGE))++;
+		CHECK(says(m, WW_GET_RESET, 8, -1));
+		_exit(0);
+	}
+	int status;
+
+	wait(&status);
+	CHECK(status == 0);
+	CHECK(says(m, WW_GET_RESET, 2, -1));
+}
+
+static void a_child_of_a_child_works(void **state)
+{
+	begin();
+	assert_int_equal(test_child(grandchild_tracks, NULL), 0);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	end();
+}
+
+/* No atfork handler runs for it, and glibc's fork is not used. */
+static void a_child_of_bare_clone_works(void **state)
+{
+	int status;
+	pid_t pid;
+
+	begin();
+	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+		(*(volatile char *)(m + 8 * PAGE))++;
+		CHECK(says(m, WW_GET_RESET, 8, -1));
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	end();
+}
+
+static void child_closes(void *arg)
+{
+	ww_close(ww);
+	memset(m, 1, N * PAGE);
+}
+
+static void close_in_a_child_leaves_the_parent_alone(void **state)
+{
+	begin();
+	assert_int_equal(test_child(child_closes, NULL), 0);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_write(m, 1, 31, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 1, 31, -1);
+	end();
+}
+
+static void child_resets(void *arg)
+{
+	CHECK(ww_reset(ww, m, N * PAGE) == 0);
+	CHECK(says(m, 0, -1));
+	(*(volatile char *)(m + 1 * PAGE))++;
+	CHECK(says(m, 0, 1, -1));
+	CHECK(ww_protect(ww, m, PAGE, PROT_READ) == 0);
+	CHECK(ww_discard(ww, m + PAGE, PAGE) == 0);
+	CHECK(says(m, 0, -1));
+}
+
+static void reset_can_be_the_first_call_of_a_child(void **state)
+{
+	begin();
+	assert_int_equal(test_child(child_resets, NULL), 0);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	end();
+}
+
+/* While it lives it holds copies of the parent's descriptors. */
+static void unwatch_unregisters_although_a_child_lives(void **state)
+{
+	int pipes[2];
+	struct ww *other;
+	pid_t pid;
+	char c;
+
+	begin();
+	assert_int_equal(pipe(pipes), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		close(pipes[1]);
+		_exit(read(pipes[0], &c, 1) != 0);
+	}
+	close(pipes[0]);
+	ww_close(ww);
+	/* another tracker can have the memory */
+	other = test_open();
+	assert_int_equal(ww_watch(other, m, N * PAGE, 0), 0);
+	test_write(m, 4, -1);
+	test_expect(other, m, N, WW_GET_RESET, 4, -1);
+	ww_close(other);
+	close(pipes[1]);
+	waitpid(pid, NULL, 0);
+	test_unmap(m, N);
+	munmap(s, N * PAGE);
+}
+
+static atomic_bool stop;
+
+static void *busy(void *arg)
+{
+	char *mine = test_map(4);
+	void *pages[4];
+
+	while (!atomic_load(&stop)) {
+		size_t n = 4;
+
+		CHECK(ww_watch(ww, mine, 4 * PAGE, 0) == 0);
+		*(volatile char *)mine = 1;
+		CHECK(ww_get(ww, mine, 4 * PAGE, WW_GET_RESET, pages, &n,
+			     NULL) == 0);
+		CHECK(n == 1);
+		CHECK(ww_unwatch(ww, mine, 4 * PAGE) == 0);
+	}
+	test_unmap(mine, 4);
+	return NULL;
+}
+
+static void child_queries(void *arg)
+{
+	CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+	(*(volatile char *)(m + 2 * PAGE))++;
+	CHECK(says(m, WW_GET_RESET, 2, -1));
+	CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+}
+
+static void fork_while_other_threads_are_inside(void **state)
+{
+	pthread_t t[2];
+	int i;
+
+	begin();
+	atomic_store(&stop, false);
+	for (i = 0; i < 2; i++)
+		pthread_create(&t[i], NULL, busy, NULL);
+	for (i = 0; i < 50; i++)
+		assert_int_equal(test_child(child_queries, NULL), 0);
+	atomic_store(&stop, true);
+	for (i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	end();
+}
+
+static void exec_inherits_no_descriptor(void **state)
+{
+	int fd, n = 0;
+
+	begin();
+	for (fd = 3; fd < 100; fd++) {
+		char link[64], target[256] = "";
+		int flags = fcntl(fd, F_GETFD);
+
+		if (flags < 0)
+			continue;
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		(void)!readlink(link, target, sizeof(target) - 1);
+		if (strstr(target, "userfaultfd") || strstr(target, "pagemap") ||
+		    strstr(target, "maps")) {
+			assert_true(flags & FD_CLOEXEC);
+			n++;
+		}
+	}
+	assert_true(n >= 1);
+	end();
+}
+
+static void vfork_children_share_and_change_nothing(void **state)
+{
+	pid_t pid;
+
+	begin();
+	pid = vfork();
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	end();
+}
+
+TEST_MAIN("fork", CASE(a_child_reports_once_and_goes_on),
+	  CASE(a_child_of_a_child_works), CASE(a_child_of_bare_clone_works),
+	  CASE(close_in_a_child_leaves_the_parent_alone),
+	  CASE(reset_can_be_the_first_call_of_a_child),
+	  CASE(unwatch_unregisters_although_a_child_lives),
+	  CASE(fork_while_other_threads_are_inside),
+	  CASE(exec_inherits_no_descriptor),
+	  CASE(vfork_children_share_and_change_nothing))

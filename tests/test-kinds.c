@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/* test-kinds.c - the same expectations for each kind of memory. */
+#include "test.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+#define N 32
+
+enum kind {
+	PRIVATE,
+	SHARED,
+	MEMFD,
+	MEMFD_PRIVATE,
+	FILE_PRIVATE,
+	FILE_SHARED,
+	NKINDS
+};
+
+static const char *const names[] = { "private",	      "shared",
+				     "memfd",	      "private memfd",
+				     "private file", "shared file" };
+
+static int file_of(enum kind kind)
+{
+	char path[] = "/var/tmp/ww-kinds-XXXXXX";
+	char page[64] = "content";
+	int fd, i;
+
+	if (kind == PRIVATE || kind == SHARED)
+		return -1;
+	if (kind == MEMFD || kind == MEMFD_PRIVATE) {
+		fd = memfd_create("ww-kinds", MFD_CLOEXEC);
+	} else {
+		fd = mkstemp(path);
+		unlink(path);
+	}
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, N * (off_t)PAGE), 0);
+	for (i = 0; i < N; i += 3)
+		assert_int_equal(pwrite(fd, page, sizeof(page),
+					i * (off_t)PAGE),
+				 sizeof(page));
+	return fd;
+}
+
+static char *map_kind(enum kind kind, int prot, int fd)
+{
+	int flags = kind == SHARED || kind == MEMFD || kind == FILE_SHARED ?
+			    MAP_SHARED :
+			    MAP_PRIVATE;
+	char *m;
+
+	if (fd < 0)
+		flags |= MAP_ANONYMOUS;
+	m = mmap(NULL, N * PAGE, prot, flags, fd, 0);
+	assert_ptr_not_equal(m, MAP_FAILED);
+	return m;
+}
+
+static bool supported(const struct ww *ww, enum kind kind)
+{
+	return kind == PRIVATE || test_caps(ww) & WW_CAP_SHARED;
+}
+
+static void each_kind(void (*fn)(struct ww *ww, enum kind kind, char *m))
+{
+	enum kind kind;
+
+	for (kind = PRIVATE; kind < NKINDS; kind++) {
+		struct ww *ww = test_open();
+		int fd = file_of(kind);
+		char *m = map_kind(kind, RW, fd);
+
+		if (supported(ww, kind)) {
+			print_message("  %s\n", names[kind]);
+			fn(ww, kind, m);
+		} else {
+			assert_int_equal(ww_watch(ww, m, N * PAGE, 0),
+					 -EOPNOTSUPP);
+		}
+		ww_close(ww);
+		munmap(m, N * PAGE);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void basic(struct ww *ww, enum kind kind, char *m)
+{
+	volatile char sum = 0;
+	int i;
+
+	test_write(m, 4, 5, -1);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	test_expect(ww, m, N, 0, -1);
+	test_write(m, 4, 6, 31, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 4, 6, 31, -1);
+	test_expect(ww, m, N, 0, -1);
+	for (i = 0; i < N; i++)
+		sum += m[(size_t)i * PAGE];
+	test_expect(ww, m, N, 0, -1);
+	test_write(m, 0, 6, 7, -1);
+	assert_int_equal(ww_reset(ww, m + 6 * PAGE, PAGE), 0);
+	test_expect(ww, m, N, WW_GET_RESET, 0, 7, -1);
+	test_expect(ww, m, N, 0, -1);
+}
+
+static void writes_are_exact_on_each_kind(void **state)
+{
+	each_kind(basic);
+}
+
+/* Page-table entries of shared memory go away without the program's doing. */
+static void paged_out(struct ww *ww, enum kind kind, char *m)
+{
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	test_write(m, 2, 3, -1);
+	test_count(ww, m, N, WW_GET_RESET);
+	test_write(m, 3, 9, -1);
+	madvise(m, N * PAGE, MADV_PAGEOUT);
+	if (kind == SHARED || kind == MEMFD || kind == FILE_SHARED)
+		madvise(m, N * PAGE, MADV_DONTNEED); /* keeps the content */
+	test_expect(ww, m, N, WW_GET_RESET, 3, 9, -1);
+	test_expect(ww, m, N, 0, -1);
+	test_write(m, 2, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 2, -1);
+}
+
+static void entries_dropped_by_the_kernel_lose_nothing(void **state)
+{
+	each_kind(paged_out);
+}
+
+static void read_only_then_writable(void **state)
+{
+	enum kind kind;
+
+	for (kind = PRIVATE; kind < NKINDS; kind++) {
+		struct ww *ww = test_open();
+		int fd = file_of(kind);
+		char *m = map_kind(kind, PROT_READ, fd);
+
+		if (supported(ww, kind)) {
+			assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+			assert_int_equal(ww_protect(ww, m, N * PAGE, RW), 0);
+			test_expect(ww, m, N, 0, -1);
+			test_write(m, 1, 30, -1);
+			test_expect(ww, m, N, WW_GET_RESET, 1, 30, -1);
+			assert_int_equal(ww_protect(ww, m, N * PAGE, PROT_READ),
+					 0);
+			assert_int_equal(ww_protect(ww, m, N * PAGE, RW), 0);
+			test_expect(ww, m, N, 0, -1);
+		}
+		ww_close(ww);
+		munmap(m, N * PAGE);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+/*
+ *	| anon rw | file private | anon none | shared | anon rw |
+ */
+static void a_range_of_mixed_kinds_is_armed_stretch_by_stretch(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(5 * N);
+	int fd = file_of(FILE_PRIVATE);
+	struct ww_range r;
+	volatile char c;
+
+	if (test_caps(ww) & WW_CAP_SHARED) {
+		assert_ptr_equal(mmap(m + N * PAGE, N * PAGE, RW,
+				      MAP_PRIVATE | MAP_FIXED, fd, 0),
+				 m + N * PAGE);
+		mprotect(m + 2 * N * PAGE, N * PAGE, PROT_NONE);
+		assert_ptr_equal(mmap(m + 3 * N * PAGE, N * PAGE, RW,
+				      MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
+				      -1, 0),
+				 m + 3 * N * PAGE);
+		assert_int_equal(ww_watch(ww, m, 5 * N * PAGE, 0), 0);
+		assert_int_equal(ww_range_info(ww, m + 4 * N * PAGE, &r, NULL,
+					       NULL),
+				 0);
+		assert_ptr_equal(r.start, m);
+		assert_int_equal(r.len, 5 * N * PAGE);
+		c = m[N * PAGE];
+		c = m[3 * N * PAGE + PAGE];
+		(void)c;
+		test_write(m, 31, 32, 95 - 32, 96, 127, 128, -1);
+		test_expect(ww, m, 5 * N, WW_GET_RESET, 31, 32, 63, 96, 127,
+			    128, -1);
+		test_expect(ww, m, 5 * N, 0, -1);
+		/* a hole in it is refused as a whole */
+		assert_int_equal(ww_unwatch(ww, m, 5 * N * PAGE), 0);
+		munmap(m + 2 * N * PAGE, PAGE);
+		assert_int_equal(ww_watch(ww, m, 5 * N * PAGE, 0), -EFAULT);
+	}
+	ww_close(ww);
+	munmap(m - PAGE, (5 * N + 2) * PAGE);
+	close(fd);
+}
+
+static void huge_pages_do_not_blur(void **state)
+{
+	size_t huge = 2 << 20, n = huge / PAGE;
+	char *area = mmap(NULL, 3 * huge, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			  0);
+	char *m = (char *)(((uintptr_t)area + huge - 1) & ~(huge - 1));
+	struct ww *ww = test_open();
+
+	/* one that is there before the watch, and none after it */
+	madvise(m, 2 * huge, MADV_HUGEPAGE);
+	memset(m, 1, huge);
+	madvise(m, huge, MADV_COLLAPSE);
+	assert_int_equal(ww_watch(ww, m, 2 * huge, 0), 0);
+	test_expect(ww, m, 2 * n, 0, -1);
+	test_write(m, 7, (int)n + 9, -1);
+	test_expect(ww, m, 2 * n, WW_GET_RESET, 7, (int)n + 9, -1);
+	test_write(m, 7, 8, -1);
+	madvise(m, huge, MADV_COLLAPSE);
+	test_expect(ww, m, 2 * n, WW_GET_RESET, 7, 8, -1);
+	test_expect(ww, m, 2 * n, 0, -1);
+	ww_close(ww);
+	munmap(area, 3 * huge);
+}
+
+static void a_clean_page_dropped_behind_our_back_is_clean(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(N);
+
+	memset(m, 1, N * PAGE);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	madvise(m, N * PAGE, MADV_DONTNEED);
+	test_expect(ww, m, N, 0, -1);
+	test_write(m, 5, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void neighbours_are_left_alone(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(3 * N);
+
+	assert_int_equal(ww_watch(ww, m + N * PAGE, N * PAGE, 0), 0);
+	test_write(m, 31, 32, 63, 64, -1);
+	test_expect(ww, m + N * PAGE, N, WW_GET_RESET, 0, 31, -1);
+	/* the neighbours change their protection and go */
+	mprotect(m, N * PAGE, PROT_READ);
+	munmap(m + 2 * N * PAGE, N * PAGE);
+	test_write(m, 40, -1);
+	test_expect(ww, m + N * PAGE, N, WW_GET_RESET, 8, -1);
+	ww_close(ww);
+	munmap(m - PAGE, (2 * N + 1) * PAGE);
+	munmap(m + 3 * N * PAGE, PAGE);
+}
+
+TEST_MAIN("kinds", CASE(writes_are_exact_on_each_kind),
+	  CASE(entries_dropped_by_the_kernel_lose_nothing),
+	  CASE(read_only_then_writable),
+	  CASE(a_range_of_mixed_kinds_is_armed_stretch_by_stretch),
+	  CASE(huge_pages_do_not_blur),
+	  CASE(a_clean_page_dropped_behind_our_back_is_clean),
+	  CASE(neighbours_are_left_alone))

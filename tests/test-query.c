@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/* test-query.c - what queries and resets say about watched memory. */
+#include "test.h"
+
+#define N 64
+
+struct fixture {
+	struct ww *ww;
+	char *m;
+};
+
+static struct fixture begin(void)
+{
+	struct fixture f = { test_open(), test_map(N) };
+
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
+	return f;
+}
+
+static void end(struct fixture f)
+{
+	ww_close(f.ww);
+	test_unmap(f.m, N);
+}
+
+static void fresh_memory_is_clean(void **state)
+{
+	struct fixture f = begin();
+
+	test_expect(f.ww, f.m, N, 0, -1);
+	end(f);
+}
+
+static void memory_written_before_the_watch_is_clean(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(N);
+
+	memset(m, 1, N * PAGE);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	test_expect(ww, m, N, 0, -1);
+	test_write(m, 3, 5, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 3, 5, -1);
+	test_expect(ww, m, N, 0, -1);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void written_pages_are_reported_in_order(void **state)
+{
+	struct fixture f = begin();
+
+	test_write(f.m, 40, 0, 63, 7, 8, -1);
+	test_expect(f.ww, f.m, N, 0, 0, 7, 8, 40, 63, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, 7, 8, 40, 63, -1);
+	test_expect(f.ww, f.m, N, 0, -1);
+	test_write(f.m, 8, 9, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 8, 9, -1);
+	end(f);
+}
+
+static void reads_are_not_reported(void **state)
+{
+	struct fixture f = begin();
+	volatile char sum = 0;
+	int i;
+
+	test_write(f.m, 4, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 4, -1);
+	for (i = 0; i < N; i++)
+		sum += f.m[(size_t)i * PAGE];
+	test_expect(f.ww, f.m, N, 0, -1);
+	/* also in a small array, which zero pages must not fill */
+	{
+		void *page;
+		size_t n = 1;
+
+		test_write(f.m, 60, -1);
+		assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET,
+					&page, &n, NULL),
+				 0);
+		assert_int_equal(n, 1);
+		assert_ptr_equal(page, f.m + 60 * PAGE);
+	}
+	test_expect(f.ww, f.m, N, 0, -1);
+	end(f);
+}
+
+static void a_store_of_the_same_value_is_reported(void **state)
+{
+	struct fixture f = begin();
+
+	f.m[0] = 1;
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, -1);
+	*(volatile char *)f.m = 1;
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, -1);
+	memset(f.m, 0, 2 * PAGE);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, 1, -1);
+	end(f);
+}
+
+static void a_straddling_store_is_two_pages(void **state)
+{
+	struct fixture f = begin();
+
+	memset(f.m + 3 * PAGE - 2, 1, 4);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 2, 3, -1);
+	end(f);
+}
+
+static void a_full_array_resets_only_what_it_holds(void **state)
+{
+	struct fixture f = begin();
+	void *pages[4];
+	size_t n = 4;
+
+	test_write(f.m, 1, 2, 3, 10, 11, 12, 13, -1);
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET, pages, &n,
+				NULL),
+			 0);
+	assert_int_equal(n, 4);
+	assert_ptr_equal(pages[0], f.m + PAGE);
+	assert_ptr_equal(pages[3], f.m + 10 * PAGE);
+	test_expect(f.ww, f.m, N, 0, 11, 12, 13, -1);
+	n = 1;
+	while (ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET, pages, &n, NULL) == 0 &&
+	       n == 1)
+		;
+	assert_int_equal(n, 0);
+	test_expect(f.ww, f.m, N, 0, -1);
+	end(f);
+}
+
+static void a_full_array_of_ranges_resets_only_what_it_holds(void **state)
+{
+	struct fixture f = begin();
+	struct ww_range runs[2];
+	size_t n = 2;
+
+	test_write(f.m, 1, 2, 3, 10, 11, 20, -1);
+	assert_int_equal(ww_get_ranges(f.ww, f.m, N * PAGE, WW_GET_RESET, runs,
+				       &n),
+			 0);
+	assert_int_equal(n, 2);
+	assert_ptr_equal(runs[0].start, f.m + PAGE);
+	assert_int_equal(runs[0].len, 3 * PAGE);
+	assert_ptr_equal(runs[1].start, f.m + 10 * PAGE);
+	test_expect(f.ww, f.m, N, 0, 20, -1);
+	end(f);
+}
+
+static void reset_cleans_only_the_range(void **state)
+{
+	struct fixture f = begin();
+
+	test_write(f.m, 1, 2, 3, 4, -1);
+	assert_int_equal(ww_reset(f.ww, f.m + 2 * PAGE, 2 * PAGE), 0);
+	test_expect(f.ww, f.m, N, 0, 1, 4, -1);
+	assert_int_equal(ww_reset(f.ww, f.m, N * PAGE), 0);
+	test_expect(f.ww, f.m, N, 0, -1);
+	test_write(f.m, 3, -1);
+	test_expect(f.ww, f.m, N, 0, 3, -1);
+	end(f);
+}
+
+static void a_query_looks_only_at_its_range(void **state)
+{
+	struct fixture f = begin();
+
+	test_write(f.m, 9, 10, 19, 20, -1);
+	test_expect(f.ww, f.m + 10 * PAGE, 10, WW_GET_RESET, 0, 9, -1);
+	test_expect(f.ww, f.m, N, 0, 9, 20, -1);
+	end(f);
+}
+
+static void ranges_that_touch_are_one_for_a_query(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(N);
+	struct ww_range run[2];
+	size_t n = 2;
+	int i;
+
+	for (i = 0; i < N; i += 4)
+		assert_int_equal(ww_watch(ww, m + (size_t)i * PAGE, 4 * PAGE, 0),
+				 0);
+	memset(m + 2 * PAGE, 1, 9 * PAGE);
+	assert_int_equal(ww_get_ranges(ww, m, N * PAGE, 0, run, &n), 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(run[0].len, 9 * PAGE);
+	test_expect(ww, m, N, WW_GET_RESET, 2, 3, 4, 5, 6, 7, 8, 9, 10, -1);
+	test_expect(ww, m, N, 0, -1);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void a_window_skips_what_is_not_watched(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(N);
+	struct ww_range runs[8];
+	size_t n = 8;
+
+	assert_int_equal(ww_watch(ww, m + 8 * PAGE, 8 * PAGE, 0), 0);
+	assert_int_equal(ww_watch(ww, m + 24 * PAGE, 8 * PAGE, 0), 0);
+	test_write(m, 1, 8, 15, 20, 24, 40, -1);
+	test_expect(ww, m, N, WW_GET_WINDOW, 8, 15, 24, -1);
+	/* the pages between are nobody's business: they stay as they are */
+	assert_int_equal(ww_get_ranges(ww, NULL, 0,
+				       WW_GET_WINDOW | WW_GET_RESET, runs, &n),
+			 0);
+	assert_int_equal(n, 3);
+	test_expect(ww, m, N, WW_GET_WINDOW, -1);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void unwatch_of_a_part_splits(void **state)
+{
+	struct fixture f = begin();
+	struct ww_range r;
+
+	test_write(f.m, 1, 20, 40, -1);
+	assert_int_equal(ww_unwatch(f.ww, f.m + 16 * PAGE, 16 * PAGE), 0);
+	test_write(f.m, 21, 41, -1);
+	test_expect(f.ww, f.m, 16, 0, 1, -1);
+	test_expect(f.ww, f.m, N, WW_GET_WINDOW | WW_GET_RESET, 1, 40, 41, -1);
+	assert_int_equal(ww_range_info(f.ww, f.m + 17 * PAGE, &r, NULL, NULL),
+			 -ENOENT);
+	assert_int_equal(ww_range_info(f.ww, f.m + 40 * PAGE + 5, &r, NULL,
+				       NULL),
+			 0);
+	assert_ptr_equal(r.start, f.m + 32 * PAGE);
+	assert_int_equal(r.len, 32 * PAGE);
+	/* and it can be watched again, clean */
+	assert_int_equal(ww_watch(f.ww, f.m + 16 * PAGE, 16 * PAGE, 0), 0);
+	test_expect(f.ww, f.m, N, 0, -1);
+	test_write(f.m, 15, 16, 31, 32, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 15, 16, 31, 32, -1);
+	end(f);
+}
+
+static void memory_is_writable_after_unwatch_and_close(void **state)
+{
+	struct fixture f = begin();
+
+	test_write(f.m, 1, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, -1);
+	assert_int_equal(ww_unwatch(f.ww, f.m, 8 * PAGE), 0);
+	/* as writable as before: a system call can tell without a handler */
+	assert_int_equal(pread(open("/dev/zero", O_RDONLY | O_CLOEXEC), f.m,
+			       8 * PAGE, 0),
+			 8 * PAGE);
+	ww_close(f.ww);
+	assert_int_equal(pread(open("/dev/zero", O_RDONLY | O_CLOEXEC), f.m,
+			       N * PAGE, 0),
+			 N * PAGE);
+	test_unmap(f.m, N);
+}
+
+static void mark_reports_whole_pages(void **state)
+{
+	struct fixture f = begin();
+
+	assert_int_equal(ww_mark(f.ww, f.m + 3 * PAGE - 1, 2), 0);
+	assert_int_equal(ww_mark(f.ww, f.m + 9 * PAGE + 5, 0), 0);
+	assert_int_equal(ww_mark(f.ww, f.m - PAGE, 1), 0); /* not watched */
+	test_expect(f.ww, f.m, N, 0, 2, 3, -1);
+	test_write(f.m, 1, 3, 4, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 3, 4, -1);
+	test_expect(f.ww, f.m, N, 0, -1);
+	end(f);
+}
+
+static void marks_beyond_a_full_array_stay(void **state)
+{
+	struct fixture f = begin();
+	void *pages[3];
+	size_t n = 3;
+
+	assert_int_equal(ww_mark(f.ww, f.m + 2 * PAGE, 3 * PAGE), 0);
+	test_write(f.m, 1, 3, 6, -1);
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET, pages, &n,
+				NULL),
+			 0);
+	assert_int_equal(n, 3);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 4, 6, -1);
+	test_expect(f.ww, f.m, N, 0, -1);
+	end(f);
+}
+
+static void discard_cleans_and_empties(void **state)
+{
+	struct fixture f = begin();
+	volatile char c;
+
+	memset(f.m, 1, N * PAGE);
+	test_count(f.ww, f.m, N, WW_GET_RESET);
+	test_write(f.m, 1, 2, 3, 20, -1);
+	assert_int_equal(ww_discard(f.ww, f.m + 2 * PAGE, 8 * PAGE), 0);
+	test_expect(f.ww, f.m, N, 0, 1, 20, -1);
+	c = f.m[2 * PAGE];
+	assert_int_equal(c, 0);
+	c = f.m[9 * PAGE];
+	test_expect(f.ww, f.m, N, 0, 1, 20, -1);
+	test_write(f.m, 3, 4, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 3, 4, 20, -1);
+	end(f);
+}
+
+static void protect_neither_dirties_nor_cleans(void **state)
+{
+	struct fixture f = begin();
+
+	test_write(f.m, 1, 2, 9, -1);
+	assert_int_equal(ww_protect(f.ww, f.m, 4 * PAGE, PROT_READ), 0);
+	assert_int_equal(ww_protect(f.ww, f.m + 8 * PAGE, 4 * PAGE, PROT_NONE),
+			 0);
+	test_expect(f.ww, f.m, N, 0, 1, 2, 9, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 9, -1);
+	assert_int_equal(ww_protect(f.ww, f.m, N * PAGE, RW), 0);
+	test_expect(f.ww, f.m, N, 0, -1);
+	test_write(f.m, 2, 10, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 2, 10, -1);
+	end(f);
+}
+
+static void reserved_memory_can_be_watched_and_committed(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(N);
+
+	mprotect(m, N * PAGE, PROT_NONE);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	test_expect(ww, m, N, 0, -1);
+	assert_int_equal(ww_protect(ww, m + 4 * PAGE, 8 * PAGE, RW), 0);
+	test_expect(ww, m, N, 0, -1);
+	test_write(m, 4, 11, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 4, 11, -1);
+	assert_int_equal(ww_reset(ww, m, N * PAGE), 0);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void foreign_mprotect_is_harmless_where_promised(void **state)
+{
+	struct fixture f = begin();
+
+	if (test_caps(f.ww) & WW_CAP_FOREIGN_MPROTECT) {
+		test_write(f.m, 1, 2, -1);
+		mprotect(f.m, N * PAGE, PROT_READ);
+		mprotect(f.m, N * PAGE, RW);
+		test_write(f.m, 5, -1);
+		test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 5, -1);
+		mprotect(f.m, 4 * PAGE, PROT_NONE);
+		mprotect(f.m, N * PAGE, RW);
+		test_expect(f.ww, f.m, N, 0, -1);
+		test_write(f.m, 2, -1);
+		test_expect(f.ww, f.m, N, WW_GET_RESET, 2, -1);
+	}
+	end(f);
+}
+
+static void two_trackers_do_not_disturb_each_other(void **state)
+{
+	struct fixture f = begin();
+	struct ww *other = test_open();
+	char *m = test_map(N);
+
+	assert_int_equal(ww_watch(other, m, N * PAGE, 0), 0);
+	test_write(f.m, 1, -1);
+	test_write(m, 2, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, -1);
+	test_expect(other, m, N, WW_GET_RESET, 2, -1);
+	ww_close(other);
+	test_write(f.m, 3, -1);
+	test_expect(f.ww, f.m, N, WW_GET_RESET, 3, -1);
+	test_unmap(m, N);
+	end(f);
+}
+
+static void range_info_tells_the_range_as_watched(void **state)
+{
+	struct fixture f = begin();
+	struct ww_range r;
+	unsigned caps = 0, lost = 9;
+
+	assert_int_equal(ww_range_info(f.ww, f.m + 5, &r, &caps, &lost), 0);
+	assert_ptr_equal(r.start, f.m);
+	assert_int_equal(r.len, N * PAGE);
+	assert_int_equal(caps, test_caps(f.ww));
+	assert_int_equal(lost, 0);
+	end(f);
+}
+
+TEST_MAIN("query", CASE(fresh_memory_is_clean),
+	  CASE(memory_written_before_the_watch_is_clean),
+	  CASE(written_pages_are_reported_in_order),
+	  CASE(reads_are_not_reported),
+	  CASE(a_store_of_the_same_value_is_reported),
+	  CASE(a_straddling_store_is_two_pages),
+	  CASE(a_full_array_resets_only_what_it_holds),
+	  CASE(a_full_array_of_ranges_resets_only_what_it_holds),
+	  CASE(reset_cleans_only_the_range),
+	  CASE(a_query_looks_only_at_its_range),
+	  CASE(ranges_that_touch_are_one_for_a_query),
+	  CASE(a_window_skips_what_is_not_watched),
+	  CASE(unwatch_of_a_part_splits),
+	  CASE(memory_is_writable_after_unwatch_and_close),
+	  CASE(mark_reports_whole_pages), CASE(marks_beyond_a_full_array_stay),
+	  CASE(discard_cleans_and_empties),
+	  CASE(protect_neither_dirties_nor_cleans),
+	  CASE(reserved_memory_can_be_watched_and_committed),
+	  CASE(foreign_mprotect_is_harmless_where_promised),
+	  CASE(two_trackers_do_not_disturb_each_other),
+	  CASE(range_info_tells_the_range_as_watched))

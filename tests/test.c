@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/* test.c - what all test programs share. */
+#include "test.h"
+
+#include <dirent.h>
+#include <signal.h>
+
+struct ww *test_open_flags(unsigned flags)
+{
+	struct ww_options o = { .size = sizeof(o), .flags = flags };
+	struct ww *ww = NULL;
+
+	assert_int_equal(ww_open(&ww, &o), 0);
+	assert_non_null(ww);
+	return ww;
+}
+
+struct ww *test_open(void)
+{
+	return test_open_flags(0);
+}
+
+unsigned test_caps(const struct ww *ww)
+{
+	struct ww_backend_info info = { .size = sizeof(info) };
+
+	assert_int_equal(ww_info(ww, &info), 0);
+	return info.caps;
+}
+
+char *test_map(size_t npages)
+{
+	char *m = mmap(NULL, (npages + 2) * PAGE, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	assert_ptr_not_equal(m, MAP_FAILED);
+	assert_int_equal(mprotect(m + PAGE, npages * PAGE, RW), 0);
+	return m + PAGE;
+}
+
+void test_unmap(char *memory, size_t npages)
+{
+	assert_int_equal(munmap(memory - PAGE, (npages + 2) * PAGE), 0);
+}
+
+void test_write(char *memory, ...)
+{
+	va_list ap;
+	int i;
+
+	va_start(ap, memory);
+	while ((i = va_arg(ap, int)) >= 0)
+		(*(volatile char *)(memory + (size_t)i * PAGE + 1))++;
+	va_end(ap);
+}
+
+static void print_pages(const char *what, const char *memory, void **pages,
+			size_t n)
+{
+	size_t i;
+
+	print_error("%s:", what);
+	for (i = 0; i < n; i++)
+		print_error(" %zd", ((char *)pages[i] - memory) /
+					    (ssize_t)PAGE);
+	print_error("\n");
+}
+
+void test_expect(struct ww *ww, char *memory, size_t npages, unsigned flags,
+		 ...)
+{
+	void **want = calloc(npages + 1, sizeof(*want));
+	void **got = calloc(npages + 1, sizeof(*got));
+	struct ww_range *runs = calloc(npages + 1, sizeof(*runs));
+	size_t n = 0, count = npages + 1, granularity = 0, i, k = 0;
+	va_list ap;
+	int page;
+
+	va_start(ap, flags);
+	while ((page = va_arg(ap, int)) >= 0)
+		want[n++] = memory + (size_t)page * PAGE;
+	va_end(ap);
+
+	/* as runs, without changing anything */
+	assert_int_equal(ww_get_ranges(ww, memory, npages * PAGE,
+				       flags & ~WW_GET_RESET, runs, &count),
+			 0);
+	for (i = 0; i < count; i++) {
+		size_t at;
+
+		assert_true(i == 0 ||
+			    (char *)runs[i].start >
+				    (char *)runs[i - 1].start + runs[i - 1].len);
+		for (at = 0; at < runs[i].len; at += PAGE)
+			got[k++] = (char *)runs[i].start + at;
+	}
+	if (k != n || memcmp(want, got, n * sizeof(*want))) {
+		print_pages("want", memory, want, n);
+		print_pages("runs", memory, got, k);
+		fail();
+	}
+	/* as pages, and with the reset */
+	count = npages + 1;
+	memset(got, 0x55, (npages + 1) * sizeof(*got));
+	assert_int_equal(ww_get(ww, memory, npages * PAGE, flags, got, &count,
+				&granularity),
+			 0);
+	assert_int_equal(granularity, PAGE);
+	if (count != n || memcmp(want, got, n * sizeof(*want))) {
+		print_pages("want", memory, want, n);
+		print_pages("pages", memory, got, count);
+		fail();
+	}
+	for (i = count; i <= npages; i++)
+		assert_true((uintptr_t)got[i] % 256 == 0x55);
+	free(want);
+	free(got);
+	free(runs);
+}
+
+size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags)
+{
+	void **got = calloc(npages, sizeof(*got));
+	size_t count = npages;
+
+	assert_int_equal(ww_get(ww, memory, npages * PAGE, flags, got, &count,
+				NULL),
+			 0);
+	free(got);
+	return count;
+}
+
+int test_descriptors(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+int test_child(void (*fn)(void *), void *arg)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		signal(SIGABRT, SIG_DFL);
+		fn(arg);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static bool listed(const char *list, const char *name)
+{
+	const char *at = list ? strstr(list, name) : NULL;
+
+	return at != NULL;
+}
+
+/* A skip has a reason, and is decided before cmocka starts. */
+static int check_backend(const char *name)
+{
+	struct ww_backend_info info = { .size = sizeof(info) };
+	unsigned i;
+
+	for (i = 0; ww_probe(i, &info) == 0; i++) {
+		if (strcmp(info.name, name) != 0)
+			continue;
+		if (info.status == 0)
+			return 0;
+		fprintf(stderr, "%s: %s (%s)\n", name, info.reason,
+			strerror(-info.status));
+		return listed(getenv("WRITEWATCH_REQUIRE_BACKEND"), name) ? 1 :
+									    77;
+	}
+	fprintf(stderr, "%s: no such backend\n", name);
+	return 1;
+}
+
+int test_main(const char *name, const struct CMUnitTest *tests, size_t n,
+	      int (*run)(void))
+{
+	const char *backend = getenv("WRITEWATCH_BACKEND");
+	int r;
+
+	(void)name;
+	(void)tests;
+	(void)n;
+	if (backend && *backend) {
+		r = check_backend(backend);
+		if (r)
+			return r;
+	}
+	return run() ? 1 : 0;
+}

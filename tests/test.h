@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test.h - what all test programs share.
+ *
+ * A program is run once for each backend, named by WRITEWATCH_BACKEND; what it
+ * expects depends on the capability bits only. The tracker is opened in the
+ * case, not in a fixture: cmocka 1.1.5 replaces SIGSEGV around fixtures.
+ */
+#ifndef WW_TEST_H
+#define WW_TEST_H
+
+#ifdef NDEBUG
+#error "tests need assert()"
+#endif
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "writewatch.h"
+
+#define PAGE ((size_t)sysconf(_SC_PAGESIZE))
+#define RW (PROT_READ | PROT_WRITE)
+
+/* A tracker on the backend under test. */
+struct ww *test_open(void);
+struct ww *test_open_flags(unsigned flags);
+unsigned test_caps(const struct ww *ww);
+
+/* Private memory with an inaccessible page on both sides. */
+char *test_map(size_t npages);
+void test_unmap(char *memory, size_t npages);
+
+/* Write to pages, given as indices up to -1. */
+void test_write(char *memory, ...);
+
+/* Compare what ww_get() and ww_get_ranges() say about npages with the indices,
+ * up to -1. flags go to the last of the two. */
+void test_expect(struct ww *ww, char *memory, size_t npages, unsigned flags,
+		 ...);
+
+/* Dirty pages in the range. */
+size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags);
+
+/* Open descriptors of this process. */
+int test_descriptors(void);
+
+/* Run fn in a child: its exit status, or minus the signal that ended it. */
+int test_child(void (*fn)(void *), void *arg);
+
+/* Environment, usable backend or exit 77; then the cases. */
+int test_main(const char *name, const struct CMUnitTest *tests, size_t n,
+	      int (*run)(void));
+
+#define TEST_MAIN(name, ...)                                                 \
+	static const struct CMUnitTest cases[] = { __VA_ARGS__ };            \
+	static int run_cases(void)                                           \
+	{                                                                    \
+		return cmocka_run_group_tests_name(name, cases, NULL, NULL); \
+	}                                                                    \
+	int main(void)                                                       \
+	{                                                                    \
+		return test_main(name, cases,                                \
+				 sizeof(cases) / sizeof(cases[0]),           \
+				 run_cases);                                 \
+	}
+
+#define CASE(fn) cmocka_unit_test(fn)
+
+/* For threads other than the main one, and children. */
+#define CHECK(x)                                                        \
+	do {                                                            \
+		if (!(x)) {                                             \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, \
+				#x);                                    \
+			abort();                                        \
+		}                                                       \
+	} while (0)
+
+#endif
