@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* test-kernel-writes.c - writers other than the program's own stores. */
+#include "test.h"
+
+#include <linux/futex.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#define N 16
+
+static struct ww *ww;
+static char *m;
+static bool kernel_writes;
+
+static void begin(void)
+{
+	ww = test_open();
+	m = test_map(N);
+	kernel_writes = test_caps(ww) & WW_CAP_KERNEL_WRITES;
+	memset(m, 1, N * PAGE);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+}
+
+static void end(void)
+{
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+/* Without KERNEL_WRITES: EFAULT until the buffer is marked. */
+static void expect_write(ssize_t r, ssize_t want)
+{
+	if (kernel_writes) {
+		assert_int_equal(r, want);
+		return;
+	}
+	assert_int_equal(r, -1);
+	assert_int_equal(errno, EFAULT);
+}
+
+static void read_is_seen(void **state)
+{
+	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+	begin();
+	expect_write(read(fd, m + 2 * PAGE + 10, 2 * PAGE), 2 * PAGE);
+	if (!kernel_writes) {
+		assert_int_equal(ww_mark(ww, m + 2 * PAGE + 10, 2 * PAGE), 0);
+		assert_int_equal(read(fd, m + 2 * PAGE + 10, 2 * PAGE),
+				 2 * PAGE);
+	}
+	test_expect(ww, m, N, WW_GET_RESET, 2, 3, 4, -1);
+	test_expect(ww, m, N, 0, -1);
+	/* the reset closed them again */
+	expect_write(read(fd, m + 2 * PAGE, 1), 1);
+	assert_int_equal(ww_mark(ww, m + 2 * PAGE, 1), 0);
+	assert_int_equal(read(fd, m + 2 * PAGE, 1), 1);
+	test_expect(ww, m, N, WW_GET_RESET, 2, -1);
+	close(fd);
+	end();
+}
+
+static void recv_is_seen(void **state)
+{
+	int s[2];
+
+	begin();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
+	assert_int_equal(write(s[0], "0123456789", 10), 10);
+	if (!kernel_writes)
+		assert_int_equal(ww_mark(ww, m + PAGE - 5, 10), 0);
+	assert_int_equal(recv(s[1], m + PAGE - 5, 10, 0), 10);
+	test_expect(ww, m, N, WW_GET_RESET, 0, 1, -1);
+	close(s[0]);
+	close(s[1]);
+	end();
+}
+
+static void process_vm_writev_is_seen(void **state)
+{
+	char data[3] = "abc";
+	struct iovec local = { data, 3 };
+	struct iovec remote;
+
+	begin();
+	remote = (struct iovec){ m + 7 * PAGE, 3 };
+	expect_write(process_vm_writev(getpid(), &local, 1, &remote, 1, 0), 3);
+	if (!kernel_writes) {
+		assert_int_equal(ww_mark(ww, m + 7 * PAGE, 3), 0);
+		assert_int_equal(process_vm_writev(getpid(), &local, 1, &remote,
+						   1, 0),
+				 3);
+	}
+	test_expect(ww, m, N, WW_GET_RESET, 7, -1);
+	end();
+}
+
+/* As ptrace: it forces its way through protection, without a signal. */
+static void proc_mem_is_seen_where_the_kernel_tells(void **state)
+{
+	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+
+	begin();
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "x", 1, (off_t)(uintptr_t)(m + 3 * PAGE)),
+			 1);
+	if (kernel_writes)
+		test_expect(ww, m, N, WW_GET_RESET, 3, -1);
+	else /* documented as lost */
+		assert_int_equal(ww_mark(ww, m + 3 * PAGE, 1), 0);
+	close(fd);
+	end();
+}
+
+static void futex_operations_are_seen(void **state)
+{
+	int dummy = 0;
+
+	begin();
+	expect_write(syscall(SYS_futex, &dummy, FUTEX_WAKE_OP_PRIVATE, 1, 1,
+			     m + 6 * PAGE,
+			     FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0)),
+		     0);
+	if (kernel_writes)
+		test_expect(ww, m, N, WW_GET_RESET, 6, -1);
+	end();
+}
+
+static void the_clock_is_seen(void **state)
+{
+	begin();
+	/* in user space by the vdso, or by the kernel */
+	if (!kernel_writes)
+		assert_int_equal(ww_mark(ww, m + 9 * PAGE, 16), 0);
+	assert_int_equal(clock_gettime(CLOCK_MONOTONIC,
+				       (struct timespec *)(m + 9 * PAGE)),
+			 0);
+	test_expect(ww, m, N, WW_GET_RESET, 9, -1);
+	end();
+}
+
+static void write_from_watched_memory_is_not_a_write(void **state)
+{
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	begin();
+	assert_int_equal(write(fd, m, N * PAGE), N * PAGE);
+	test_expect(ww, m, N, 0, -1);
+	close(fd);
+	end();
+}
+
+TEST_MAIN("kernel-writes", CASE(read_is_seen), CASE(recv_is_seen),
+	  CASE(process_vm_writev_is_seen),
+	  CASE(proc_mem_is_seen_where_the_kernel_tells),
+	  CASE(futex_operations_are_seen), CASE(the_clock_is_seen),
+	  CASE(write_from_watched_memory_is_not_a_write))
