@@ -14,6 +14,10 @@
 #include "sys.h"
 #include "uapi/procfs.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
 static struct ww_mprotect_area *state(struct ww_area *a)
 {
 	return a->state;
@@ -98,6 +102,8 @@ struct closing {
 
 static void flush(struct ww_area *a, struct closing *c)
 {
+	if (c->first < c->end)
+		ww_mprotect_closed();
 	close_run(a, c->first, c->end);
 	c->first = c->end;
 }
@@ -204,6 +210,12 @@ static int mp_attach(struct ww *ww, struct ww_area *a)
 		return -ENOMEM;
 	if (!(a->prot & PROT_WRITE))
 		return 0;
+	/* One page that exists gives the mapping an anon_vma, which the pieces
+	 * that it is split into then share. Pieces that each got one of their
+	 * own never become one mapping again (seen on 6.18). */
+	if (a->kind != WW_KIND_SHARED)
+		ww_sys_madvise(a->start, (size_t)1 << a->page_shift,
+			       MADV_POPULATE_WRITE);
 	r = close_pages(a, 0, npages, a->prot);
 	if (r < 0)
 		open_all(a, a->start, a->end);

@@ -26,8 +26,9 @@
 #define PROT_MASK (7u << PROT_SHIFT)
 #define GENERATION_MASK 0xff0u
 
-#define SPARE 64 /* mappings to be free before single pages are opened again   \
-		  */
+#define SPARE                                                                  \
+	64 /* mappings to be free before single pages are opened again         \
+	    */
 #define LOOK_BACK 4096 /* pages searched for an open one to join */
 
 /* --- words --- */
@@ -189,13 +190,17 @@ long ww_mprotect_count_splits(void)
 
 bool ww_mprotect_take_two(void)
 {
-	long budget = atomic_load(&ww_mprotect_registry.budget);
+	struct ww_mprotect_registry *r = &ww_mprotect_registry;
+	long budget = atomic_load(&r->budget);
 	long n;
 
-	if (atomic_fetch_add(&ww_mprotect_registry.used, 2) + 2 <= budget)
+	if (atomic_fetch_add(&r->used, 2) + 2 <= budget)
 		return true;
+	/* Counting takes long; without a closing since it finds the same. */
+	if (!atomic_exchange(&r->closed, false))
+		return false;
 	n = ww_mprotect_count_splits();
-	atomic_store(&ww_mprotect_registry.used, n);
+	atomic_store(&r->used, n);
 	return n + SPARE <= budget;
 }
 
@@ -287,8 +292,16 @@ static bool stale(void)
 	return true;
 }
 
+void ww_mprotect_closed(void)
+{
+	if (!atomic_load(&ww_mprotect_registry.closed))
+		atomic_store(&ww_mprotect_registry.closed, true);
+}
+
 void ww_mprotect_left(void)
 {
+	ww_mprotect_closed();
+	atomic_fetch_add(&ww_mprotect_registry.released, 2);
 	atomic_fetch_add(&ww_mprotect_registry.left, 1);
 }
 

@@ -64,6 +64,7 @@ static void count_budget(void)
 				    DEFAULT_MAX_MAP_COUNT);
 	long ours = ww_mprotect_count_splits();
 
+	atomic_store(&ww_mprotect_registry.released, 0);
 	atomic_store(&ww_mprotect_registry.used, ours);
 	atomic_store(&ww_mprotect_registry.budget,
 		     (max - count_mappings()) / 2 + ours);
@@ -74,7 +75,10 @@ bool ww_mprotect_may_split(void)
 	unsigned n = atomic_fetch_add(&ww_mprotect_registry.counted, 1);
 
 	/* Not each time: counting reads all of /proc/self/maps. */
-	if ((n & (n - 1)) == 0 || !ww_mprotect_take_two()) {
+	if ((n & (n - 1)) == 0 ||
+	    atomic_load(&ww_mprotect_registry.released) * 16 >
+		    atomic_load(&ww_mprotect_registry.budget) ||
+	    !ww_mprotect_take_two()) {
 		count_budget();
 		return ww_mprotect_take_two();
 	}

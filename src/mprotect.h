@@ -46,6 +46,9 @@ uint32_t ww_mprotect_want(const struct ww_area *a, uint32_t word, int prot);
 /* Is some handler of this process opening the page? */
 bool ww_mprotect_busy(uint32_t word);
 
+/* Pages were closed: mappings may have become one again. */
+void ww_mprotect_closed(void);
+
 /* Pages were let go, but a thread that faulted before may not have reached the
  * handler yet. */
 void ww_mprotect_left(void);
@@ -82,6 +85,8 @@ struct ww_mprotect_registry {
 	atomic_uint left;	  /* counts ww_mprotect_left() */
 	atomic_uint counted;	  /* times that may_split() was asked */
 	atomic_long used, budget; /* mappings split off, and how many may be */
+	atomic_long released;	  /* given back since they were counted */
+	atomic_bool closed;	  /* some pages were, since they were counted */
 };
 
 extern struct ww_mprotect_registry ww_mprotect_registry;
@@ -91,8 +96,8 @@ void ww_mprotect_on_fault(int signo, siginfo_t *info, void *ucontext);
 /* Mappings that we split off: two for each slice and each open run. */
 long ww_mprotect_count_splits(void);
 
-/* Take two mappings from the budget. Opening never gives any back: when they
- * are used up, it is counted what is really split off. */
+/* Take two mappings from the budget. Opening gives none back: when they are
+ * used up, it is counted what is really split off. */
 bool ww_mprotect_take_two(void);
 
 #endif

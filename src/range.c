@@ -219,14 +219,6 @@ struct ww_table *ww_ranges_cut(const struct ww_ranges *self, uintptr_t start,
 	return t;
 }
 
-static void count_slices(const struct ww_table *t, unsigned by)
-{
-	size_t i;
-
-	for (i = 0; i < t->n; i++)
-		t->slice[i].area->nslices += by;
-}
-
 /* Readers may still be in the old table. A writer that must not wait for them
  * (they may have been suspended by a collector that now grows its heap) leaves
  * it to the next one. */
@@ -234,12 +226,18 @@ void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
 {
 	struct ww_table *old = atomic_exchange(&self->table, t);
 
-	count_slices(t, 1);
-	count_slices(old, -1u);
 	old->retired = self->retired;
 	self->retired = old;
 	if (ww_readers_idle(&self->readers))
 		free_retired(self);
+}
+
+bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area)
+{
+	const struct ww_table *t = atomic_load(&self->table);
+	size_t i = lower_bound(t, area->start);
+
+	return i < t->n && t->slice[i].area == area;
 }
 
 void ww_ranges_sync(struct ww_ranges *self)

@@ -29,11 +29,10 @@ enum ww_kind {
 struct ww_area {
 	uintptr_t start, end; /* as attached; slices may cover less */
 	enum ww_kind kind;
-	int prot;	  /* PROT_ bits of the memory when it was attached */
-	unsigned watch;	  /* number of the ww_watch() call that made it */
-	unsigned nslices; /* writer's lock */
-	unsigned ncut;	  /* slices just cut out; writer's lock */
-	size_t mapped;	  /* bytes of the mapping that holds this struct */
+	int prot;	/* PROT_ bits of the memory when it was attached */
+	unsigned watch; /* number of the ww_watch() call that made it */
+	unsigned ncut;	/* slices just cut out; writer's lock */
+	size_t mapped;	/* bytes of the mapping that holds this struct */
 	unsigned page_shift;
 	atomic_uint lost;   /* times that part of it was called dirty unknown */
 	atomic_uint weaker; /* WW_CAP_ bits that no longer hold for it */
@@ -103,6 +102,9 @@ struct ww_table *ww_ranges_add(const struct ww_ranges *self,
 struct ww_table *ww_ranges_cut(const struct ww_ranges *self, uintptr_t start,
 			       uintptr_t end);
 void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t);
+
+/* Writer: is any slice of the area left? */
+bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area);
 
 /* Writer: wait until no reader uses an older table; then pins tell all. */
 void ww_ranges_sync(struct ww_ranges *self);

@@ -61,7 +61,8 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 		a->ncut++;
 	}
 	for (i = 0; i < n; i++)
-		if (--cut[i].area->ncut == 0 && cut[i].area->nslices == 0)
+		if (--cut[i].area->ncut == 0 &&
+		    !ww_ranges_hold(&ww->ranges, cut[i].area))
 			ww_area_free(cut[i].area);
 	free(cut);
 	return 0;

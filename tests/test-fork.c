@@ -10,11 +10,12 @@
 static struct ww *ww;
 static char *m, *s;
 
-/* Private memory, pages 1, 2 and 5 populated, 5 dirty; shared memory, 3 dirty. */
+/* Private memory, pages 0, 1, 2 and 5 populated, 5 dirty; shared memory, 3 dirty. */
 static void begin(void)
 {
 	ww = test_open();
 	m = test_map(N);
+	test_write(m, 0, -1);
 	s = mmap(NULL, N * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	if (test_caps(ww) & WW_CAP_SHARED)
@@ -55,8 +56,8 @@ static void child_tracks(void *arg)
 
 	(*(volatile char *)(m + 9 * PAGE))++;
 	/* what exists of private memory, once */
-	CHECK(says(m, 0, 1, 2, 5, 9, -1));
-	CHECK(says(m, WW_GET_RESET, 1, 2, 5, 9, -1));
+	CHECK(says(m, 0, 0, 1, 2, 5, 9, -1));
+	CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, 9, -1));
 	CHECK(says(m, 0, -1));
 	(*(volatile char *)(m + 2 * PAGE))++;
 	(*(volatile char *)(m + 20 * PAGE))++;
@@ -93,11 +94,11 @@ static void a_child_reports_once_and_goes_on(void **state)
 
 static void grandchild_tracks(void *arg)
 {
-	CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+	CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
 	(*(volatile char *)(m + 2 * PAGE))++;
 	fflush(NULL);
 	if (fork() == 0) {
-		CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+		CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
 		(*(volatile char *)(m + 8 * PAGE))++;
 		CHECK(says(m, WW_GET_RESET, 8, -1));
 		_exit(0);
@@ -127,7 +128,7 @@ static void a_child_of_bare_clone_works(void **state)
 	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+		CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
 		(*(volatile char *)(m + 8 * PAGE))++;
 		CHECK(says(m, WW_GET_RESET, 8, -1));
 		_exit(0);
@@ -226,7 +227,7 @@ static void *busy(void *arg)
 
 static void child_queries(void *arg)
 {
-	CHECK(says(m, WW_GET_RESET, 1, 2, 5, -1));
+	CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
 	(*(volatile char *)(m + 2 * PAGE))++;
 	CHECK(says(m, WW_GET_RESET, 2, -1));
 	CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
