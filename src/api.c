@@ -107,7 +107,7 @@ int ww_open_backend(struct ww **out, const struct ww_backend *backend,
 	r = backend->open(ww, options);
 	if (r < 0)
 		goto err_maps;
-	ww_lock_init(&ww->lock, 0);
+	ww_lock_init(&ww->lock, WW_LOCK_TRACKER);
 	*out = ww;
 	return 0;
 err_maps:
@@ -238,17 +238,17 @@ typedef int slice_fn(struct ww *ww, struct ww_area *a, uintptr_t start,
 static int each_slice(struct ww *ww, uintptr_t start, uintptr_t end,
 		      slice_fn *fn, int arg)
 {
+	const struct ww_table *t = ww_ranges_table(&ww->ranges);
+	size_t i;
 	int r = 0;
 
-	while (r == 0 && start < end) {
-		struct ww_slice s;
-		struct ww_ticket ticket;
+	/* Not pinned: what is called may wait for those that are. */
+	for (i = ww_table_find(t, start);
+	     r == 0 && i < t->n && t->slice[i].start < end; i++) {
+		const struct ww_slice *s = &t->slice[i];
 
-		if (!ww_ranges_pin_one(&ww->ranges, start, &s, &ticket))
-			return -ENOENT;
-		r = fn(ww, s.area, start, s.end < end ? s.end : end, arg);
-		ww_readers_leave(&s.area->users, ticket);
-		start = s.end;
+		r = fn(ww, s->area, s->start > start ? s->start : start,
+		       s->end < end ? s->end : end, arg);
 	}
 	return r;
 }
@@ -290,15 +290,10 @@ static int refuse_shared(struct ww *ww, struct ww_area *a, uintptr_t start,
 static int discard_slice(struct ww *ww, struct ww_area *a, uintptr_t start,
 			 uintptr_t end, int arg)
 {
-	int r;
-
 	(void)arg;
 	ww_bits_clear(&a->pending, ww_area_page(a, start),
 		      ww_area_page(a, end));
-	r = ww->backend->discard(ww, a, start, end);
-	if (r < 0)
-		ww_area_mark(a, start, end);
-	return r;
+	return ww->backend->discard(ww, a, start, end);
 }
 
 int ww_discard(struct ww *ww, void *start, size_t len)
@@ -309,8 +304,12 @@ int ww_discard(struct ww *ww, void *start, size_t len)
 	if (r < 0)
 		return ww_error(r);
 	r = each_slice(ww, at, at + len, refuse_shared, 0);
-	if (r == 0)
+	if (r == 0) {
 		r = each_slice(ww, at, at + len, discard_slice, 0);
+		/* Some is dropped, and what was dirty is not known any more. */
+		if (r < 0)
+			ww_ranges_mark(&ww->ranges, at, at + len);
+	}
 	ww_lock_drop(&ww->lock);
 	return ww_error(r);
 }
@@ -453,7 +452,6 @@ int ww_get_ranges(struct ww *ww, void *start, size_t len, unsigned flags,
 static int reset_span(struct ww *ww, const struct ww_span *span)
 {
 	unsigned i;
-	int r;
 
 	for (i = 0; i < span->n; i++) {
 		const struct ww_slice *s = &span->slice[i];
@@ -462,12 +460,8 @@ static int reset_span(struct ww *ww, const struct ww_span *span)
 			      ww_area_page(s->area, s->start),
 			      ww_area_page(s->area, s->end));
 	}
-	r = ww->backend->rearm(ww, span, span->slice[0].start, span_end(span));
-	/* Which of it was dirty is not known any more. */
-	for (i = 0; r < 0 && i < span->n; i++)
-		ww_area_mark(span->slice[i].area, span->slice[i].start,
-			     span->slice[i].end);
-	return r;
+	return ww->backend->rearm(ww, span, span->slice[0].start,
+				  span_end(span));
 }
 
 int ww_reset(struct ww *ww, void *start, size_t len)
@@ -493,5 +487,8 @@ int ww_reset(struct ww *ww, void *start, size_t len)
 		}
 		ww_pins_drop(&pins);
 	}
+	/* Which of it was dirty is not known any more. */
+	if (r < 0)
+		ww_ranges_mark(&ww->ranges, (uintptr_t)start, end);
 	return ww_error(r);
 }

@@ -23,22 +23,10 @@ static struct ww_mprotect_area *state(struct ww_area *a)
 	return a->state;
 }
 
-static int closed(int prot)
-{
-	/* Memory that was write-only could be read on most machines. */
-	return prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
-}
-
 static size_t mp_state_bytes(size_t npages)
 {
 	return sizeof(struct ww_mprotect_area) + 2 * ww_bits_bytes(npages) +
 	       npages * sizeof(uint32_t);
-}
-
-static int close_pages(struct ww_area *a, size_t first, size_t end, int prot)
-{
-	return ww_sys_mprotect(ww_area_at(a, first),
-			       (end - first) << a->page_shift, closed(prot));
 }
 
 static void dirty_again(struct ww_area *a, size_t first, size_t end)
@@ -51,28 +39,37 @@ static void dirty_again(struct ww_area *a, size_t first, size_t end)
 	ww_bits_set(&m->dirty, first, end);
 }
 
-/* Close a run whose pages are clean by now. If the kernel refuses (no mapping
- * left to split) the pages stay open, and so they stay dirty. If ww_protect()
- * changed what is wanted, do it again: the last mprotect must be one that fits.
+/* ww_mprotect_apply() where it is possible. Pages that are not mapped any more
+ * are passed over; an error is of pages for which no mapping was left to split.
  */
+static int apply_mapped(struct ww_area *a, size_t first, size_t end, bool open)
+{
+	size_t half = first + (end - first) / 2;
+	int r = ww_mprotect_apply(a, first, end, open), r2;
+
+	if (r == 0)
+		return 0;
+	if (half > first) {
+		r = apply_mapped(a, first, half, open);
+		r2 = apply_mapped(a, half, end, open);
+		return r < 0 ? r : r2;
+	}
+	if (!ww_sys_is_mapped(ww_area_at(a, first)))
+		return 0;
+	/* It stays open, and so dirty. */
+	if (!open) {
+		dirty_again(a, first, end);
+		atomic_fetch_add(&a->lost, 1);
+	}
+	return r;
+}
+
 static void close_run(struct ww_area *a, size_t first, size_t end)
 {
-	bool again = false;
-
-	while (first < end) {
-		int prot = ww_mprotect_wanted_at(a, first);
-		size_t stop = ww_mprotect_same(a, first, end);
-
-		if ((again || prot & PROT_WRITE) &&
-		    close_pages(a, first, stop, prot) < 0) {
-			dirty_again(a, first, stop);
-			atomic_fetch_add(&a->lost, 1);
-		}
-		again = ww_mprotect_wanted_at(a, first) != prot ||
-			ww_mprotect_same(a, first, stop) != stop;
-		if (!again)
-			first = stop;
-	}
+	if (first == end)
+		return;
+	apply_mapped(a, first, end, false);
+	ww_mprotect_closed();
 }
 
 /* DIRTY -> clean, unless someone is opening it or the memory is being let go.
@@ -102,8 +99,6 @@ struct closing {
 
 static void flush(struct ww_area *a, struct closing *c)
 {
-	if (c->first < c->end)
-		ww_mprotect_closed();
 	close_run(a, c->first, c->end);
 	c->first = c->end;
 }
@@ -133,16 +128,25 @@ static int mp_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	size_t run, run_end;
 
 	(void)ww;
-	while (!ww_query_full(q) &&
-	       ww_bits_next(&m->dirty, at, stop, ww_query_pages_left(q),
-			    q->reset, &run, &run_end)) {
-		uintptr_t to = ww_query_offer(q, ww_area_at(a, run),
-					      ww_area_at(a, run_end));
-		size_t stored = ww_area_page(a, to);
+	while (ww_bits_next(&m->dirty, at, stop, 1, false, &run, &run_end)) {
+		uintptr_t to;
+		size_t stored;
 
+		/* What is pending below it may fill the array: only then take.
+		 */
+		at = run;
+		ww_query_settled(q, ww_area_at(a, run));
+		if (ww_query_full(q))
+			break;
+		if (!ww_bits_next(&m->dirty, at, stop, ww_query_pages_left(q),
+				  q->reset, &run, &run_end))
+			break;
+		to = ww_query_offer(q, ww_area_at(a, run),
+				    ww_area_at(a, run_end));
 		at = run_end;
 		if (!q->reset)
 			continue;
+		stored = ww_area_page(a, to);
 		add(a, &c, run, stored);
 		if (stored < run_end)
 			ww_bits_set(&m->dirty, stored, run_end);
@@ -178,36 +182,24 @@ static int mp_rearm(struct ww *ww, const struct ww_span *span, uintptr_t start,
 
 /* --- attach, detach --- */
 
-static void open_all(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
-
-	while (first < stop) {
-		size_t run_end = ww_mprotect_same(a, first, stop);
-		int prot = ww_mprotect_wanted_at(a, first);
-
-		if (prot & PROT_WRITE)
-			ww_sys_mprotect(ww_area_at(a, first),
-					(run_end - first) << a->page_shift,
-					prot);
-		first = run_end;
-	}
-}
-
 static int mp_attach(struct ww *ww, struct ww_area *a)
 {
 	struct ww_mprotect_area *m = state(a);
 	size_t npages = ww_area_page(a, a->end);
 	char *memory = (char *)(m + 1);
-	int r;
 
 	(void)ww;
 	ww_bits_init(&m->dirty, memory, npages);
 	memory += ww_bits_bytes(npages);
 	ww_bits_init(&m->changed, memory, npages);
 	m->word = (void *)(memory + ww_bits_bytes(npages));
-	if (!ww_mprotect_may_split())
-		return -ENOMEM;
+	return ww_mprotect_may_split() ? 0 : -ENOMEM;
+}
+
+static int mp_arm(struct ww *ww, struct ww_area *a)
+{
+	if (ww_mprotect_overlap(ww, a->start, a->end))
+		return -EBUSY;
 	if (!(a->prot & PROT_WRITE))
 		return 0;
 	/* One page that exists gives the mapping an anon_vma, which the pieces
@@ -216,31 +208,50 @@ static int mp_attach(struct ww *ww, struct ww_area *a)
 	if (a->kind != WW_KIND_SHARED)
 		ww_sys_madvise(a->start, (size_t)1 << a->page_shift,
 			       MADV_POPULATE_WRITE);
-	r = close_pages(a, 0, npages, a->prot);
-	if (r < 0)
-		open_all(a, a->start, a->end);
+	return ww_mprotect_apply(a, 0, ww_area_page(a, a->end), false);
+}
+
+/* Of several parts of one area it is all between them that is left. */
+static void set_leaving(struct ww_mprotect_area *m, uintptr_t start,
+			uintptr_t end)
+{
+	if (!end || !atomic_load(&m->leaving_end))
+		atomic_store(&m->leaving_start, start);
+	atomic_store(&m->leaving_end, end);
+}
+
+static int mp_leave(struct ww *ww, struct ww_area *a, uintptr_t start,
+		    uintptr_t end)
+{
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+	int r;
+
+	(void)ww;
+	/* Who faults here is still found and opens the page; who closes pages
+	 * does so no more, and who began before is waited for. */
+	set_leaving(state(a), start, end);
+	ww_readers_wait(&a->users);
+	r = apply_mapped(a, first, stop, true);
+	ww_mprotect_left();
 	return r;
 }
 
-static void mp_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end, bool gone)
+static void mp_stay(struct ww *ww, struct ww_area *a, uintptr_t start,
+		    uintptr_t end)
 {
-	struct ww_mprotect_area *m = state(a);
-
 	(void)ww;
-	if (gone) {
-		/* The rest of the area goes on. */
-		atomic_store(&m->leaving_start, 0);
-		atomic_store(&m->leaving_end, 0);
-		return;
-	}
-	/* Who faults here is still found and opens the page; who closes pages
-	 * does so no more, and who began before is waited for. */
-	atomic_store(&m->leaving_start, start);
-	atomic_store(&m->leaving_end, end);
-	ww_readers_wait(&a->users);
-	open_all(a, start, end);
-	ww_mprotect_left();
+	set_leaving(state(a), 0, 0);
+	dirty_again(a, ww_area_page(a, start), ww_area_page(a, end));
+	atomic_fetch_add(&a->lost, 1);
+}
+
+static void mp_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
+		      uintptr_t end)
+{
+	(void)ww;
+	(void)start;
+	(void)end;
+	set_leaving(state(a), 0, 0); /* the rest of it goes on */
 }
 
 /* --- the program's changes --- */
@@ -263,12 +274,13 @@ static int mp_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
 {
 	struct ww_mprotect_area *m = state(a);
 	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end), i;
+	int prot_closed = ww_mprotect_closed_prot(prot);
 	int r;
 
 	(void)ww;
 	/* Is it allowed, and mapped? Closed for all pages: one that is dirty
 	 * faults once more. Opening it here could cross a closing query. */
-	r = ww_sys_mprotect(start, end - start, closed(prot));
+	r = ww_sys_mprotect(start, end - start, prot_closed);
 	if (r < 0)
 		return r;
 	if (prot != a->prot)
@@ -278,10 +290,10 @@ static int mp_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
 			want(a, i, ww_mprotect_same(a, i, stop), prot);
 	if (prot == a->prot)
 		ww_bits_clear(&m->changed, first, stop);
-	/* A handler or a query that looked at the words before this may have
-	 * set the old protection behind the first call. Those that look now
-	 * see the new one. */
-	return ww_sys_mprotect(start, end - start, closed(prot));
+	/* Handlers and queries that read the words before may still set the old
+	 * protection; those that come now see the new one. */
+	ww_readers_wait(&a->users);
+	return ww_sys_mprotect(start, end - start, prot_closed);
 }
 
 static int mp_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
@@ -365,6 +377,9 @@ const struct ww_backend ww_backend_mprotect = {
 	.close = ww_mprotect_unregister,
 	.state_bytes = mp_state_bytes,
 	.attach = mp_attach,
+	.arm = mp_arm,
+	.leave = mp_leave,
+	.stay = mp_stay,
 	.detach = mp_detach,
 	.renew = mp_renew,
 	.inherit = mp_inherit,

@@ -211,14 +211,14 @@ static int unregister_map(struct ww *ww, const struct ww_span *span,
 }
 
 static void uffd_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end, bool gone)
+			uintptr_t end)
 {
 	const struct uffd *u = ww->priv;
 
 	(void)a;
 	/* Explicitly: closing the descriptor does not do it while a fork child
 	 * holds a copy. The kernel drops the protection with it. */
-	if (gone && ww_uffd_unregister(&u->uffd, start, end) < 0)
+	if (ww_uffd_unregister(&u->uffd, start, end) < 0)
 		each_map(ww, NULL, start, end, NULL, unregister_map);
 }
 
@@ -463,8 +463,10 @@ static int open_descriptors(struct uffd *u, const struct ww_options *o,
 	r = pagemap ? o->pagemap : ww_sys_open("/proc/self/pagemap", O_RDONLY);
 	if (r >= 0)
 		r = ww_fd_init(&u->pagemap.fd, r, pagemap);
-	if (r < 0)
+	if (r < 0) {
+		r = r == -ENOENT ? -ENOSYS : r; /* no /proc */
 		goto err;
+	}
 	*reason = "the kernel has no PAGEMAP_SCAN: needs Linux 6.7";
 	r = ww_pagemap_init(&u->pagemap);
 	if (r < 0) {

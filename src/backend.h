@@ -55,14 +55,23 @@ struct ww_backend {
 
 	/* Zeroed bytes for area->state; NULL: none. */
 	size_t (*state_bytes)(size_t npages);
-	/* Arm a mapped area of one kind: all its pages clean. On failure leave
-	 * no trace. Writer's lock. */
+	/* Prepare a mapped area of one kind, and arm it: all its pages clean.
+	 * On failure leave no trace. Writer's lock. */
 	int (*attach)(struct ww *ww, struct ww_area *area);
-	/* Let go: each page as writable as the program left it. It is called
-	 * while the part can still be found, and again once it can not and no
-	 * query holds it any more (gone). Writer's lock. */
+	/* For a backend whose arming faults: arm it only here, when the area
+	 * can be found; on failure leave() and detach() follow. May be NULL. */
+	int (*arm)(struct ww *ww, struct ww_area *area);
+	/* The same at the end, while it still can be found: have each page as
+	 * writable as the program left it, and keep it so. If it fails for
+	 * one part, stay() takes all of them back. May be NULL. */
+	int (*leave)(struct ww *ww, struct ww_area *area, uintptr_t start,
+		     uintptr_t end);
+	void (*stay)(struct ww *ww, struct ww_area *area, uintptr_t start,
+		     uintptr_t end);
+	/* Let go. It can not be found any more, no query holds it, and it may
+	 * be a part of the area only. Writer's lock. */
 	void (*detach)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		       uintptr_t end, bool gone);
+		       uintptr_t end);
 
 	/* First use in a fork child: forget the parent's descriptors, never
 	 * use them; make new ones. No other thread is in the tracker. */

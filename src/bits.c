@@ -4,8 +4,10 @@
  *
  * Used for pending pages, for pages known to have been populated, and by the
  * mprotect backend; called from the SIGSEGV handler too. Calls nothing.
- * Invariant: a set bit has its summary bit set once ww_bits_set() returned; a
- * summary bit may be set without cause.
+ * Invariant: a set bit has its summary bit set once ww_bits_set() returned.
+ * Summary bits are never cleared: who cleared one would have to look at the
+ * words again behind it, and a query in between would miss set bits, for as
+ * long as that thread is suspended. A stale one costs the look at 512 words.
  */
 #include "bits.h"
 
@@ -68,29 +70,7 @@ void ww_bits_set(struct ww_bits *self, size_t first, size_t end)
 		/* Steady states set what is set: then a load is enough. */
 		if ((atomic_load(&self->word[w]) & m) != m)
 			atomic_fetch_or(&self->word[w], m);
-		/* After the word: who clears the summary looks at the words
-		 * again behind it, so one of the two sees the other. */
 		chunk_set(self, w / CHUNK_WORDS);
-	}
-}
-
-/* The summary bit of a chunk may be stale: drop it if all its words are zero.
- */
-static void chunk_settle(struct ww_bits *self, size_t chunk)
-{
-	size_t w = chunk * CHUNK_WORDS;
-	size_t end = w + CHUNK_WORDS;
-	size_t nwords = (size_t)(self->summary - self->word);
-
-	atomic_fetch_and(&self->summary[chunk / WORD_BITS],
-			 ~(UINT64_C(1) << (chunk % WORD_BITS)));
-	if (end > nwords)
-		end = nwords;
-	for (; w < end; w++) {
-		if (atomic_load(&self->word[w])) {
-			chunk_set(self, chunk);
-			return;
-		}
 	}
 }
 
@@ -118,8 +98,6 @@ void ww_bits_clear(struct ww_bits *self, size_t first, size_t end)
 
 		if (atomic_load(&self->word[w]) & m)
 			atomic_fetch_and(&self->word[w], ~m);
-		if (w + 1 == stop || (w + 1) % CHUNK_WORDS == 0)
-			chunk_settle(self, w / CHUNK_WORDS);
 	}
 }
 
@@ -141,6 +119,20 @@ static uint64_t lowest_run(uint64_t v, size_t max)
 	return run;
 }
 
+/* Take no bit that is not returned: put back later, it would be missing for
+ * other queries until then. */
+static uint64_t take_run(_Atomic(uint64_t) *word, uint64_t m, size_t max)
+{
+	uint64_t v = atomic_load(word), run;
+
+	do {
+		if (!(v & m))
+			return 0;
+		run = lowest_run(v & m, max);
+	} while (!atomic_compare_exchange_weak(word, &v, v & ~run));
+	return run;
+}
+
 bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 		  bool take, size_t *run, size_t *run_end)
 {
@@ -149,33 +141,18 @@ bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 
 	if (first >= end || max == 0)
 		return false;
-	while ((w = skip_empty(self, w, stop)) < stop) {
+	for (; (w = skip_empty(self, w, stop)) < stop; w++) {
 		uint64_t m = mask(w, first, end);
 		uint64_t v = atomic_load(&self->word[w]) & m;
-		uint64_t r = v ? lowest_run(v, max) : 0;
 
-		if (v && take) {
-			/* Another taker may have been faster. */
-			r &= atomic_fetch_and(&self->word[w], ~r);
-			if (!r)
-				continue;
-			if (lowest_run(r, WORD_BITS) != r) {
-				/* and have left only parts: keep the first */
-				uint64_t head = lowest_run(r, WORD_BITS);
-
-				atomic_fetch_or(&self->word[w], r & ~head);
-				chunk_set(self, w / CHUNK_WORDS);
-				r = head;
-			}
-		}
+		if (v)
+			v = take ? take_run(&self->word[w], m, max)
+				 : lowest_run(v, max);
 		if (v) {
-			*run = w * WORD_BITS + (size_t)__builtin_ctzll(r);
-			*run_end = *run + (size_t)__builtin_popcountll(r);
+			*run = w * WORD_BITS + (size_t)__builtin_ctzll(v);
+			*run_end = *run + (size_t)__builtin_popcountll(v);
 			return true;
 		}
-		w++;
-		if (take && (w == stop || w % CHUNK_WORDS == 0))
-			chunk_settle(self, (w - 1) / CHUNK_WORDS);
 	}
 	return false;
 }

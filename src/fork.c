@@ -29,7 +29,7 @@ static struct {
 	_Atomic(atomic_uint *) word; /* the generation; 0: just forked */
 	atomic_uint last;	     /* the generation before a wipe */
 	pthread_mutex_t mutex;	     /* guards the list */
-	struct ww_lock list;	     /* its ends; outer locks first */
+	struct ww_lock list;	     /* its ends; by rank */
 } forks = {
 	.once = PTHREAD_ONCE_INIT,
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -107,18 +107,21 @@ int ww_fork_init(void)
 	return forks.status;
 }
 
-void ww_lock_init(struct ww_lock *self, int outer)
+void ww_lock_init(struct ww_lock *self, int rank)
 {
-	struct ww_lock *after;
+	struct ww_lock *next;
 
+	self->rank = rank;
 	pthread_mutex_init(&self->mutex, NULL);
 	self->generation = ww_fork_generation();
 	pthread_mutex_lock(&forks.mutex);
-	after = outer ? &forks.list : forks.list.prev;
-	self->prev = after;
-	self->next = after->next;
-	after->next->prev = self;
-	after->next = self;
+	next = forks.list.next;
+	while (next != &forks.list && next->rank <= rank)
+		next = next->next;
+	self->next = next;
+	self->prev = next->prev;
+	next->prev->next = self;
+	next->prev = self;
 	pthread_mutex_unlock(&forks.mutex);
 }
 

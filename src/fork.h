@@ -10,6 +10,7 @@
 /* A mutex that fork() takes before it forks, so that a child finds what it
  * guards whole. Held by the calls that change things, never by a query. */
 struct ww_lock {
+	int rank; /* who holds one may take one of a higher rank */
 	pthread_mutex_t mutex;
 	unsigned generation;
 	struct ww_lock *prev, *next;
@@ -23,8 +24,9 @@ int ww_fork_init(void);
  * for vfork and in pid namespaces. Async-signal-safe. */
 unsigned ww_fork_generation(void);
 
-/* Outer locks are taken before the others: those whose holder may take one. */
-void ww_lock_init(struct ww_lock *self, int outer);
+enum { WW_LOCK_WIN32, WW_LOCK_TRACKER, WW_LOCK_SIGNALS };
+
+void ww_lock_init(struct ww_lock *self, int rank);
 void ww_lock_finish(struct ww_lock *self);
 void ww_lock_take(struct ww_lock *self);
 void ww_lock_drop(struct ww_lock *self);

@@ -34,8 +34,10 @@ int ww_maps_open(struct ww_maps *self)
 	int fd = ww_sys_open("/proc/self/maps", O_RDONLY);
 	int r;
 
+	self->fd = WW_FD_NONE;
+	self->text = true;
 	if (fd < 0)
-		return fd;
+		return fd == -ENOENT ? -ENOSYS : fd; /* no /proc */
 	r = ww_fd_init(&self->fd, fd, false);
 	if (r < 0)
 		return r;
@@ -170,7 +172,9 @@ int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps, uintptr_t at)
 		return 0;
 	atomic_fetch_add(&maps->walks, 1);
 	walk->text = ww_sys_open("/proc/self/maps", O_RDONLY);
-	return walk->text < 0 ? walk->text : 0;
+	if (walk->text >= 0)
+		return 0;
+	return walk->text == -ENOENT ? -ENOSYS : walk->text;
 }
 
 int ww_maps_next(struct ww_maps_walk *walk, struct ww_map *out)

@@ -69,6 +69,12 @@ size_t ww_mprotect_same(const struct ww_area *a, size_t page, size_t end)
 	return page;
 }
 
+int ww_mprotect_closed_prot(int prot)
+{
+	/* Memory that was write-only could be read on most machines. */
+	return prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
+}
+
 static uint32_t generation_bits(void)
 {
 	return ww_fork_generation() << 4 & GENERATION_MASK;
@@ -99,11 +105,9 @@ static void begin_open(struct ww_area *a, size_t first, size_t end)
 	}
 }
 
-/* True if all still want the protection that they were opened with. */
-static bool end_open(struct ww_area *a, size_t first, size_t end, int prot)
+static void end_open(struct ww_area *a, size_t first, size_t end)
 {
 	uint32_t generation = generation_bits();
-	bool same = true;
 
 	for (; first < end; first++) {
 		_Atomic(uint32_t) *word = &state(a)->word[first];
@@ -114,27 +118,36 @@ static bool end_open(struct ww_area *a, size_t first, size_t end, int prot)
 			if ((w & GENERATION_MASK) != generation || !OPENERS(w))
 				break;
 		} while (!atomic_compare_exchange_weak(word, &w, w - OPENER));
-		same = same && ww_mprotect_wanted(a, w) == prot;
 	}
-	return same;
 }
 
-/* Pages that want the same protection, with PROT_WRITE in it. */
-static int open_run(struct ww_area *a, size_t first, size_t end)
+int ww_mprotect_apply(struct ww_area *a, size_t first, size_t end, bool open)
 {
-	bool same;
-	int r;
+	int r = 0;
 
-	do {
+	while (first < end && r == 0) {
+		size_t stop = ww_mprotect_same(a, first, end);
 		int prot = ww_mprotect_wanted_at(a, first);
 
-		begin_open(a, first, end);
-		/* Before the page is open: another thread may write then. */
-		ww_bits_set(&state(a)->dirty, first, end);
-		r = ww_sys_mprotect(ww_area_at(a, first),
-				    (end - first) << a->page_shift, prot);
-		same = end_open(a, first, end, prot);
-	} while (!same); /* ww_protect() came between: its word is the last */
+		if (prot & PROT_WRITE)
+			r = ww_sys_mprotect(
+				ww_area_at(a, first),
+				(stop - first) << a->page_shift,
+				open ? prot : ww_mprotect_closed_prot(prot));
+		first = stop;
+	}
+	return r;
+}
+
+static int open_run(struct ww_area *a, size_t first, size_t end)
+{
+	int r;
+
+	begin_open(a, first, end);
+	/* Before the pages are open: another thread may write then. */
+	ww_bits_set(&state(a)->dirty, first, end);
+	r = ww_mprotect_apply(a, first, end, true);
+	end_open(a, first, end);
 	return r;
 }
 
@@ -343,29 +356,56 @@ static void chain_default(int signo, const siginfo_t *info, bool ignore)
 		ww_sys_raise(signo);
 }
 
-static void chain(int signo, siginfo_t *info, void *ucontext)
+/* Who is next? A handler that we hand on to may hand on to us again, as it was
+ * installed on top of us once, before we went on top of it. The kernel leaves
+ * uc_link zero for each signal and does not read it: it tells how far down this
+ * signal has come, also after a siglongjmp(). */
+static struct sigaction *next_layer(ucontext_t *uc)
 {
-	struct sigaction old = ww_mprotect_registry.old;
-	const ucontext_t *uc = ucontext;
-	sigset_t mask = old.sa_mask;
+	struct sigaction *old = ww_mprotect_registry.old;
+	struct sigaction *from = uc ? (struct sigaction *)uc->uc_link : NULL;
+	unsigned n = atomic_load(&ww_mprotect_registry.layers);
+	bool below = from >= old && from < old + WW_MPROTECT_LAYERS;
+
+	if (below)
+		n = (unsigned)(from - old);
+	if (n == 0)
+		return NULL;
+	if (uc && (below || !from))
+		uc->uc_link = (ucontext_t *)&old[n - 1];
+	return &old[n - 1];
+}
+
+/* The mask that it would have run with; ours is all signals. */
+static void set_mask(int signo, const struct sigaction *old,
+		     const ucontext_t *uc)
+{
+	sigset_t mask = old->sa_mask;
 	int i;
 
-	if (!(old.sa_flags & SA_SIGINFO) &&
-	    (old.sa_handler == SIG_DFL || old.sa_handler == SIG_IGN)) {
-		chain_default(signo, info, old.sa_handler == SIG_IGN);
-		return;
-	}
-	/* The mask that it would have run with; ours is all signals. */
 	for (i = 1; i < _NSIG; i++)
 		if (sigismember(&uc->uc_sigmask, i) == 1)
 			sigaddset(&mask, i);
-	if (!(old.sa_flags & SA_NODEFER))
+	if (!(old->sa_flags & SA_NODEFER))
 		sigaddset(&mask, signo);
-	if (old.sa_flags & SA_RESETHAND) {
-		ww_mprotect_registry.old.sa_flags &= ~SA_SIGINFO;
-		ww_mprotect_registry.old.sa_handler = SIG_DFL;
-	}
 	ww_sys_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
+static void chain(int signo, siginfo_t *info, void *ucontext)
+{
+	struct sigaction *layer = next_layer(ucontext);
+	struct sigaction old = { .sa_handler = SIG_DFL };
+
+	if (layer)
+		old = *layer;
+	if (old.sa_handler == SIG_DFL || old.sa_handler == SIG_IGN) {
+		chain_default(signo, info, old.sa_handler == SIG_IGN);
+		return;
+	}
+	if (old.sa_flags & SA_RESETHAND)
+		layer->sa_handler = SIG_DFL;
+	if (ucontext)
+		set_mask(signo, &old, ucontext);
 	if (old.sa_flags & SA_SIGINFO)
 		old.sa_sigaction(signo, info, ucontext);
 	else

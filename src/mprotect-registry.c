@@ -3,8 +3,8 @@
  * mprotect-registry.c - which trackers the SIGSEGV handler looks in, installing
  * it, and how many mappings it may split off.
  *
- * Called by backend-mprotect.c; calls sys.c. Invariant: our handler is in the
- * chain at most once.
+ * Called by backend-mprotect.c; calls sys.c. Invariant: who had the signal
+ * before us is remembered before our handler is installed.
  *
  * Global: the signal registry. A disposition is one for the process, and a
  * handler has no argument to find its trackers by; mappings are counted for the
@@ -89,7 +89,7 @@ bool ww_mprotect_may_split(void)
 
 static void init_registry(void)
 {
-	ww_lock_init(&ww_mprotect_registry.lock, 0);
+	ww_lock_init(&ww_mprotect_registry.lock, WW_LOCK_SIGNALS);
 }
 
 /* Replace the roster by one with `add`, or without `drop`. */
@@ -119,34 +119,61 @@ static bool is_ours(const struct sigaction *act)
 	       act->sa_sigaction == ww_mprotect_on_fault;
 }
 
+/* Remember who is on top now. One that was there before and is again brings
+ * back what was below it. */
+static void push_layer(const struct sigaction *now)
+{
+	struct ww_mprotect_registry *r = &ww_mprotect_registry;
+	unsigned i, n = atomic_load(&r->layers);
+
+	for (i = 0; i < n; i++)
+		if (r->old[i].sa_sigaction == now->sa_sigaction)
+			break;
+	if (i == WW_MPROTECT_LAYERS)
+		i--;
+	r->old[i] = *now;
+	atomic_store(&r->layers, i + 1);
+}
+
+/* It stays for ever (the library is nodelete), and hands on: a thread may have
+ * faulted before the last page was opened, and its signal comes later. Who was
+ * installed on top of it may hand on to us, or not: a tracker goes on top
+ * again, and when it comes around a second time the handler knows (chain()). */
 static int install(void)
 {
 	struct sigaction act = { .sa_sigaction = ww_mprotect_on_fault,
 				 .sa_flags =
 					 SA_SIGINFO | SA_ONSTACK | SA_RESTART };
-	int r;
+	struct sigaction now;
+	int r = ww_sys_sigaction(SIGSEGV, NULL, &now);
 
-	/* Still there, below whoever came later and hands on to us: installed
-	 * again on top, the two would hand on to each other for ever. */
-	if (ww_mprotect_registry.installed)
-		return 0;
+	if (r < 0 || is_ours(&now))
+		return r;
 	sigfillset(&act.sa_mask);
-	/* Known before the first fault can come. */
-	r = ww_sys_sigaction(SIGSEGV, NULL, &ww_mprotect_registry.old);
-	if (r == 0)
-		r = ww_sys_sigaction(SIGSEGV, &act, NULL);
-	ww_mprotect_registry.installed = r == 0;
-	return r;
+	push_layer(&now); /* before the first fault can come */
+	return ww_sys_sigaction(SIGSEGV, &act, NULL);
 }
 
-static void uninstall(void)
+bool ww_mprotect_overlap(const struct ww *ww, uintptr_t start, uintptr_t end)
 {
-	struct sigaction now;
+	const struct ww_roster *r;
+	bool overlap = false;
+	size_t i;
 
-	if (ww_sys_sigaction(SIGSEGV, NULL, &now) < 0 || !is_ours(&now))
-		return;
-	ww_sys_sigaction(SIGSEGV, &ww_mprotect_registry.old, NULL);
-	ww_mprotect_registry.installed = false;
+	ww_lock_take(&ww_mprotect_registry.lock);
+	r = atomic_load(&ww_mprotect_registry.roster);
+	for (i = 0; r && i < r->n; i++) {
+		struct ww_ranges *ranges = &r->ww[i]->ranges;
+		struct ww_ticket ticket;
+
+		if (r->ww[i] == ww)
+			continue;
+		ticket = ww_readers_enter(&ranges->readers);
+		overlap = overlap || ww_ranges_overlap(ranges, start, end);
+		ww_readers_leave(&ranges->readers, ticket);
+	}
+	ww_lock_drop(&ww_mprotect_registry.lock);
+	return overlap;
 }
 
 int ww_mprotect_register(struct ww *ww, const struct ww_options *options)
@@ -159,9 +186,7 @@ int ww_mprotect_register(struct ww *ww, const struct ww_options *options)
 	r = change_roster(ww, NULL);
 	if (r == 0 && !(ww->flags & WW_OPEN_HOST_SIGNALS)) {
 		r = install();
-		if (r == 0)
-			ww_mprotect_registry.handlers++;
-		else
+		if (r < 0)
 			change_roster(NULL, ww);
 	}
 	ww_lock_drop(&ww_mprotect_registry.lock);
@@ -182,8 +207,5 @@ void ww_mprotect_unregister(struct ww *ww)
 				old->ww[i] = old->ww[--old->n];
 		ww_readers_wait(&ww_mprotect_registry.readers);
 	}
-	if (!(ww->flags & WW_OPEN_HOST_SIGNALS) &&
-	    --ww_mprotect_registry.handlers == 0)
-		uninstall();
 	ww_lock_drop(&ww_mprotect_registry.lock);
 }

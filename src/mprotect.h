@@ -24,6 +24,8 @@
 
 #define WW_PAGE_DIRTY 1u
 
+#define WW_MPROTECT_LAYERS 16u
+
 struct ww_mprotect_area {
 	/* Being let go: pages in here are opened, not closed any more. */
 	_Atomic(uintptr_t) leaving_start, leaving_end;
@@ -42,6 +44,13 @@ size_t ww_mprotect_same(const struct ww_area *a, size_t page, size_t end);
 
 /* The word with another protection. */
 uint32_t ww_mprotect_want(const struct ww_area *a, uint32_t word, int prot);
+
+/* The protection of a page that its first write is to fault on. */
+int ww_mprotect_closed_prot(int prot);
+
+/* Give pages that the program may write to what their words want, open or
+ * closed; the others have it anyway. 0 or -errno. */
+int ww_mprotect_apply(struct ww_area *a, size_t first, size_t end, bool open);
 
 /* Is some handler of this process opening the page? */
 bool ww_mprotect_busy(uint32_t word);
@@ -63,6 +72,10 @@ int ww_mprotect_open(struct ww_area *a, uintptr_t start, uintptr_t end);
 int ww_mprotect_register(struct ww *ww, const struct ww_options *options);
 void ww_mprotect_unregister(struct ww *ww);
 
+/* Does another tracker watch part of it this way? It would take our closing for
+ * the program's protection. Writer's lock. */
+bool ww_mprotect_overlap(const struct ww *ww, uintptr_t start, uintptr_t end);
+
 /* May two more mappings be split off? Counts what is left before
  * vm.max_map_count, half of which is the program's. Writer's lock. */
 bool ww_mprotect_may_split(void);
@@ -79,9 +92,10 @@ struct ww_mprotect_registry {
 	struct ww_lock lock;		    /* guards changes */
 	_Atomic(struct ww_roster *) roster; /* immutable; NULL: empty */
 	struct ww_readers readers;	    /* who is using a roster */
-	unsigned handlers;		    /* trackers that want our handler */
-	bool installed;
-	struct sigaction old;	  /* whom we hand foreign signals to */
+	/* Whom we hand foreign signals to: who was there when we installed our
+	 * handler last; below it, who was there the time before. */
+	struct sigaction old[WW_MPROTECT_LAYERS];
+	atomic_uint layers;
 	atomic_uint left;	  /* counts ww_mprotect_left() */
 	atomic_uint counted;	  /* times that may_split() was asked */
 	atomic_long used, budget; /* mappings split off, and how many may be */

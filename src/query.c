@@ -128,33 +128,17 @@ void ww_query_settled(struct ww_query *q, uintptr_t end)
 	flush_pending(q, end);
 }
 
-/* [start, end) again, behind a lookup: the pins of an earlier part are gone. */
-static void mark_back(struct ww_ranges *ranges, uintptr_t start, uintptr_t end)
-{
-	struct ww_pins pins;
-
-	while (start < end) {
-		unsigned i;
-
-		start = ww_ranges_pin(ranges, start, end, &pins);
-		for (i = 0; i < pins.n; i++)
-			ww_area_mark(pins.slice[i].area, pins.slice[i].start,
-				     pins.slice[i].end);
-		ww_pins_drop(&pins);
-	}
-}
-
 void ww_query_undo(struct ww_query *q, struct ww_ranges *ranges)
 {
 	size_t i;
 
 	for (i = 0; q->reset && i < q->n; i++) {
 		if (q->pages)
-			mark_back(ranges, (uintptr_t)q->pages[i],
-				  (uintptr_t)q->pages[i] + q->page);
+			ww_ranges_mark(ranges, (uintptr_t)q->pages[i],
+				       (uintptr_t)q->pages[i] + q->page);
 		else
-			mark_back(ranges, (uintptr_t)q->ranges[i].start,
-				  (uintptr_t)q->ranges[i].start +
-					  q->ranges[i].len);
+			ww_ranges_mark(ranges, (uintptr_t)q->ranges[i].start,
+				       (uintptr_t)q->ranges[i].start +
+					       q->ranges[i].len);
 	}
 }

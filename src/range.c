@@ -58,8 +58,7 @@ const struct ww_table *ww_ranges_table(const struct ww_ranges *self)
 	return atomic_load(&self->table);
 }
 
-/* The first slice that ends behind an address; t->n if there is none. */
-static size_t lower_bound(const struct ww_table *t, uintptr_t at)
+size_t ww_table_find(const struct ww_table *t, uintptr_t at)
 {
 	size_t lo = 0, hi = t->n;
 
@@ -78,7 +77,7 @@ bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end)
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
 	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = lower_bound(t, start);
+	size_t i = ww_table_find(t, start);
 
 	while (start < end && i < t->n && t->slice[i].start <= start)
 		start = t->slice[i++].end;
@@ -91,7 +90,7 @@ uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
 	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = lower_bound(t, start);
+	size_t i = ww_table_find(t, start);
 	uintptr_t next = end;
 
 	for (pins->n = 0; i < t->n && t->slice[i].start < end; i++) {
@@ -117,7 +116,7 @@ bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
 {
 	struct ww_ticket reading = ww_readers_enter(&self->readers);
 	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = lower_bound(t, at);
+	size_t i = ww_table_find(t, at);
 	bool found = i < t->n && t->slice[i].start <= at;
 
 	if (found) {
@@ -142,7 +141,7 @@ bool ww_ranges_find(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
 	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = lower_bound(t, at);
+	size_t i = ww_table_find(t, at);
 	bool found = i < t->n && t->slice[i].start <= at;
 
 	if (found) {
@@ -170,7 +169,7 @@ bool ww_ranges_overlap(const struct ww_ranges *self, uintptr_t start,
 		       uintptr_t end)
 {
 	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = lower_bound(t, start);
+	size_t i = ww_table_find(t, start);
 
 	return i < t->n && t->slice[i].start < end;
 }
@@ -179,7 +178,7 @@ struct ww_table *ww_ranges_add(const struct ww_ranges *self,
 			       const struct ww_slice *slice, size_t n)
 {
 	const struct ww_table *old = atomic_load(&self->table);
-	size_t at = lower_bound(old, slice[0].start);
+	size_t at = ww_table_find(old, slice[0].start);
 	struct ww_table *t = table_new(old->n + n);
 
 	if (!t)
@@ -235,7 +234,7 @@ void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
 bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area)
 {
 	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = lower_bound(t, area->start);
+	size_t i = ww_table_find(t, area->start);
 
 	return i < t->n && t->slice[i].area == area;
 }
@@ -279,4 +278,19 @@ void ww_area_free(struct ww_area *area)
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	ww_bits_set(&a->pending, ww_area_page(a, start), ww_area_page(a, end));
+}
+
+void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end)
+{
+	struct ww_pins pins;
+
+	while (start < end) {
+		unsigned i;
+
+		start = ww_ranges_pin(self, start, end, &pins);
+		for (i = 0; i < pins.n; i++)
+			ww_area_mark(pins.slice[i].area, pins.slice[i].start,
+				     pins.slice[i].end);
+		ww_pins_drop(&pins);
+	}
 }

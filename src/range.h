@@ -71,6 +71,9 @@ struct ww_pins {
 int ww_ranges_init(struct ww_ranges *self);
 void ww_ranges_finish(struct ww_ranges *self);
 
+/* The first slice that ends behind an address; t->n if there is none. */
+size_t ww_table_find(const struct ww_table *t, uintptr_t at);
+
 /* The writer's view; writer's lock. */
 const struct ww_table *ww_ranges_table(const struct ww_ranges *self);
 
@@ -126,5 +129,8 @@ static inline uintptr_t ww_area_at(const struct ww_area *a, size_t page)
 
 /* Report [start, end) with the next query. Async-signal-safe. */
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* The same for whatever is watched of [start, end). */
+void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end);
 
 #endif

@@ -59,13 +59,14 @@ bool ww_readers_idle(struct ww_readers *self)
 
 void ww_readers_wait(struct ww_readers *self)
 {
-	int i;
+	unsigned i;
 
 	for (i = 0; i < 2; i++) {
-		unsigned old = atomic_fetch_xor(&self->phase, 1) & 1;
 		long ns = 1000;
 
-		while (!idle(self, old)) {
+		/* Turn new readers to the other count, and wait for this. */
+		atomic_store(&self->phase, !i);
+		while (!idle(self, i)) {
 			ww_sys_sleep_ns(ns);
 			if (ns < 1000000)
 				ns *= 2;

@@ -137,6 +137,13 @@ int ww_sys_madvise(uintptr_t start, size_t len, int advice)
 	return result(madvise((void *)start, len, advice));
 }
 
+bool ww_sys_is_mapped(uintptr_t page)
+{
+	unsigned char resident;
+
+	return mincore((void *)page, 1, &resident) == 0 || errno != ENOMEM;
+}
+
 int ww_sys_name_anon(uintptr_t start, size_t len, const char *name)
 {
 	return result(

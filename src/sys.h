@@ -44,6 +44,7 @@ int ww_sys_reserve(void *at, size_t len,
 int ww_sys_munmap(void *at, size_t len);
 int ww_sys_mprotect(uintptr_t start, size_t len, int prot);
 int ww_sys_madvise(uintptr_t start, size_t len, int advice);
+bool ww_sys_is_mapped(uintptr_t page);
 int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);
 
 int ww_sys_sigaction(int signo, const struct sigaction *act,

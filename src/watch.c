@@ -26,6 +26,19 @@ static uintptr_t max(uintptr_t a, uintptr_t b)
 	return a > b ? a : b;
 }
 
+static int leave_all(struct ww *ww, const struct ww_slice *cut, size_t n)
+{
+	const struct ww_backend *b = ww->backend;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; b->leave && r == 0 && i < n; i++)
+		r = b->leave(ww, cut[i].area, cut[i].start, cut[i].end);
+	while (r < 0 && i--)
+		b->stay(ww, cut[i].area, cut[i].start, cut[i].end);
+	return r;
+}
+
 /* Detach [start, end) and take it out of the table. */
 int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 {
@@ -33,6 +46,7 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 	struct ww_table *t = ww_ranges_cut(&ww->ranges, start, end);
 	struct ww_slice *cut;
 	size_t i, n = 0;
+	int r;
 
 	/* old goes with the publication: keep what is cut from it. */
 	cut = malloc((old->n + 1) * sizeof(*cut));
@@ -49,7 +63,12 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 		if (s.start >= s.end)
 			continue;
 		cut[n++] = s;
-		ww->backend->detach(ww, s.area, s.start, s.end, false);
+	}
+	r = leave_all(ww, cut, n);
+	if (r < 0) {
+		free(t);
+		free(cut);
+		return r;
 	}
 	ww_ranges_publish(&ww->ranges, t);
 	ww_ranges_sync(&ww->ranges);
@@ -57,7 +76,7 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 		struct ww_area *a = cut[i].area;
 
 		ww_readers_wait(&a->users);
-		ww->backend->detach(ww, a, cut[i].start, cut[i].end, true);
+		ww->backend->detach(ww, a, cut[i].start, cut[i].end);
 		a->ncut++;
 	}
 	for (i = 0; i < n; i++)
@@ -156,13 +175,6 @@ static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
 	return 0;
 }
 
-static void detach_unpublished(struct ww *ww, struct ww_area *a)
-{
-	ww->backend->detach(ww, a, a->start, a->end, false);
-	ww->backend->detach(ww, a, a->start, a->end, true);
-	ww_area_free(a);
-}
-
 static int watch(struct ww *ww, struct stretches *s)
 {
 	struct ww_table *t = NULL;
@@ -187,10 +199,18 @@ static int watch(struct ww *ww, struct stretches *s)
 		goto err_detach;
 	}
 	ww_ranges_publish(&ww->ranges, t);
-	return 0;
+	for (i = 0, r = 0; ww->backend->arm && r == 0 && i < s->n; i++)
+		r = ww->backend->arm(ww, s->slice[i].area);
+	if (r < 0)
+		ww_watch_remove(ww, s->slice[0].start, s->slice[s->n - 1].end);
+	return r;
 err_detach:
-	while (i--)
-		detach_unpublished(ww, s->slice[i].area);
+	while (i--) {
+		struct ww_area *a = s->slice[i].area;
+
+		ww->backend->detach(ww, a, a->start, a->end);
+		ww_area_free(a);
+	}
 	return r;
 }
 
@@ -221,10 +241,11 @@ int ww_watch_inherit(struct ww *ww)
 	size_t i;
 	int r;
 
+	/* First of all: whatever fails below, the parent's descriptors are
+	 * forgotten. Without /proc only who needs it fails. */
+	r = ww->backend->renew(ww);
 	ww_maps_close(&ww->maps);
-	r = ww_maps_open(&ww->maps);
-	if (r == 0)
-		r = ww->backend->renew(ww);
+	ww_maps_open(&ww->maps);
 	for (i = 0; r == 0 && i < t->n; i++)
 		r = ww->backend->inherit(ww, t->slice[i].area,
 					 t->slice[i].start, t->slice[i].end);

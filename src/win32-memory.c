@@ -44,7 +44,7 @@ static void init_memory(void)
 {
 	/* Its holder calls the tracker, which has a lock of its own. */
 	if (ww_fork_init() == 0)
-		ww_lock_init(&memory.lock, 1);
+		ww_lock_init(&memory.lock, WW_LOCK_WIN32);
 }
 
 static void lock_memory(void)

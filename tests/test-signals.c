@@ -353,26 +353,80 @@ static void the_host_can_own_the_signal(void **state)
 	in_child(host_owns, 0);
 }
 
-static void restores(void *arg)
+static void ignores_info(void *arg)
 {
-	struct sigaction before, after;
+	struct sigaction act = { .sa_flags = SA_SIGINFO };
 
-	set_handler(info_handler, SA_SIGINFO | SA_NODEFER, SIGUSR2);
-	CHECK(sigaction(SIGSEGV, NULL, &before) == 0);
+	act.sa_handler = SIG_IGN; /* the kernel looks at the handler only */
+	CHECK(sigaction(SIGSEGV, &act, NULL) == 0);
 	open_and_watch();
-	CHECK(sigaction(SIGSEGV, NULL, &after) == 0);
-	if (test_caps(ww) & WW_CAP_NO_SIGNAL)
-		CHECK(after.sa_sigaction == before.sa_sigaction);
-	ww_close(ww);
-	CHECK(sigaction(SIGSEGV, NULL, &after) == 0);
-	CHECK(after.sa_sigaction == before.sa_sigaction);
-	CHECK(after.sa_flags == before.sa_flags);
-	CHECK(sigismember(&after.sa_mask, SIGUSR2) == 1);
+	raise(SIGSEGV);
+	CHECK(dirty_pages() == 1);
 }
 
-static void close_restores_the_disposition(void **state)
+static void sig_ign_with_sa_siginfo_ignores(void **state)
 {
-	in_child(restores, 0);
+	in_child(ignores_info, 0);
+}
+
+static void replaced(void *arg)
+{
+	open_and_watch();
+	CHECK(dirty_pages() == 1);
+	/* the host takes the signal away and knows nothing of us */
+	signal(SIGSEGV, SIG_DFL);
+	ww_close(ww);
+	open_and_watch();
+	set_handler(info_handler, SA_SIGINFO, 0);
+	ww_close(ww);
+	open_and_watch();
+	if (!sigsetjmp(back, 1))
+		*(volatile char *)foreign = 1;
+	CHECK(calls == 1);
+	CHECK(dirty_pages() == 1);
+}
+
+static void a_handler_that_was_replaced_is_installed_again(void **state)
+{
+	in_child(replaced, 0);
+}
+
+static volatile int passed;
+
+static void passing_on(int signo, siginfo_t *info, void *ucontext)
+{
+	passed = passed + 1;
+	under.sa_sigaction(signo, info, ucontext);
+}
+
+static void layers(void *arg)
+{
+	struct sigaction act = { .sa_sigaction = passing_on,
+				 .sa_flags = SA_SIGINFO };
+	int i;
+
+	/* host, ours, one that hands on, ours again: the host is the end */
+	set_handler(repairing_handler, SA_SIGINFO, 0);
+	open_and_watch();
+	CHECK(sigaction(SIGSEGV, &act, &under) == 0);
+	ww_close(ww);
+	open_and_watch();
+	for (i = 1; i <= 3; i++) {
+		mprotect(foreign, PAGE, PROT_READ);
+		*(volatile char *)foreign = 1;
+		CHECK(calls == i);
+		CHECK(passed == (test_caps(ww) & WW_CAP_NO_SIGNAL ? 0 : i) ||
+		      passed == i);
+	}
+	CHECK(dirty_pages() == 1);
+}
+
+static void a_fault_goes_down_all_layers_once(void **state)
+{
+	ww = test_open();
+	if (!(test_caps(ww) & WW_CAP_NO_SIGNAL))
+		in_child(layers, 0);
+	ww_close(ww);
 }
 
 static void foreign_siginfo(void *arg)
@@ -403,5 +457,7 @@ TEST_MAIN("signals", CASE(faults_reach_an_sa_siginfo_handler),
 	  CASE(faults_that_the_program_asked_for_are_its_own),
 	  CASE(a_crash_reporter_installed_later_works),
 	  CASE(the_host_can_own_the_signal),
-	  CASE(close_restores_the_disposition),
+	  CASE(sig_ign_with_sa_siginfo_ignores),
+	  CASE(a_handler_that_was_replaced_is_installed_again),
+	  CASE(a_fault_goes_down_all_layers_once),
 	  CASE(handle_fault_refuses_what_is_not_ours))

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-races.c - interleavings that once lost a write, crashed or hung, each
+ * found by review and proven before it was mended.
+ */
+#include "test.h"
+
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "../src/uapi/userfaultfd.h"
+
+#define N 64
+
+static struct ww *ww;
+static char *m;
+static atomic_bool stop;
+
+static pthread_t start(void *(*fn)(void *), void *arg)
+{
+	pthread_t t;
+
+	atomic_store(&stop, false);
+	assert_int_equal(pthread_create(&t, NULL, fn, arg), 0);
+	return t;
+}
+
+static void finish(pthread_t t)
+{
+	atomic_store(&stop, true);
+	pthread_join(t, NULL);
+}
+
+static void *reset_first_half(void *arg)
+{
+	while (!atomic_load(&stop)) {
+		((volatile char *)m)[3 * PAGE] = 1;
+		CHECK(ww_reset(ww, m, N / 2 * PAGE) == 0);
+	}
+	return NULL;
+}
+
+static void resets_hide_nothing_of_their_neighbours(void **state)
+{
+	pthread_t t;
+	int i;
+
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	t = start(reset_first_half, NULL);
+	for (i = 0; i < 30000; i++) {
+		void *page;
+		size_t n = 1;
+
+		if (i % 2)
+			((volatile char *)m)[40 * PAGE] = 1;
+		else
+			ww_mark(ww, m + 40 * PAGE, 1);
+		CHECK(ww_get(ww, m + N / 2 * PAGE, N / 2 * PAGE, WW_GET_RESET,
+			     &page, &n, NULL) == 0);
+		CHECK(n == 1);
+	}
+	finish(t);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void *write_all(void *arg)
+{
+	while (!atomic_load(&stop)) {
+		int i;
+
+		for (i = 0; i < N; i++)
+			((volatile char *)m)[(size_t)i * PAGE]++;
+	}
+	return NULL;
+}
+
+static void writers_survive_a_watch(void **state)
+{
+	pthread_t t;
+	int i;
+
+	ww = test_open();
+	m = test_map(N);
+	t = start(write_all, NULL);
+	for (i = 0; i < 3000; i++) {
+		assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+		assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+	}
+	finish(t);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void *mark_all(void *arg)
+{
+	while (!atomic_load(&stop))
+		CHECK(ww_mark(ww, m, N * PAGE) == 0);
+	return NULL;
+}
+
+static void *reset_all(void *arg)
+{
+	while (!atomic_load(&stop)) {
+		CHECK(ww_mark(ww, m, N * PAGE) == 0);
+		CHECK(ww_reset(ww, m, N * PAGE) == 0);
+	}
+	return NULL;
+}
+
+/* "rwx" of the mapping that holds an address. */
+static void permissions(const char *at, char out[4])
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long a, b;
+	char line[512];
+
+	strcpy(out, "???");
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx %3s", &a, &b, out) == 3 &&
+		    a <= (unsigned long)at && (unsigned long)at < b)
+			break;
+	fclose(f);
+}
+
+static void protections_win_over(void *(*racer)(void *))
+{
+	pthread_t t;
+	char is[4];
+	int i;
+
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	alarm(60); /* it once looped for ever */
+	t = start(racer, NULL);
+	for (i = 0; i < 1000; i++) {
+		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_NONE),
+				 0);
+		permissions(m + 20 * PAGE, is);
+		assert_string_equal(is, "---");
+		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_READ),
+				 0);
+		permissions(m + 20 * PAGE, is);
+		assert_string_equal(is, "r--");
+		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, RW), 0);
+	}
+	assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_NONE), 0);
+	finish(t);
+	alarm(0);
+	permissions(m + 20 * PAGE, is);
+	assert_string_equal(is, "---");
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void marks_do_not_undo_a_protection(void **state)
+{
+	protections_win_over(mark_all);
+}
+
+static void resets_do_not_undo_a_protection(void **state)
+{
+	protections_win_over(reset_all);
+}
+
+/*	| A 0..29 | B 30..33 | A 34..63 |  unwatched in one call */
+static void unwatch_of_two_parts_of_an_area_lets_go_of_both(void **state)
+{
+	pthread_t t;
+	int i, k;
+
+	ww = test_open();
+	m = test_map(N);
+	for (i = 0; i < 300; i++) {
+		assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+		assert_int_equal(ww_unwatch(ww, m + 30 * PAGE, 4 * PAGE), 0);
+		assert_int_equal(ww_watch(ww, m + 30 * PAGE, 4 * PAGE, 0), 0);
+		t = start(write_all, NULL);
+		for (k = 0; k < 5; k++) {
+			void *pages[N];
+			size_t n = N;
+
+			assert_int_equal(ww_get(ww, NULL, 0,
+						WW_GET_WINDOW | WW_GET_RESET,
+						pages, &n, NULL),
+					 0);
+		}
+		assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+		finish(t);
+		memset(m, 1, N * PAGE);
+	}
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void memory_of_another_tracker_is_ebusy(void **state)
+{
+	struct ww *second = test_open();
+
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	assert_int_equal(ww_watch(second, m, N * PAGE, 0), -EBUSY);
+	assert_int_equal(ww_watch(second, m + 5 * PAGE, PAGE, 0), -EBUSY);
+	test_write(m, 5, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+	assert_int_equal(ww_watch(second, m, N * PAGE, 0), 0);
+	test_write(m, 6, -1);
+	test_expect(second, m, N, WW_GET_RESET, 6, -1);
+	ww_close(second);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void a_call_that_fails_late_keeps_what_was_dirty(void **state)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_WP };
+	int other = (int)syscall(SYS_userfaultfd,
+				 UFFD_USER_MODE_ONLY | O_CLOEXEC);
+
+	ww = test_open();
+	m = test_map(N);
+	if (other >= 0 && test_caps(ww) & WW_CAP_FOREIGN_MPROTECT) {
+		/* the second half is replaced and another userfaultfd's */
+		assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+		test_write(m, 1, 2, -1);
+		mmap(m + 32 * PAGE, 32 * PAGE, RW,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		assert_int_equal(ioctl(other, UFFDIO_API, &api), 0);
+		reg.range.start = (uintptr_t)m + 32 * PAGE;
+		reg.range.len = 32 * PAGE;
+		assert_int_equal(ioctl(other, UFFDIO_REGISTER, &reg), 0);
+		void *pages[N];
+		size_t n = N;
+
+		assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages,
+					&n, NULL),
+				 -EBUSY);
+		test_expect(ww, m, 32, 0, 1, 2, -1);
+		assert_int_equal(ww_reset(ww, m, N * PAGE), -EBUSY);
+		assert_true(test_count(ww, m, 32, 0) >= 2);
+	}
+	close(other);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void a_hole_in_a_dirty_run_does_not_stay_dirty(void **state)
+{
+	int i;
+
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	memset(m, 1, N * PAGE);
+	munmap(m + 10 * PAGE, PAGE);
+	for (i = 0; i < 3 && test_count(ww, m, N, WW_GET_RESET); i++)
+		;
+	assert_true(i < 3);
+	ww_close(ww);
+	munmap(m - PAGE, 11 * PAGE);
+	munmap(m + 11 * PAGE, (N - 10) * PAGE);
+}
+
+static void without_descriptors(void *arg)
+{
+	struct rlimit none = { 3, 3 };
+	void *pages[N];
+	size_t n = N;
+	int r;
+
+	setrlimit(RLIMIT_NOFILE, &none);
+	r = ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL);
+	CHECK(r == -ENOMEM || (r == 0 && n >= 1));
+	ww_close(ww);
+}
+
+static void a_child_that_can_not_renew_leaves_the_parent_alone(void **state)
+{
+	unsigned lost = 9;
+
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	test_write(m, 1, -1);
+	test_count(ww, m, N, WW_GET_RESET);
+	assert_int_equal(test_child(without_descriptors, NULL), 0);
+	test_expect(ww, m, N, 0, -1);
+	test_write(m, 2, -1);
+	test_expect(ww, m, N, WW_GET_RESET, 2, -1);
+	assert_int_equal(ww_range_info(ww, m, NULL, NULL, &lost), 0);
+	assert_int_equal(lost, 0);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+TEST_MAIN("races", CASE(resets_hide_nothing_of_their_neighbours),
+	  CASE(writers_survive_a_watch), CASE(marks_do_not_undo_a_protection),
+	  CASE(resets_do_not_undo_a_protection),
+	  CASE(unwatch_of_two_parts_of_an_area_lets_go_of_both),
+	  CASE(memory_of_another_tracker_is_ebusy),
+	  CASE(a_call_that_fails_late_keeps_what_was_dirty),
+	  CASE(a_hole_in_a_dirty_run_does_not_stay_dirty),
+	  CASE(a_child_that_can_not_renew_leaves_the_parent_alone))
