@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# run.sh [--werror] [--build DIR] - build, then run the whole test suite, and end
+# with "N passed, N failed, N skipped". A skip names its reason;
+# WRITEWATCH_REQUIRE_BACKEND=a,b makes a skip of those backends a failure.
+set -eu
+cd "$(dirname "$0")/.."
+. examples/setup.sh
+dir=build werror=false
+while [ $# -gt 0 ]; do
+	case $1 in
+	--werror) werror=true ;;
+	--build) shift; dir=$1 ;;
+	*) echo "usage: sh tests/run.sh [--werror] [--build DIR]"; exit 2 ;;
+	esac
+	shift
+done
+need g++ c++
+need libcmocka-dev /usr/include/cmocka.h
+need binutils readelf
+install_missing
+build "$dir" -Dtests=true -Dwerror=$werror
+
+status=0
+meson test -C "$dir" --no-rebuild --print-errorlogs || status=1
+count() {
+	grep -c "\"result\": \"$1\"" "$dir/meson-logs/testlog.json" || true
+}
+echo "skipped, and why:"
+grep '"result": "SKIP"' "$dir/meson-logs/testlog.json" |
+	sed 's/.*"name": "\([^"]*\)".*"stderr": "\([^"]*\)".*/  \1: \2/' || true
+ok=$(count OK)
+skipped=$(count SKIP)
+all=$(wc -l <"$dir/meson-logs/testlog.json")
+echo "$ok passed, $((all - ok - skipped)) failed, $skipped skipped"
+exit $status

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-core.c - the core on a fake backend whose failures and answers the test
+ * decides; the bitmap; and /proc/self/maps read as text.
+ */
+#include "test.h"
+
+#include "../src/backend.h"
+
+#define N 200
+
+/* What the fake says is dirty, and where it fails. */
+static bool dirty[N];
+static char *m;
+static int fail_attach, fail_collect_at = -1, fail_rearm, attached;
+static unsigned collects;
+static bool no_query;
+
+int __real_ww_sys_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg);
+
+/* A kernel before PROCMAP_QUERY (6.11). */
+int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	if (no_query && (request & 0xffff) == ('f' << 8 | 17))
+		return -ENOTTY;
+	return __real_ww_sys_ioctl(fd, request, arg);
+}
+
+static int fake_open(struct ww *ww, const struct ww_options *o)
+{
+	return 0;
+}
+
+static void fake_close(struct ww *ww)
+{
+}
+
+static int fake_attach(struct ww *ww, struct ww_area *a)
+{
+	if (fail_attach && --fail_attach == 0)
+		return -ENOMEM;
+	attached++;
+	return 0;
+}
+
+static void fake_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
+{
+	attached--;
+}
+
+static size_t index_of(uintptr_t at)
+{
+	return (at - (uintptr_t)m) / PAGE;
+}
+
+/* As PAGEMAP_SCAN does: re-arms all that it finds, then hands it over. */
+static int fake_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+			struct ww_query *q)
+{
+	uintptr_t at;
+
+	collects++;
+	for (at = start; at < end; at += PAGE) {
+		if ((int)index_of(at) == fail_collect_at)
+			return -EBUSY;
+		if (!dirty[index_of(at)])
+			continue;
+		if (q->reset)
+			dirty[index_of(at)] = false;
+		ww_query_found(q, at, at + PAGE);
+	}
+	ww_query_settled(q, end);
+	return 0;
+}
+
+static int fake_rearm(struct ww *ww, const struct ww_span *span,
+		      uintptr_t start, uintptr_t end)
+{
+	if (fail_rearm)
+		return fail_rearm;
+	memset(&dirty[index_of(start)], 0, (end - start) / PAGE);
+	return 0;
+}
+
+static int fake_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end, int prot)
+{
+	return 0;
+}
+
+static const struct ww_backend fake = {
+	.name = "fake",
+	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_EXACT,
+	.joins = true,
+	.open = fake_open,
+	.close = fake_close,
+	.attach = fake_attach,
+	.detach = fake_detach,
+	.collect = fake_collect,
+	.rearm = fake_rearm,
+	.protect = fake_protect,
+	.discard = NULL,
+};
+
+static struct ww *begin(void)
+{
+	const struct ww_options o = { .size = sizeof(o) };
+	struct ww *ww;
+
+	assert_int_equal(ww_open_backend(&ww, &fake, &o), 0);
+	m = test_map(N);
+	memset(dirty, 0, sizeof(dirty));
+	fail_collect_at = -1;
+	collects = 0;
+	return ww;
+}
+
+static void end(struct ww *ww)
+{
+	ww_close(ww);
+	assert_int_equal(attached, 0);
+	test_unmap(m, N);
+}
+
+/* A backend that re-arms more than fits: the rest is told by the next call. */
+static void what_was_re_armed_and_does_not_fit_is_pending(void **state)
+{
+	struct ww *ww = begin();
+	void *pages[3];
+	size_t n = 3;
+	int i;
+
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	for (i = 10; i < 20; i += 2)
+		dirty[i] = true;
+	assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL),
+			 0);
+	assert_int_equal(n, 3);
+	assert_ptr_equal(pages[2], m + 14 * PAGE);
+	for (i = 0; i < N; i++)
+		assert_false(dirty[i]);
+	/* merged with what is new, in order, once */
+	dirty[15] = dirty[16] = dirty[199] = true;
+	test_expect(ww, m, N, WW_GET_RESET, 15, 16, 18, 199, -1);
+	test_expect(ww, m, N, 0, -1);
+	end(ww);
+}
+
+static void a_failing_query_gives_back_what_it_took(void **state)
+{
+	struct ww *ww = begin();
+	struct ww_range runs[8];
+	void *pages[8];
+	size_t n = 8;
+
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	dirty[1] = dirty[2] = dirty[70] = true;
+	assert_int_equal(ww_mark(ww, m + 65 * PAGE, PAGE), 0);
+	fail_collect_at = 100;
+	assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL),
+			 -EBUSY);
+	assert_int_equal(n, 8);
+	assert_int_equal(ww_get_ranges(ww, m, N * PAGE, WW_GET_RESET, runs, &n),
+			 -EBUSY);
+	fail_collect_at = -1;
+	dirty[150] = true;
+	test_expect(ww, m, N, WW_GET_RESET, 1, 2, 65, 70, 150, -1);
+	test_expect(ww, m, N, 0, -1);
+	end(ww);
+}
+
+static void a_failing_reset_calls_it_all_dirty(void **state)
+{
+	struct ww *ww = begin();
+
+	assert_int_equal(ww_watch(ww, m, 4 * PAGE, 0), 0);
+	dirty[1] = true;
+	fail_rearm = -ENOMEM;
+	assert_int_equal(ww_reset(ww, m, 4 * PAGE), -ENOMEM);
+	fail_rearm = 0;
+	test_expect(ww, m, 4, WW_GET_RESET, 0, 1, 2, 3, -1);
+	end(ww);
+}
+
+static void a_failing_watch_leaves_nothing(void **state)
+{
+	struct ww *ww = begin();
+	int fd = memfd_create("x", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, (off_t)PAGE), 0);
+	fail_attach = 1;
+	assert_int_equal(ww_watch(ww, m, 4 * PAGE, 0), -ENOMEM);
+	assert_int_equal(ww_range_info(ww, m, NULL, NULL, NULL), -ENOENT);
+	assert_int_equal(attached, 0);
+	/* a kind that the backend does not take, in the middle */
+	mmap(m + 4 * PAGE, PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0);
+	assert_int_equal(ww_watch(ww, m, 8 * PAGE, 0), -EOPNOTSUPP);
+	assert_int_equal(attached, 0);
+	close(fd);
+	end(ww);
+}
+
+static void ranges_that_touch_take_one_call(void **state)
+{
+	struct ww *ww = begin();
+	int i;
+
+	for (i = 0; i < N; i++)
+		assert_int_equal(ww_watch(ww, m + (size_t)i * PAGE, PAGE, 0),
+				 0);
+	dirty[3] = dirty[4] = dirty[150] = true;
+	collects = 0;
+	assert_int_equal(test_count(ww, m, N, 0), 3);
+	assert_int_equal(collects, (N + WW_PIN_MAX - 1) / WW_PIN_MAX);
+	/* not across what is not ours */
+	assert_int_equal(ww_unwatch(ww, m + 10 * PAGE, PAGE), 0);
+	collects = 0;
+	assert_int_equal(test_count(ww, m, N, WW_GET_WINDOW), 3);
+	assert_true(collects > (N + WW_PIN_MAX - 1) / WW_PIN_MAX);
+	end(ww);
+}
+
+static void the_text_of_maps_says_the_same(void **state)
+{
+	struct ww_maps by_query = { .fd = WW_FD_NONE };
+	struct ww_maps by_text = { .fd = WW_FD_NONE };
+	struct ww_maps_walk a, b;
+	struct ww_map x, y;
+	int r, n = 0;
+
+	no_query = false;
+	assert_int_equal(ww_maps_open(&by_query), 0);
+	no_query = true;
+	assert_int_equal(ww_maps_open(&by_text), 0);
+	no_query = false;
+	assert_true(by_text.text);
+	if (!by_query.text) {
+		assert_int_equal(ww_maps_begin(&a, &by_query, 0), 0);
+		assert_int_equal(ww_maps_begin(&b, &by_text, 0), 0);
+		while ((r = ww_maps_next(&b, &y)) == 1) {
+			if (y.start > UINTPTR_MAX / 2 + 1)
+				continue; /* vsyscall: the kernel's */
+			assert_int_equal(ww_maps_next(&a, &x), 1);
+			assert_int_equal(x.start, y.start);
+			assert_int_equal(x.end, y.end);
+			assert_int_equal(x.prot, y.prot);
+			assert_int_equal(x.kind, y.kind);
+			assert_int_equal(x.huge, y.huge);
+			n++;
+		}
+		assert_int_equal(r, 0);
+		assert_true(n > 5);
+		ww_maps_end(&a);
+		ww_maps_end(&b);
+	}
+	ww_maps_close(&by_query);
+	ww_maps_close(&by_text);
+}
+
+static void old_kernels_do_not_read_maps_for_each_range(void **state)
+{
+	struct ww *ww;
+	int i;
+
+	no_query = true;
+	ww = begin();
+	for (i = 0; i < N; i++)
+		assert_int_equal(ww_watch(ww, m + (size_t)i * PAGE, PAGE, 0),
+				 0);
+	/* by naming the memory; or not at all, where the kernel can not */
+	if (ww_maps_name_anon((uintptr_t)m, (uintptr_t)m + PAGE))
+		assert_true(atomic_load(&ww->maps.walks) < 70);
+	assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+	munmap(m + 5 * PAGE, PAGE);
+	assert_int_equal(ww_watch(ww, m, 10 * PAGE, 0), -EFAULT);
+	ww_close(ww);
+	no_query = false;
+	munmap(m - PAGE, 6 * PAGE);
+	munmap(m + 6 * PAGE, (N - 5) * PAGE);
+}
+
+static void bits_are_found_in_runs(void **state)
+{
+	size_t n = 200000, run, stop, at = 0, i;
+	void *memory = calloc(1, ww_bits_bytes(n));
+	struct ww_bits b;
+
+	ww_bits_init(&b, memory, n);
+	assert_false(ww_bits_next(&b, 0, n, SIZE_MAX, false, &run, &stop));
+	ww_bits_set(&b, 60, 70);
+	ww_bits_set(&b, 199999, 200000);
+	assert_true(ww_bits_next(&b, 0, n, SIZE_MAX, false, &run, &stop));
+	assert_int_equal(run, 60);
+	assert_int_equal(stop, 64);
+	assert_true(ww_bits_next(&b, 61, n, 2, true, &run, &stop));
+	assert_int_equal(run, 61);
+	assert_int_equal(stop, 63);
+	assert_false(ww_bits_test(&b, 61));
+	assert_true(ww_bits_test(&b, 63));
+	assert_false(ww_bits_next(&b, 70, 199999, SIZE_MAX, false, &run, &stop));
+	ww_bits_clear(&b, 63, 69);
+	for (i = 0; ww_bits_next(&b, at, n, SIZE_MAX, true, &run, &stop); i++)
+		at = stop;
+	assert_int_equal(i, 3); /* 60, 69, 199999 */
+	ww_bits_set(&b, 0, n);
+	at = 0;
+	while (ww_bits_next(&b, at, n, SIZE_MAX, true, &run, &stop)) {
+		assert_int_equal(run, at);
+		at = stop;
+	}
+	assert_int_equal(at, n);
+	free(memory);
+}
+
+TEST_MAIN("core", CASE(what_was_re_armed_and_does_not_fit_is_pending),
+	  CASE(a_failing_query_gives_back_what_it_took),
+	  CASE(a_failing_reset_calls_it_all_dirty),
+	  CASE(a_failing_watch_leaves_nothing),
+	  CASE(ranges_that_touch_take_one_call),
+	  CASE(the_text_of_maps_says_the_same),
+	  CASE(old_kernels_do_not_read_maps_for_each_range),
+	  CASE(bits_are_found_in_runs))
