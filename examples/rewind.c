@@ -291,7 +291,7 @@ static void run(struct rewinder *r, unsigned frames, bool quiet)
 		step(r->game);
 		step_ns += now_ns() - t;
 		save(r, &r->frame[i]);
-		if (!quiet && i % (frames / 24 + 1) == 0)
+		if (!quiet)
 			heat_map(r, &r->frame[i], r->game->generation);
 	}
 	if (memcmp(r->mirror, r->game, r->len) != 0)
@@ -330,7 +330,7 @@ static void run(struct rewinder *r, unsigned frames, bool quiet)
 int main(int argc, char **argv)
 {
 	struct rewinder r = { 0 };
-	unsigned frames = 480;
+	unsigned frames = 240;
 	bool quiet = false;
 	int c;
 

@@ -227,18 +227,6 @@ static void the_check_does_not_ask_whose_it_is(void **state)
 
 /* 6.18: pieces of never-touched memory, written while they are mappings of
  * their own, stay mappings of their own; one page touched before prevents it. */
-static long mappings(void)
-{
-	FILE *f = fopen("/proc/self/maps", "r");
-	long n = 0;
-	int c;
-
-	while ((c = getc(f)) != EOF)
-		n += c == '\n';
-	fclose(f);
-	return n;
-}
-
 static long left_split(bool touch)
 {
 	long before;
@@ -247,14 +235,14 @@ static long left_split(bool touch)
 	m = test_map(64);
 	if (touch)
 		m[0] = 1;
-	before = mappings();
+	before = test_mappings();
 	mprotect(m, 64 * PAGE, PROT_READ);
 	for (i = 0; i < 64; i += 2) {
 		mprotect(m + i * PAGE, PAGE, RW);
 		m[i * PAGE] = 1;
 	}
 	mprotect(m, 64 * PAGE, RW);
-	before = mappings() - before;
+	before = test_mappings() - before;
 	test_unmap(m, 64);
 	return before;
 }

@@ -114,18 +114,6 @@ static void ten_thousand_ranges_work(void **state)
 	munmap(m, (size_t)RANGES * 2 * PAGE);
 }
 
-static long count_mappings(void)
-{
-	FILE *f = fopen("/proc/self/maps", "r");
-	long n = 0;
-	int c;
-
-	while ((c = getc(f)) != EOF)
-		n += c == '\n';
-	fclose(f);
-	return n;
-}
-
 static void *nothing(void *arg)
 {
 	return arg;
@@ -139,7 +127,7 @@ static void mappings_never_run_out(void **state)
 	char *m = test_map(npages);
 	void **pages = calloc(npages, sizeof(*pages));
 	unsigned caps, lost;
-	long max = 65530, used, before = count_mappings();
+	long max = 65530, used, before = test_mappings();
 	pthread_t t;
 	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
 
@@ -150,7 +138,7 @@ static void mappings_never_run_out(void **state)
 	assert_int_equal(ww_watch(ww, m, npages * PAGE, 0), 0);
 	for (i = 0; i < npages; i += 2)
 		((volatile char *)m)[i * PAGE] = 1;
-	used = count_mappings();
+	used = test_mappings();
 	print_message("  %ld of %ld mappings in use\n", used, max);
 	/* half of what was left, and the error of counting in pairs */
 	assert_true(used < (max + before) / 2 + 1000);
@@ -183,8 +171,8 @@ static void mappings_never_run_out(void **state)
 	test_expect(ww, m, npages, WW_GET_RESET, 100, 102, 199999, -1);
 	free(pages);
 	ww_close(ww);
-	print_message("  %ld before, %ld after\n", before, count_mappings());
-	assert_true(count_mappings() < before + 1100);
+	print_message("  %ld before, %ld after\n", before, test_mappings());
+	assert_true(test_mappings() < before + 1100);
 	test_unmap(m, npages);
 }
 

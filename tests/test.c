@@ -142,6 +142,19 @@ int test_descriptors(void)
 	return n;
 }
 
+long test_mappings(void)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	long n = 0;
+	int c;
+
+	assert_non_null(f);
+	while ((c = getc(f)) != EOF)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
 int test_child(void (*fn)(void *), void *arg)
 {
 	int status;

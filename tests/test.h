@@ -60,6 +60,9 @@ size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags);
 /* Open descriptors of this process. */
 int test_descriptors(void);
 
+/* Mappings of this process. */
+long test_mappings(void);
+
 /* Run fn in a child: its exit status, or minus the signal that ended it. */
 int test_child(void (*fn)(void *), void *arg);
 
