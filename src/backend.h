@@ -24,8 +24,10 @@ struct ww {
 		lock; /* the writers': watch, unwatch, protect, discard */
 	struct ww_maps maps;
 	size_t page;
-	unsigned flags;		/* WW_OPEN_ */
-	unsigned watches;	/* ww_watch() calls so far */
+	unsigned flags;	  /* WW_OPEN_ */
+	unsigned watches; /* ww_watch() calls so far */
+	long reserve;	  /* mappings that are left to the program */
+	long splits;	  /* that may be split off before counting again */
 	atomic_uint generation; /* the fork generation that it is set up for */
 	atomic_uint renewing;	/* the one that a thread is setting it up for */
 	void (*log)(void *data, const char *line);

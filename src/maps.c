@@ -19,6 +19,8 @@
 
 #include "uapi/procfs.h"
 
+#define DEFAULT_MAX_MAP_COUNT 65530
+
 static int query(int fd, uintptr_t at, struct procmap_query *q)
 {
 	memset(q, 0, sizeof(*q));
@@ -192,4 +194,39 @@ void ww_maps_end(struct ww_maps_walk *walk)
 bool ww_maps_name_anon(uintptr_t start, uintptr_t end)
 {
 	return ww_sys_name_anon(start, end - start, "writewatch") == 0;
+}
+
+static long max_map_count(void)
+{
+	int fd = ww_sys_open("/proc/sys/vm/max_map_count", O_RDONLY);
+	long max = DEFAULT_MAX_MAP_COUNT;
+	char buf[24] = "";
+
+	if (fd < 0)
+		return max;
+	if (ww_sys_pread(fd, buf, sizeof(buf) - 1, 0) > 0)
+		max = strtol(buf, NULL, 10);
+	ww_sys_close(fd);
+	return max;
+}
+
+long ww_maps_left(void)
+{
+	int fd = ww_sys_open("/proc/self/maps", O_RDONLY);
+	long left = max_map_count();
+	char buf[4096];
+	off_t at = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return left;
+	while ((n = ww_sys_pread(fd, buf, sizeof(buf), at)) > 0) {
+		ssize_t i;
+
+		for (i = 0; i < n; i++)
+			left -= buf[i] == '\n';
+		at += n;
+	}
+	ww_sys_close(fd);
+	return left;
 }

@@ -42,6 +42,10 @@ int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps,
 int ww_maps_next(struct ww_maps_walk *walk, struct ww_map *out);
 void ww_maps_end(struct ww_maps_walk *walk);
 
+/* Mappings that the process may still make before vm.max_map_count. Reads all
+ * of /proc/self/maps. */
+long ww_maps_left(void);
+
 /* Is [start, end) mapped, all of it private and anonymous? Answers without
  * reading the text, and may say no where it cannot tell. Only for kernels
  * without PROCMAP_QUERY: it gives the memory a name. */

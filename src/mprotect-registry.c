@@ -16,58 +16,19 @@
 #include "mprotect.h"
 #include "sys.h"
 
-#define DEFAULT_MAX_MAP_COUNT 65530
-
 struct ww_mprotect_registry ww_mprotect_registry = {
 	.once = PTHREAD_ONCE_INIT
 };
 
 /* --- vm.max_map_count --- */
 
-static long read_file_number(const char *path, long fallback)
-{
-	char buf[24] = "";
-	int fd = ww_sys_open(path, 0);
-
-	if (fd < 0)
-		return fallback;
-	if (ww_sys_pread(fd, buf, sizeof(buf) - 1, 0) > 0)
-		fallback = strtol(buf, NULL, 10);
-	ww_sys_close(fd);
-	return fallback;
-}
-
-static long count_mappings(void)
-{
-	int fd = ww_sys_open("/proc/self/maps", 0);
-	char buf[4096];
-	off_t at = 0;
-	ssize_t n;
-	long lines = 0;
-
-	if (fd < 0)
-		return 0;
-	while ((n = ww_sys_pread(fd, buf, sizeof(buf), at)) > 0) {
-		ssize_t i;
-
-		for (i = 0; i < n; i++)
-			lines += buf[i] == '\n';
-		at += n;
-	}
-	ww_sys_close(fd);
-	return lines;
-}
-
 static void count_budget(void)
 {
-	long max = read_file_number("/proc/sys/vm/max_map_count",
-				    DEFAULT_MAX_MAP_COUNT);
 	long ours = ww_mprotect_count_splits();
 
 	atomic_store(&ww_mprotect_registry.released, 0);
 	atomic_store(&ww_mprotect_registry.used, ours);
-	atomic_store(&ww_mprotect_registry.budget,
-		     (max - count_mappings()) / 2 + ours);
+	atomic_store(&ww_mprotect_registry.budget, ww_maps_left() / 2 + ours);
 }
 
 bool ww_mprotect_may_split(void)

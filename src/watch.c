@@ -149,6 +149,21 @@ static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
 	return r < 0 ? r : 0;
 }
 
+/* Two mappings more for each area. Half of what was left at the first of them
+ * is the program's: it must be able to map and to start threads. */
+static bool may_split(struct ww *ww)
+{
+	if (ww->splits < 2) {
+		long left = ww_maps_left();
+
+		if (!ww->reserve)
+			ww->reserve = left / 2;
+		ww->splits = left - ww->reserve;
+	}
+	ww->splits -= 2;
+	return ww->splits >= 0;
+}
+
 static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
 {
 	size_t npages = (map->end - map->start) / ww->page;
@@ -157,6 +172,8 @@ static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
 
 	if (map->kind != WW_KIND_ANON && !(ww->backend->caps & WW_CAP_SHARED))
 		return -EOPNOTSUPP;
+	if (!may_split(ww))
+		return -ENOMEM;
 	r = ww_area_new(&a, map->start, map->end,
 			ww->backend->state_bytes
 				? ww->backend->state_bytes(npages)

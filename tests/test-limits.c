@@ -176,6 +176,43 @@ static void mappings_never_run_out(void **state)
 	test_unmap(m, npages);
 }
 
+/* Every second page is a range: two mappings each. */
+static void ranges_leave_half_of_the_mappings(void **state)
+{
+	size_t npages = 100000, i;
+	struct ww *ww = test_open();
+	char *m = test_map(npages);
+	long before = test_mappings(), max = 65530, used;
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	int r = 0;
+
+	if (f) {
+		assert_int_equal(fscanf(f, "%ld", &max), 1);
+		fclose(f);
+	}
+	if (max < 100000) {
+		for (i = 0; i < npages && r == 0; i += 2)
+			r = ww_watch(ww, m + i * PAGE, PAGE, 0);
+		assert_int_equal(r, -ENOMEM);
+		used = test_mappings();
+		print_message("  %ld of %ld mappings in use\n", used, max);
+		assert_true(used <= (max + before) / 2 + 10);
+		assert_true(used > before + 20000);
+		/* some go, some can come (where memory that was watched can be
+		 * one mapping with its neighbours again: not where huge pages
+		 * stay off for it) */
+		for (i = 0; i < 2000; i += 2)
+			assert_int_equal(ww_unwatch(ww, m + i * PAGE, PAGE), 0);
+		if (test_mappings() < used - 1000)
+			assert_int_equal(ww_watch(ww, m + 10 * PAGE, PAGE, 0),
+					 0);
+		test_write(m, 2002, 2004, -1);
+		assert_int_equal(test_count(ww, m, npages, WW_GET_WINDOW), 2);
+	}
+	ww_close(ww);
+	test_unmap(m, npages);
+}
+
 static void an_idle_tracker_uses_no_cpu(void **state)
 {
 	struct ww *ww = test_open();
@@ -197,4 +234,5 @@ static void an_idle_tracker_uses_no_cpu(void **state)
 
 TEST_MAIN("limits", CASE(a_tebibyte_costs_nothing),
 	  CASE(ten_thousand_ranges_work), CASE(mappings_never_run_out),
+	  CASE(ranges_leave_half_of_the_mappings),
 	  CASE(an_idle_tracker_uses_no_cpu))
