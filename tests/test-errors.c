@@ -200,13 +200,14 @@ static void memory_of_the_wrong_kind_is_eopnotsupp(void **state)
 static void locked_pages_are_not_discarded(void **state)
 {
 	begin();
-	if (mlock(m + 5 * PAGE, PAGE) == 0) {
+	/* the call itself: sanitizers make mlock() do nothing */
+	if (syscall(SYS_mlock, m + 5 * PAGE, PAGE) == 0) {
 		test_count(ww, m, N, WW_GET_RESET);
 		test_write(m, 1, 3, 5, -1);
 		assert_int_equal(ww_discard(ww, m + 5 * PAGE, PAGE),
 				 -EOPNOTSUPP);
 		test_expect(ww, m, N, 0, 1, 3, 5, -1);
-		munlock(m + 5 * PAGE, PAGE);
+		syscall(SYS_munlock, m + 5 * PAGE, PAGE);
 		assert_int_equal(ww_discard(ww, m + 5 * PAGE, PAGE), 0);
 	}
 	end();

@@ -111,10 +111,12 @@ static void row_3_1_errors_of_get(void **state)
 
 static void row_3_1_17_two_allocations_are_refused(void **state)
 {
-	char *a = VirtualAlloc(NULL, 2 * SIZE, MEM_RESERVE, PAGE_NOACCESS), *b;
+	char *a = VirtualAlloc(NULL, 1 << 30, MEM_RESERVE, PAGE_NOACCESS), *b;
 	ULONG_PTR n = 64;
 
+	/* the middle of a large hole, where nobody else puts anything */
 	VirtualFree(a, 0, MEM_RELEASE);
+	a += 1 << 29;
 	a = VirtualAlloc(a, SIZE, MEM_RESERVE | MEM_COMMIT | MEM_WRITE_WATCH,
 			 PAGE_READWRITE);
 	b = VirtualAlloc(a + SIZE, SIZE,
