@@ -128,13 +128,12 @@ static bool found(struct ww_query *q, const struct ww_scan *s)
 static int rearm_kind(struct ww *ww, const struct ww_span *span,
 		      enum ww_kind kind, uintptr_t start, uintptr_t end)
 {
-	struct ww_scan s = { .start = start,
-			     .end = end,
-			     .kind = kind,
-			     .flags = PM_SCAN_WP_MATCHING,
-			     .vec_len =
-				     kind == WW_KIND_ANON ? WW_SCAN_VEC : 0 };
+	struct page_region vec[WW_SCAN_VEC];
+	struct ww_scan s = { .start = start, .end = end, .kind = kind };
 
+	s.flags = PM_SCAN_WP_MATCHING;
+	s.vec = vec;
+	s.vec_len = kind == WW_KIND_ANON ? WW_SCAN_VEC : 0;
 	while (s.start < end) {
 		int r = scan(ww, &s);
 		size_t i;
@@ -177,7 +176,7 @@ static int uffd_attach(struct ww *ww, struct ww_area *a)
 	return arm(ww, &(struct ww_span){ &all, 1 }, a->kind, a->start, a->end);
 }
 
-/* Call fn for each mapping in [start, end); it may replace the kind asked. */
+/* Call fn for each mapping in [start, end), clipped to it. */
 static int each_map(struct ww *ww, const struct ww_span *span, uintptr_t start,
 		    uintptr_t end, struct ww_query *q,
 		    int (*fn)(struct ww *ww, const struct ww_span *span,
@@ -250,7 +249,7 @@ static int skip_zero(struct ww *ww, struct ww_query *q, struct ww_scan *s,
 
 		if (r < 0)
 			return r;
-		/* The span's pending bits would count as found here. */
+		/* Pending pages count too: the scan then goes on there. */
 		if (found(&probe, s)) {
 			s->start = (uintptr_t)probe.ranges[0].start;
 			return 0;
@@ -263,7 +262,8 @@ static int skip_zero(struct ww *ww, struct ww_query *q, struct ww_scan *s,
 static int collect_kind(struct ww *ww, enum ww_kind kind, uintptr_t start,
 			uintptr_t end, struct ww_query *q)
 {
-	struct ww_scan s = { .start = start, .kind = kind };
+	struct page_region vec[WW_SCAN_VEC];
+	struct ww_scan s = { .start = start, .kind = kind, .vec = vec };
 	uint64_t chunk = CHUNK;
 
 	while (s.start < end && !ww_query_full(q)) {
@@ -496,16 +496,17 @@ static bool kernel_loses_data(void)
 	return major == 6 && (minor == 7 || (minor == 8 && patch < 10));
 }
 
-/* The real thing on one page: written is dirty, re-armed is clean, and again.
- */
+/* The real thing on a page: written is dirty, re-armed is clean, and again. */
 static int try_page(struct uffd *u, volatile char *page, size_t len)
 {
 	uintptr_t at = (uintptr_t)page;
-	struct ww_scan s = {
-		.start = at, .end = at + len, .kind = WW_KIND_ANON, .vec_len = 1
-	};
+	struct page_region vec[1];
+	struct ww_scan s = { .start = at, .end = at + len };
 	int i, r = ww_uffd_register(&u->uffd, at, at + len);
 
+	s.kind = WW_KIND_ANON;
+	s.vec = vec;
+	s.vec_len = 1;
 	for (i = 0; r == 0 && i < 2; i++) {
 		page[0] = 1;
 		s.flags = PM_SCAN_WP_MATCHING;

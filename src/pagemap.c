@@ -39,7 +39,8 @@ int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 	}
 	/* An error comes instead of the count, after pages were re-armed; the
 	 * entries stored until then are recognised by end != 0. */
-	memset(s->vec, 0, s->vec_len * sizeof(s->vec[0]));
+	if (s->vec_len)
+		memset(s->vec, 0, s->vec_len * sizeof(s->vec[0]));
 	r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, &arg);
 	s->walk_end = (uintptr_t)arg.walk_end;
 	return r;

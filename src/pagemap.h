@@ -23,9 +23,10 @@ struct ww_scan {
 	enum ww_kind kind;  /* WW_KIND_ANON: armed lazily; else up front */
 	uint64_t flags;	    /* PM_SCAN_WP_MATCHING */
 	size_t max_pages;   /* 0: no limit */
-	size_t vec_len;	    /* 0: no vector */
+	size_t vec_len;	    /* regions; 0: no vector */
 	uintptr_t walk_end; /* out: below it all was handled */
-	struct page_region vec[WW_SCAN_VEC];
+	struct page_region
+		*vec; /* the caller's, not zeroed: the scan does it */
 };
 
 /* Find out what it can do. -ENOTTY: it has no PAGEMAP_SCAN. */
