@@ -72,8 +72,7 @@ static void close_run(struct ww_area *a, size_t first, size_t end)
 	ww_mprotect_closed();
 }
 
-/* DIRTY -> clean, unless someone is opening it or the memory is being let go.
- */
+/* DIRTY -> clean, unless someone is opening it or it is being let go. */
 static bool make_clean(struct ww_area *a, size_t page)
 {
 	struct ww_mprotect_area *m = state(a);
@@ -132,8 +131,7 @@ static int mp_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 		uintptr_t to;
 		size_t stored;
 
-		/* What is pending below it may fill the array: only then take.
-		 */
+		/* First what is pending below it: that may fill the array. */
 		at = run;
 		ww_query_settled(q, ww_area_at(a, run));
 		if (ww_query_full(q))

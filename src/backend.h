@@ -20,8 +20,7 @@ struct ww {
 	const struct ww_backend *backend;
 	void *priv; /* the backend's */
 	struct ww_ranges ranges;
-	struct ww_lock
-		lock; /* the writers': watch, unwatch, protect, discard */
+	struct ww_lock lock; /* the writers': watch, protect, discard, ... */
 	struct ww_maps maps;
 	size_t page;
 	unsigned flags;	  /* WW_OPEN_ */

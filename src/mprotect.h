@@ -11,9 +11,9 @@
  *
  * Opening: OPENERS + 1 and DIRTY, mprotect read-write, OPENERS - 1.
  * Closing: DIRTY without openers -> 0, then mprotect read-only; with openers
- *the page is reported and left dirty. Without the count a closing mprotect
- *could meet an opening one such that the page is open and clean, and its writes
- *are lost (64,000 of 307,200 once-only writes were).
+ * the page is reported and left dirty. Without the count a closing mprotect
+ * could meet an opening one such that the page is open and clean, and its
+ * writes are lost (64,000 of 307,200 once-only writes were).
  */
 #ifndef WW_MPROTECT_H
 #define WW_MPROTECT_H

@@ -44,25 +44,23 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 {
 	const struct ww_table *old = ww_ranges_table(&ww->ranges);
 	struct ww_table *t = ww_ranges_cut(&ww->ranges, start, end);
+	size_t from = ww_table_find(old, start), i, n;
 	struct ww_slice *cut;
-	size_t i, n = 0;
 	int r;
 
+	for (n = 0; from + n < old->n && old->slice[from + n].start < end; n++)
+		;
 	/* old goes with the publication: keep what is cut from it. */
-	cut = malloc((old->n + 1) * sizeof(*cut));
+	cut = malloc((n + 1) * sizeof(*cut));
 	if (!t || !cut) {
 		free(t);
 		free(cut);
 		return -ENOMEM;
 	}
-	for (i = 0; i < old->n; i++) {
-		struct ww_slice s = old->slice[i];
-
-		s.start = max(s.start, start);
-		s.end = min(s.end, end);
-		if (s.start >= s.end)
-			continue;
-		cut[n++] = s;
+	for (i = 0; i < n; i++) {
+		cut[i] = old->slice[from + i];
+		cut[i].start = max(cut[i].start, start);
+		cut[i].end = min(cut[i].end, end);
 	}
 	r = leave_all(ww, cut, n);
 	if (r < 0) {
