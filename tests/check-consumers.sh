@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# check-consumers.sh BUILD SOURCE - an installed copy is found by pkg-config and
+# check-consumers.sh SOURCE - an installed copy is found by pkg-config and
 # used from C and C++, shared and static; the headers are clean by themselves.
 set -eu
-build=$1 src=$2
+src=$1
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cc=${CC:-cc} cxx=${CXX:-c++}

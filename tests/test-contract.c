@@ -227,25 +227,16 @@ static void a_replaced_descriptor_is_not_used_or_closed(void **state)
  * re-arm memory of that process. */
 static void another_process_is_never_touched(void **state)
 {
-	int pipes[2];
-	char path[64], c;
-	pid_t pid;
+	struct test_sleeper other = test_sleeper_start();
+	char path[64];
 	int fd;
 
-	assert_int_equal(pipe(pipes), 0);
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		close(pipes[1]);
-		_exit(read(pipes[0], &c, 1) != 0);
-	}
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", other.pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 200);
 	never_clean_after("pagemap", fd);
-	close(pipes[1]);
-	waitpid(pid, NULL, 0);
+	test_sleeper_end(other);
 	each_descriptor("pagemap", -1);
 }
 

@@ -177,20 +177,11 @@ static void reset_can_be_the_first_call_of_a_child(void **state)
 /* While it lives it holds copies of the parent's descriptors. */
 static void unwatch_unregisters_although_a_child_lives(void **state)
 {
-	int pipes[2];
+	struct test_sleeper child;
 	struct ww *other;
-	pid_t pid;
-	char c;
 
 	begin();
-	assert_int_equal(pipe(pipes), 0);
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		close(pipes[1]);
-		_exit(read(pipes[0], &c, 1) != 0);
-	}
-	close(pipes[0]);
+	child = test_sleeper_start();
 	ww_close(ww);
 	/* another tracker can have the memory */
 	other = test_open();
@@ -198,8 +189,7 @@ static void unwatch_unregisters_although_a_child_lives(void **state)
 	test_write(m, 4, -1);
 	test_expect(other, m, N, WW_GET_RESET, 4, -1);
 	ww_close(other);
-	close(pipes[1]);
-	waitpid(pid, NULL, 0);
+	test_sleeper_end(child);
 	test_unmap(m, N);
 	munmap(s, N * PAGE);
 }

@@ -114,6 +114,18 @@ static void ten_thousand_ranges_work(void **state)
 	munmap(m, (size_t)RANGES * 2 * PAGE);
 }
 
+static long max_map_count(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	long max = 65530;
+
+	if (f) {
+		assert_int_equal(fscanf(f, "%ld", &max), 1);
+		fclose(f);
+	}
+	return max;
+}
+
 static void *nothing(void *arg)
 {
 	return arg;
@@ -127,14 +139,9 @@ static void mappings_never_run_out(void **state)
 	char *m = test_map(npages);
 	void **pages = calloc(npages, sizeof(*pages));
 	unsigned caps, lost;
-	long max = 65530, used, before = test_mappings();
+	long max = max_map_count(), used, before = test_mappings();
 	pthread_t t;
-	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
 
-	if (f) {
-		assert_int_equal(fscanf(f, "%ld", &max), 1);
-		fclose(f);
-	}
 	assert_int_equal(ww_watch(ww, m, npages * PAGE, 0), 0);
 	for (i = 0; i < npages; i += 2)
 		((volatile char *)m)[i * PAGE] = 1;
@@ -182,14 +189,9 @@ static void ranges_leave_half_of_the_mappings(void **state)
 	size_t npages = 100000, i;
 	struct ww *ww = test_open();
 	char *m = test_map(npages);
-	long before = test_mappings(), max = 65530, used;
-	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	long before = test_mappings(), max = max_map_count(), used;
 	int r = 0;
 
-	if (f) {
-		assert_int_equal(fscanf(f, "%ld", &max), 1);
-		fclose(f);
-	}
 	if (max < 100000) {
 		for (i = 0; i < npages && r == 0; i += 2)
 			r = ww_watch(ww, m + i * PAGE, PAGE, 0);

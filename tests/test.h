@@ -39,7 +39,6 @@
 
 /* A tracker on the backend under test. */
 struct ww *test_open(void);
-struct ww *test_open_flags(unsigned flags);
 unsigned test_caps(const struct ww *ww);
 
 /* Private memory with an inaccessible page on both sides. */
@@ -66,9 +65,17 @@ long test_mappings(void);
 /* Run fn in a child: its exit status, or minus the signal that ended it. */
 int test_child(void (*fn)(void *), void *arg);
 
+/* A child that lives, with copies of our descriptors, until it is let go. */
+struct test_sleeper {
+	pid_t pid;
+	int wake;
+};
+
+struct test_sleeper test_sleeper_start(void);
+void test_sleeper_end(struct test_sleeper sleeper);
+
 /* Environment, usable backend or exit 77; then the cases. */
-int test_main(const char *name, const struct CMUnitTest *tests, size_t n,
-	      int (*run)(void));
+int test_main(int (*run)(void));
 
 #define TEST_MAIN(name, ...)                                                 \
 	static const struct CMUnitTest cases[] = { __VA_ARGS__ };            \
@@ -78,9 +85,7 @@ int test_main(const char *name, const struct CMUnitTest *tests, size_t n,
 	}                                                                    \
 	int main(void)                                                       \
 	{                                                                    \
-		return test_main(name, cases,                                \
-				 sizeof(cases) / sizeof(cases[0]),           \
-				 run_cases);                                 \
+		return test_main(run_cases);                                 \
 	}
 
 #define CASE(fn) cmocka_unit_test(fn)
