@@ -28,18 +28,19 @@ install_missing() {
 		echo "please install these packages (Debian's names):$missing"
 		exit 1
 	fi
+	missing=
 }
 
 # build DIRECTORY MESON-OPTION...: configured and compiled, quiet if it goes well
 build() {
-	dir=$1
+	build_dir=$1
 	shift
 	log=$(mktemp)
-	if [ -f "$dir/build.ninja" ]; then
-		meson configure "$dir" "$@" >"$log" 2>&1
+	if [ -f "$build_dir/build.ninja" ]; then
+		meson configure "$build_dir" "$@" >"$log" 2>&1
 	else
-		meson setup "$dir" "$@" >"$log" 2>&1
-	fi && ninja -C "$dir" >>"$log" 2>&1 || { cat "$log"; exit 1; }
+		meson setup "$build_dir" "$@" >"$log" 2>&1
+	fi && ninja -C "$build_dir" >>"$log" 2>&1 || { cat "$log"; exit 1; }
 	rm -f "$log"
 }
 

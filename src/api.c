@@ -93,15 +93,21 @@ int ww_open_backend(struct ww **out, const struct ww_backend *backend,
 	if (!ww)
 		return -ENOMEM;
 	ww->backend = backend;
+	ww->caps = backend->caps;
 	ww->page = ww_sys_page_size();
 	ww->flags = options->flags;
 	ww->log = options->log;
 	ww->log_data = options->log_data;
 	atomic_store(&ww->generation, ww_fork_generation());
-	r = ww_ranges_init(&ww->ranges);
+	r = ww_process_init(&ww->process, options->flags & WW_OPEN_PIDFD
+						  ? options->pidfd
+						  : -1);
 	if (r < 0)
 		goto err_free;
-	r = ww_maps_open(&ww->maps);
+	r = ww_ranges_init(&ww->ranges);
+	if (r < 0)
+		goto err_process;
+	r = ww_maps_open(&ww->maps, &ww->process);
 	if (r < 0)
 		goto err_ranges;
 	r = backend->open(ww, options);
@@ -114,6 +120,8 @@ err_maps:
 	ww_maps_close(&ww->maps);
 err_ranges:
 	ww_ranges_finish(&ww->ranges);
+err_process:
+	ww_process_finish(&ww->process);
 err_free:
 	free(ww);
 	return r;
@@ -132,6 +140,7 @@ void ww_close(struct ww *ww)
 	ww->backend->close(ww);
 	ww_maps_close(&ww->maps);
 	ww_ranges_finish(&ww->ranges);
+	ww_process_finish(&ww->process);
 	free(ww);
 }
 
@@ -140,7 +149,7 @@ int ww_info(const struct ww *ww, struct ww_backend_info *out)
 	if (!ww || !out || out->size != sizeof(*out))
 		return -EINVAL;
 	out->name = ww->backend->name;
-	out->caps = ww->backend->caps;
+	out->caps = ww->caps;
 	out->status = 0;
 	out->reason = "in use";
 	return 0;
@@ -198,6 +207,14 @@ static int lock_watched(struct ww *ww, const void *start, size_t len)
 	return -ENOENT;
 }
 
+/* The same for what can not be done to another process's memory. */
+static int lock_own(struct ww *ww, const void *start, size_t len)
+{
+	if (ww && ww_process_is_other(&ww->process))
+		return check(ww, start, len) < 0 ? -EINVAL : -EOPNOTSUPP;
+	return lock_watched(ww, start, len);
+}
+
 int ww_unwatch(struct ww *ww, void *start, size_t len)
 {
 	int r = lock_watched(ww, start, len);
@@ -223,7 +240,7 @@ int ww_range_info(struct ww *ww, void *start, struct ww_range *watched,
 		*watched =
 			(struct ww_range){ (void *)s.start, s.end - s.start };
 	if (caps)
-		*caps = ww->backend->caps & ~weaker;
+		*caps = ww->caps & ~weaker;
 	if (lost)
 		*lost = times;
 	return 0;
@@ -266,7 +283,7 @@ int ww_protect(struct ww *ww, void *start, size_t len, int prot)
 
 	if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return -EINVAL;
-	r = lock_watched(ww, start, len);
+	r = lock_own(ww, start, len);
 	if (r < 0)
 		return ww_error(r);
 	r = each_slice(ww, at, at + len, protect_slice, prot);
@@ -299,7 +316,7 @@ static int discard_slice(struct ww *ww, struct ww_area *a, uintptr_t start,
 int ww_discard(struct ww *ww, void *start, size_t len)
 {
 	uintptr_t at = (uintptr_t)start;
-	int r = lock_watched(ww, start, len);
+	int r = lock_own(ww, start, len);
 
 	if (r < 0)
 		return ww_error(r);
@@ -409,7 +426,10 @@ static int query(struct ww *ww, void *start, size_t len, unsigned flags,
 		return -ENOENT;
 	q->page = ww->page;
 	q->reset = flags & WW_GET_RESET;
-	r = collect(ww, at, end, q);
+	if (ww->backend->begin)
+		r = ww->backend->begin(ww, q);
+	if (r == 0)
+		r = collect(ww, at, end, q);
 	if (r < 0)
 		ww_query_undo(q, &ww->ranges);
 	return r;

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "faults.h"
 #include "mprotect.h"
+#include "pagemap.h"
 #include "sys.h"
-#include "uapi/procfs.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -25,8 +26,8 @@ static struct ww_mprotect_area *state(struct ww_area *a)
 
 static size_t mp_state_bytes(size_t npages)
 {
-	return sizeof(struct ww_mprotect_area) + 2 * ww_bits_bytes(npages) +
-	       npages * sizeof(uint32_t);
+	return sizeof(struct ww_mprotect_area) + ww_bits_bytes(npages) +
+	       ww_prots_bytes(npages);
 }
 
 static void dirty_again(struct ww_area *a, size_t first, size_t end)
@@ -35,40 +36,23 @@ static void dirty_again(struct ww_area *a, size_t first, size_t end)
 	size_t i;
 
 	for (i = first; i < end; i++)
-		atomic_fetch_or(&m->word[i], WW_PAGE_DIRTY);
+		atomic_fetch_or(&m->prots.word[i], WW_PAGE_DIRTY);
 	ww_bits_set(&m->dirty, first, end);
 }
 
-/* ww_mprotect_apply() where it is possible. Pages that are not mapped any more
- * are passed over; an error is of pages for which no mapping was left to split.
- */
-static int apply_mapped(struct ww_area *a, size_t first, size_t end, bool open)
+/* A page that could not be closed stays open, and so dirty. */
+static void not_closed(struct ww_area *a, size_t first, size_t end)
 {
-	size_t half = first + (end - first) / 2;
-	int r = ww_mprotect_apply(a, first, end, open), r2;
-
-	if (r == 0)
-		return 0;
-	if (half > first) {
-		r = apply_mapped(a, first, half, open);
-		r2 = apply_mapped(a, half, end, open);
-		return r < 0 ? r : r2;
-	}
-	if (!ww_sys_is_mapped(ww_area_at(a, first)))
-		return 0;
-	/* It stays open, and so dirty. */
-	if (!open) {
-		dirty_again(a, first, end);
-		atomic_fetch_add(&a->lost, 1);
-	}
-	return r;
+	dirty_again(a, first, end);
+	atomic_fetch_add(&a->lost, 1);
 }
 
 static void close_run(struct ww_area *a, size_t first, size_t end)
 {
 	if (first == end)
 		return;
-	apply_mapped(a, first, end, false);
+	ww_prots_apply_mapped(&state(a)->prots, a, first, end, false,
+			      not_closed);
 	ww_mprotect_closed();
 }
 
@@ -77,7 +61,7 @@ static bool make_clean(struct ww_area *a, size_t page)
 {
 	struct ww_mprotect_area *m = state(a);
 	uintptr_t at = ww_area_at(a, page);
-	uint32_t w = atomic_load(&m->word[page]);
+	uint32_t w = atomic_load(&m->prots.word[page]);
 
 	do {
 		if (ww_mprotect_busy(w) ||
@@ -86,7 +70,7 @@ static bool make_clean(struct ww_area *a, size_t page)
 			ww_bits_set(&m->dirty, page, page + 1);
 			return false;
 		}
-	} while (!atomic_compare_exchange_weak(&m->word[page], &w,
+	} while (!atomic_compare_exchange_weak(&m->prots.word[page], &w,
 					       w & ~WW_PAGE_DIRTY));
 	return true;
 }
@@ -189,14 +173,13 @@ static int mp_attach(struct ww *ww, struct ww_area *a)
 	(void)ww;
 	ww_bits_init(&m->dirty, memory, npages);
 	memory += ww_bits_bytes(npages);
-	ww_bits_init(&m->changed, memory, npages);
-	m->word = (void *)(memory + ww_bits_bytes(npages));
+	ww_prots_init(&m->prots, memory, npages);
 	return ww_mprotect_may_split() ? 0 : -ENOMEM;
 }
 
 static int mp_arm(struct ww *ww, struct ww_area *a)
 {
-	if (ww_mprotect_overlap(ww, a->start, a->end))
+	if (ww_faults_overlap(ww, a->start, a->end))
 		return -EBUSY;
 	if (!(a->prot & PROT_WRITE))
 		return 0;
@@ -206,7 +189,8 @@ static int mp_arm(struct ww *ww, struct ww_area *a)
 	if (a->kind != WW_KIND_SHARED)
 		ww_sys_madvise(a->start, (size_t)1 << a->page_shift,
 			       MADV_POPULATE_WRITE);
-	return ww_mprotect_apply(a, 0, ww_area_page(a, a->end), false);
+	return ww_prots_apply(&state(a)->prots, a, 0, ww_area_page(a, a->end),
+			      false);
 }
 
 /* Of several parts of one area it is all between them that is left. */
@@ -229,7 +213,7 @@ static int mp_leave(struct ww *ww, struct ww_area *a, uintptr_t start,
 	 * does so no more, and who began before is waited for. */
 	set_leaving(state(a), start, end);
 	ww_readers_wait(&a->users);
-	r = apply_mapped(a, first, stop, true);
+	r = ww_prots_apply_mapped(&state(a)->prots, a, first, stop, true, NULL);
 	ww_mprotect_left();
 	return r;
 }
@@ -254,25 +238,10 @@ static void mp_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 
 /* --- the program's changes --- */
 
-static void want(struct ww_area *a, size_t first, size_t end, int prot)
-{
-	struct ww_mprotect_area *m = state(a);
-
-	for (; first < end; first++) {
-		uint32_t w = atomic_load(&m->word[first]);
-
-		while (!atomic_compare_exchange_weak(
-			&m->word[first], &w, ww_mprotect_want(a, w, prot)))
-			;
-	}
-}
-
 static int mp_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
 		      uintptr_t end, int prot)
 {
-	struct ww_mprotect_area *m = state(a);
-	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end), i;
-	int prot_closed = ww_mprotect_closed_prot(prot);
+	int prot_closed = ww_prots_closed(prot);
 	int r;
 
 	(void)ww;
@@ -281,13 +250,8 @@ static int mp_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
 	r = ww_sys_mprotect(start, end - start, prot_closed);
 	if (r < 0)
 		return r;
-	if (prot != a->prot)
-		ww_bits_set(&m->changed, first, stop);
-	for (i = first; i < stop; i = ww_mprotect_same(a, i, stop))
-		if (ww_mprotect_wanted_at(a, i) != prot)
-			want(a, i, ww_mprotect_same(a, i, stop), prot);
-	if (prot == a->prot)
-		ww_bits_clear(&m->changed, first, stop);
+	ww_prots_set(&state(a)->prots, a, ww_area_page(a, start),
+		     ww_area_page(a, end), prot);
 	/* Handlers and queries that read the words before may still set the old
 	 * protection; those that come now see the new one. */
 	ww_readers_wait(&a->users);
@@ -320,48 +284,25 @@ static int mp_renew(struct ww *ww)
 	return 0;
 }
 
-/* What exists of n pages, at most 512, is to be reported; all if unknown. */
-static void mark_populated(struct ww_area *a, int pagemap, size_t first,
-			   size_t n)
-{
-	off_t at = (off_t)(ww_area_at(a, first) >> a->page_shift) * 8;
-	uint64_t entry[512] = { 0 };
-	size_t i;
-
-	if (pagemap < 0 ||
-	    ww_sys_pread(pagemap, entry, n * 8, at) != (ssize_t)n * 8) {
-		ww_bits_set(&a->pending, first, first + n);
-		return;
-	}
-	for (i = 0; i < n; i++)
-		if (entry[i] & (PM_PRESENT | PM_SWAP))
-			ww_bits_set(&a->pending, first + i, first + i + 1);
-}
-
 /* What the parent's other threads had collected and not told yet is dirty here
  * and nobody knows; nor can it be told which pages they were just closing. */
 static int mp_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
 		      uintptr_t end)
 {
-	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
-	int fd = -1;
-
 	(void)ww;
 	rearm_slice(a, start, end);
-	close_run(a, first, stop);
-	if (a->kind != WW_KIND_SHARED)
-		fd = ww_sys_open("/proc/self/pagemap", 0);
-	for (; first < stop; first += 512)
-		mark_populated(a, fd, first,
-			       stop - first < 512 ? stop - first : 512);
-	if (fd >= 0)
-		ww_sys_close(fd);
+	close_run(a, ww_area_page(a, start), ww_area_page(a, end));
+	if (a->kind == WW_KIND_SHARED)
+		ww_area_mark(a, start, end);
+	else
+		ww_pagemap_mark_populated(a, start, end);
 	return 0;
 }
 
-static int mp_probe(const char **reason)
+static int mp_probe(const char **reason, unsigned *caps)
 {
 	(void)reason;
+	(void)caps;
 	return 0;
 }
 
@@ -371,8 +312,8 @@ const struct ww_backend ww_backend_mprotect = {
 		WW_CAP_NO_THREAD,
 	.by_prot = true,
 	.probe = mp_probe,
-	.open = ww_mprotect_register,
-	.close = ww_mprotect_unregister,
+	.open = ww_faults_register,
+	.close = ww_faults_unregister,
 	.state_bytes = mp_state_bytes,
 	.attach = mp_attach,
 	.arm = mp_arm,
@@ -386,4 +327,5 @@ const struct ww_backend ww_backend_mprotect = {
 	.protect = mp_protect,
 	.discard = mp_discard,
 	.admit = mp_admit,
+	.fault = ww_mprotect_fault,
 };

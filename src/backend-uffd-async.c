@@ -150,11 +150,22 @@ static int rearm_kind(struct ww *ww, const struct ww_span *span,
 	return 0;
 }
 
+static int register_range(const struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	const struct uffd *u = ww->priv;
+	int r = 0;
+
+	/* In another process it is for that process to do. */
+	if (!ww_process_is_other(&ww->process))
+		r = ww_maps_settle(start, end);
+	return r < 0 ? r : ww_uffd_register(&u->uffd, start, end);
+}
+
 static int arm(struct ww *ww, const struct ww_span *span, enum ww_kind kind,
 	       uintptr_t start, uintptr_t end)
 {
 	const struct uffd *u = ww->priv;
-	int r = ww_uffd_register(&u->uffd, start, end);
+	int r = register_range(ww, start, end);
 
 	if (r < 0)
 		return r;
@@ -176,35 +187,17 @@ static int uffd_attach(struct ww *ww, struct ww_area *a)
 	return arm(ww, &(struct ww_span){ &all, 1 }, a->kind, a->start, a->end);
 }
 
-/* Call fn for each mapping in [start, end), clipped to it. */
-static int each_map(struct ww *ww, const struct ww_span *span, uintptr_t start,
-		    uintptr_t end, struct ww_query *q,
-		    int (*fn)(struct ww *ww, const struct ww_span *span,
-			      const struct ww_map *map, struct ww_query *q))
+/* What goes along a walk over the mappings. */
+struct walk {
+	struct ww *ww;
+	const struct ww_span *span;
+	struct ww_query *q;
+};
+
+static int unregister_map(void *arg, const struct ww_map *map)
 {
-	struct ww_maps_walk walk;
-	struct ww_map map;
-	int r = ww_maps_begin(&walk, &ww->maps, start);
+	const struct uffd *u = arg;
 
-	while (r >= 0 && (r = ww_maps_next(&walk, &map)) == 1 &&
-	       map.start < end) {
-		if (map.start < start)
-			map.start = start;
-		if (map.end > end)
-			map.end = end;
-		r = fn(ww, span, &map, q);
-	}
-	ww_maps_end(&walk);
-	return r < 0 ? r : 0;
-}
-
-static int unregister_map(struct ww *ww, const struct ww_span *span,
-			  const struct ww_map *map, struct ww_query *q)
-{
-	const struct uffd *u = ww->priv;
-
-	(void)span;
-	(void)q;
 	ww_uffd_unregister(&u->uffd, map->start, map->end);
 	return 0;
 }
@@ -212,13 +205,13 @@ static int unregister_map(struct ww *ww, const struct ww_span *span,
 static void uffd_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 			uintptr_t end)
 {
-	const struct uffd *u = ww->priv;
+	struct uffd *u = ww->priv;
 
 	(void)a;
 	/* Explicitly: closing the descriptor does not do it while a fork child
 	 * holds a copy. The kernel drops the protection with it. */
 	if (ww_uffd_unregister(&u->uffd, start, end) < 0)
-		each_map(ww, NULL, start, end, NULL, unregister_map);
+		ww_maps_each(&ww->maps, start, end, unregister_map, u);
 }
 
 /* --- queries --- */
@@ -322,23 +315,24 @@ static int recover(struct ww *ww, const struct ww_span *span,
 	return arm(ww, span, map->kind, map->start, map->end);
 }
 
-static int collect_map(struct ww *ww, const struct ww_span *span,
-		       const struct ww_map *map, struct ww_query *q)
+static int collect_map(void *arg, const struct ww_map *map)
 {
+	const struct walk *w = arg;
+	struct ww_query *q = w->q;
 	int r;
 
 	if (ww_query_full(q))
 		return 0;
-	r = collect_kind(ww, map->kind, map->start, map->end, q);
+	r = collect_kind(w->ww, map->kind, map->start, map->end, q);
 	if (r != -EPERM)
 		return r;
-	r = recover(ww, span, map);
+	r = recover(w->ww, w->span, map);
 	if (r < 0)
 		return r;
 	/* Pending only now: a store between the two was before the arming or
 	 * is seen by it; marked first, another query could take the mark, and
 	 * a store before the arming would be lost. */
-	ww_span_each(span, map->start, map->end, note_lost);
+	ww_span_each(w->span, map->start, map->end, note_lost);
 	ww_query_settled(q, map->end);
 	return 0;
 }
@@ -360,19 +354,19 @@ static int uffd_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	 * found until then is in q; go on mapping by mapping. */
 	if (q->pos > start)
 		start = q->pos;
-	r = each_map(ww, &q->span, start, end, q, collect_map);
+	r = ww_maps_each(&ww->maps, start, end, collect_map,
+			 &(struct walk){ ww, &q->span, q });
 	if (r == 0)
 		ww_query_settled(q, end);
 	return r;
 }
 
-static int rearm_map(struct ww *ww, const struct ww_span *span,
-		     const struct ww_map *map, struct ww_query *q)
+static int rearm_map(void *arg, const struct ww_map *map)
 {
-	int r = rearm_kind(ww, span, map->kind, map->start, map->end);
+	const struct walk *w = arg;
+	int r = rearm_kind(w->ww, w->span, map->kind, map->start, map->end);
 
-	(void)q;
-	return r == -EPERM ? recover(ww, span, map) : r;
+	return r == -EPERM ? recover(w->ww, w->span, map) : r;
 }
 
 static int uffd_rearm(struct ww *ww, const struct ww_span *span,
@@ -388,7 +382,8 @@ static int uffd_rearm(struct ww *ww, const struct ww_span *span,
 		r = rearm_kind(ww, span, a->kind, start, end);
 	if (r != -EPERM)
 		return r;
-	return each_map(ww, span, start, end, NULL, rearm_map);
+	return ww_maps_each(&ww->maps, start, end, rearm_map,
+			    &(struct walk){ ww, span, NULL });
 }
 
 /* --- the program's changes --- */
@@ -424,18 +419,14 @@ static int uffd_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 
 /* --- descriptors, probe --- */
 
-static const char no_uffd[] =
-	"userfaultfd is refused: a seccomp filter or security module; allow "
-	"userfaultfd(2), or give access to /dev/userfaultfd";
-
 static void close_descriptors(struct uffd *u)
 {
 	ww_fd_finish(&u->pagemap.fd);
 	ww_fd_finish(&u->uffd);
 }
 
-static int open_descriptors(struct uffd *u, const struct ww_options *o,
-			    const char **reason)
+static int open_descriptors(struct uffd *u, const struct ww_process *process,
+			    const struct ww_options *o, const char **reason)
 {
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_WP_ASYNC };
@@ -444,7 +435,7 @@ static int open_descriptors(struct uffd *u, const struct ww_options *o,
 	int r;
 
 	*u = (struct uffd){ WW_FD_NONE, { WW_FD_NONE, false } };
-	*reason = no_uffd;
+	*reason = ww_uffd_refused;
 	r = uffd ? o->uffd : ww_uffd_make();
 	if (r >= 0)
 		r = ww_fd_init(&u->uffd, r, uffd);
@@ -457,10 +448,9 @@ static int open_descriptors(struct uffd *u, const struct ww_options *o,
 		r = r == -EINVAL ? -ENOSYS : r;
 		goto err;
 	}
-	*reason =
-		"/proc/self/pagemap can not be opened: mount /proc, or open it "
-		"before the process became non-dumpable (WW_OPEN_PAGEMAP)";
-	r = pagemap ? o->pagemap : ww_sys_open("/proc/self/pagemap", O_RDONLY);
+	*reason = ww_pagemap_refused;
+	r = pagemap ? o->pagemap
+		    : ww_process_open(process, "pagemap", O_RDONLY);
 	if (r >= 0)
 		r = ww_fd_init(&u->pagemap.fd, r, pagemap);
 	if (r < 0) {
@@ -521,13 +511,14 @@ static int try_page(struct uffd *u, volatile char *page, size_t len)
 	return r;
 }
 
-static int uffd_probe(const char **reason)
+static int uffd_probe(const char **reason, unsigned *caps)
 {
 	size_t len = ww_sys_page_size();
 	struct uffd u;
 	void *page;
 	int r;
 
+	(void)caps;
 	if (kernel_loses_data()) {
 		*reason =
 			"Linux 6.7.0 to 6.8.9 lose data under write-protection "
@@ -535,7 +526,7 @@ static int uffd_probe(const char **reason)
 			"WRITEWATCH_TRUST_KERNEL=1 if it has the fix";
 		return -EOPNOTSUPP;
 	}
-	r = open_descriptors(&u, NULL, reason);
+	r = open_descriptors(&u, NULL, NULL, reason);
 	if (r < 0)
 		return r;
 	r = ww_sys_mmap(len, &page);
@@ -555,14 +546,23 @@ static int uffd_open(struct ww *ww, const struct ww_options *options)
 	struct uffd *u = malloc(sizeof(*u));
 	int r;
 
+	/* A userfaultfd works on the memory of the process that made it. */
+	if (ww_process_is_other(&ww->process) &&
+	    !(options->flags & WW_OPEN_UFFD)) {
+		free(u);
+		return -EOPNOTSUPP;
+	}
 	if (!u)
 		return -ENOMEM;
-	r = open_descriptors(u, options, &reason);
+	r = open_descriptors(u, &ww->process, options, &reason);
 	if (r < 0) {
 		free(u);
 		return r;
 	}
 	ww->priv = u;
+	/* Its huge pages are not ours to turn off. */
+	if (ww_process_is_other(&ww->process))
+		ww->caps &= ~WW_CAP_EXACT;
 	return 0;
 }
 
@@ -581,24 +581,23 @@ static int uffd_renew(struct ww *ww)
 
 	/* Copies of the parent's, which work on the parent's memory. */
 	close_descriptors(u);
-	return open_descriptors(u, NULL, &reason);
+	return open_descriptors(u, NULL, NULL, &reason);
 }
 
-static int inherit_map(struct ww *ww, const struct ww_span *span,
-		       const struct ww_map *map, struct ww_query *q)
+static int inherit_map(void *arg, const struct ww_map *map)
 {
-	const struct uffd *u = ww->priv;
+	const struct walk *w = arg;
+	const struct uffd *u = w->ww->priv;
 	int r;
 
-	(void)q;
 	if (map->huge)
 		return 0;
-	r = ww_uffd_register(&u->uffd, map->start, map->end);
+	r = register_range(w->ww, map->start, map->end);
 	/* The kernel cleared the protection in the child, so private pages that
 	 * exist are dirty as they are. */
 	if (r == 0 && map->kind != WW_KIND_ANON) {
 		r = ww_uffd_protect(&u->uffd, map->start, map->end);
-		ww_span_each(span, map->start, map->end, ww_area_mark);
+		ww_span_each(w->span, map->start, map->end, ww_area_mark);
 	}
 	return r;
 }
@@ -608,15 +607,16 @@ static int uffd_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
 {
 	struct ww_slice s = { start, end, a };
 
-	return each_map(ww, &(struct ww_span){ &s, 1 }, start, end, NULL,
-			inherit_map);
+	return ww_maps_each(
+		&ww->maps, start, end, inherit_map,
+		&(struct walk){ ww, &(struct ww_span){ &s, 1 }, NULL });
 }
 
 const struct ww_backend ww_backend_uffd_async = {
 	.name = "uffd-async",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_EXACT |
 		WW_CAP_SHARED | WW_CAP_NO_SIGNAL | WW_CAP_NO_THREAD |
-		WW_CAP_FOREIGN_MPROTECT,
+		WW_CAP_REMOTE | WW_CAP_FOREIGN_MPROTECT,
 	.joins = true,
 	.probe = uffd_probe,
 	.open = uffd_open,

@@ -10,6 +10,7 @@
 
 #include "fork.h"
 #include "maps.h"
+#include "process.h"
 #include "query.h"
 #include "range.h"
 #include "writewatch.h"
@@ -18,7 +19,9 @@ struct ww_backend;
 
 struct ww {
 	const struct ww_backend *backend;
-	void *priv; /* the backend's */
+	void *priv;    /* the backend's */
+	unsigned caps; /* the backend's, less what it lacks here */
+	struct ww_process process;
 	struct ww_ranges ranges;
 	struct ww_lock lock; /* the writers': watch, protect, discard, ... */
 	struct ww_maps maps;
@@ -46,10 +49,11 @@ struct ww_backend {
 	bool by_prot; /* wants an area for each protection */
 
 	/* Is it usable here? Try it on a page of its own; leave no trace. Sets
-	 * a sentence for a person if not. */
-	int (*probe)(const char **reason);
+	 * a sentence for a person if not, and takes from caps what can not be
+	 * promised here. */
+	int (*probe)(const char **reason, unsigned *caps);
 
-	/* Make what a tracker needs, in ww->priv. */
+	/* Make what a tracker needs, in ww->priv; take from ww->caps. */
 	int (*open)(struct ww *ww, const struct ww_options *options);
 	/* Free it. All areas are detached. */
 	void (*close)(struct ww *ww);
@@ -82,6 +86,9 @@ struct ww_backend {
 	int (*inherit)(struct ww *ww, struct ww_area *area, uintptr_t start,
 		       uintptr_t end);
 
+	/* Before the first collect() of a query. May wait for other threads.
+	 * May be NULL. */
+	int (*begin)(struct ww *ww, const struct ww_query *q);
 	/* Tell q what is dirty, in order (query.h). With q->reset, re-arm what
 	 * q stored, such that no store is lost: one that happened before the
 	 * page was re-armed is seen by who reads the page after the query, one
@@ -102,9 +109,15 @@ struct ww_backend {
 	 * async-signal-safe. */
 	int (*admit)(struct ww *ww, struct ww_area *area, uintptr_t start,
 		     uintptr_t end);
+	/* A write faulted; true: let it try again, false: not ours. For those
+	 * that are registered with faults.h; in a signal handler. */
+	bool (*fault)(struct ww *ww, uintptr_t at);
 };
 
+extern const struct ww_backend ww_backend_memwatch;
 extern const struct ww_backend ww_backend_uffd_async;
+extern const struct ww_backend ww_backend_softdirty;
+extern const struct ww_backend ww_backend_uffd_sync;
 extern const struct ww_backend ww_backend_mprotect;
 
 /* A tracker on this very backend, for select.c and the tests. */

@@ -24,7 +24,7 @@ int ww_fork_init(void);
  * for vfork and in pid namespaces. Async-signal-safe. */
 unsigned ww_fork_generation(void);
 
-enum { WW_LOCK_WIN32, WW_LOCK_TRACKER, WW_LOCK_SIGNALS };
+enum { WW_LOCK_WIN32, WW_LOCK_TRACKER, WW_LOCK_GATE, WW_LOCK_SIGNALS };
 
 void ww_lock_init(struct ww_lock *self, int rank);
 void ww_lock_finish(struct ww_lock *self);

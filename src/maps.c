@@ -30,12 +30,13 @@ static int query(int fd, uintptr_t at, struct procmap_query *q)
 	return ww_sys_ioctl(fd, PROCMAP_QUERY, q);
 }
 
-int ww_maps_open(struct ww_maps *self)
+int ww_maps_open(struct ww_maps *self, const struct ww_process *process)
 {
 	struct procmap_query q;
-	int fd = ww_sys_open("/proc/self/maps", O_RDONLY);
+	int fd = ww_process_open(process, "maps", O_RDONLY);
 	int r;
 
+	self->process = process;
 	self->fd = WW_FD_NONE;
 	self->text = true;
 	if (fd < 0)
@@ -111,10 +112,10 @@ static int read_line(struct ww_maps_walk *walk, char *line, size_t size)
 
 /* The text does not tell the page size; smaps does, for files only, since
  * hugetlb memory is always some file's, be it an internal one. */
-static bool smaps_says_huge(uintptr_t start)
+static bool smaps_says_huge(const struct ww_process *process, uintptr_t start)
 {
-	struct ww_maps_walk walk = { .text = ww_sys_open("/proc/self/smaps",
-							 O_RDONLY) };
+	struct ww_maps_walk walk = { .text = ww_process_open(process, "smaps",
+							     O_RDONLY) };
 	bool here = false, huge = false;
 	char line[80];
 
@@ -158,7 +159,8 @@ static int next_text(struct ww_maps_walk *walk, struct ww_map *out)
 	out->prot = (flags[0] == 'r' ? PROT_READ : 0) |
 		    (flags[1] == 'w' ? PROT_WRITE : 0) |
 		    (flags[2] == 'x' ? PROT_EXEC : 0);
-	out->huge = out->kind != WW_KIND_ANON && smaps_says_huge(start);
+	out->huge = out->kind != WW_KIND_ANON &&
+		    smaps_says_huge(walk->maps->process, start);
 	walk->at = end;
 	return 1;
 }
@@ -173,7 +175,7 @@ int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps, uintptr_t at)
 	if (!maps->text && ww_fd_ok(&maps->fd))
 		return 0;
 	atomic_fetch_add(&maps->walks, 1);
-	walk->text = ww_sys_open("/proc/self/maps", O_RDONLY);
+	walk->text = ww_process_open(maps->process, "maps", O_RDONLY);
 	if (walk->text >= 0)
 		return 0;
 	return walk->text == -ENOENT ? -ENOSYS : walk->text;
@@ -189,6 +191,38 @@ void ww_maps_end(struct ww_maps_walk *walk)
 	if (walk->text >= 0)
 		ww_sys_close(walk->text);
 	walk->text = -1;
+}
+
+int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
+		 int (*fn)(void *arg, const struct ww_map *map), void *arg)
+{
+	struct ww_maps_walk walk;
+	struct ww_map map;
+	int r = ww_maps_begin(&walk, maps, start);
+
+	while (r >= 0 && (r = ww_maps_next(&walk, &map)) == 1 &&
+	       map.start < end) {
+		if (map.start < start)
+			map.start = start;
+		if (map.end > end)
+			map.end = end;
+		r = fn(arg, &map);
+		if (r != 0)
+			break;
+	}
+	ww_maps_end(&walk);
+	return r < 0 ? r : 0;
+}
+
+int ww_maps_settle(uintptr_t start, uintptr_t end)
+{
+	int r = ww_sys_madvise(start, end - start, MADV_NOHUGEPAGE);
+
+	if (r == 0 || r == -EINVAL)
+		r = ww_sys_madvise(start, end - start, MADV_UNMERGEABLE);
+	if (r < 0 && r != -EINVAL)
+		return r == -EAGAIN ? -ENOMEM : r;
+	return 0;
 }
 
 bool ww_maps_name_anon(uintptr_t start, uintptr_t end)

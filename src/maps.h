@@ -5,6 +5,7 @@
 #ifndef WW_MAPS_H
 #define WW_MAPS_H
 
+#include "process.h"
 #include "range.h"
 #include "sys.h"
 
@@ -15,10 +16,11 @@ struct ww_map {
 	bool huge; /* hugetlb: pages larger than the host's */
 };
 
-/* The kernel's view of the process that opened it. */
+/* The kernel's view of a process. */
 struct ww_maps {
 	struct ww_fd fd;
-	bool text;	   /* no PROCMAP_QUERY: /proc/self/maps is read */
+	const struct ww_process *process;
+	bool text;	   /* no PROCMAP_QUERY: the text is read */
 	atomic_uint walks; /* of that text, from its beginning */
 };
 
@@ -32,7 +34,7 @@ struct ww_maps_walk {
 	char buf[1024];
 };
 
-int ww_maps_open(struct ww_maps *self);
+int ww_maps_open(struct ww_maps *self, const struct ww_process *process);
 void ww_maps_close(struct ww_maps *self);
 
 /* The VMA at `at` or the next behind it, and on from there. 1: in out; 0: no
@@ -41,6 +43,14 @@ int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps,
 		  uintptr_t at);
 int ww_maps_next(struct ww_maps_walk *walk, struct ww_map *out);
 void ww_maps_end(struct ww_maps_walk *walk);
+
+/* Call fn for each VMA in [start, end), clipped to it, while it returns 0. */
+int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
+		 int (*fn)(void *arg, const struct ww_map *map), void *arg);
+
+/* No huge pages and no KSM: one write would show as 512 pages, or none at all.
+ * They are not there to turn off: fine. 0 or -errno. */
+int ww_maps_settle(uintptr_t start, uintptr_t end);
 
 /* Mappings that the process may still make before vm.max_map_count. Reads all
  * of /proc/self/maps. */

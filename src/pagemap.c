@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pagemap.c - PAGEMAP_SCAN: which pages were written, and re-arm them.
+ * pagemap.c - /proc/PID/pagemap: what the kernel knows of each page.
  *
- * Called by backend-uffd-async.c; calls sys.c. Invariant: PM_SCAN_CHECK_WPASYNC
- * is always set, so memory that is not tracked is an error, never clean.
+ * Called by the backends; calls sys.c. Invariant: PM_SCAN_CHECK_WPASYNC is
+ * always set, so memory that is not tracked is an error, never clean.
  */
 #include "pagemap.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+
+const char ww_pagemap_refused[] =
+	"/proc/self/pagemap can not be opened: mount /proc, or open it before "
+	"the process became non-dumpable (WW_OPEN_PAGEMAP)";
 
 int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 {
@@ -57,4 +62,62 @@ int ww_pagemap_init(struct ww_pagemap *self)
 		return r;
 	self->guard = false;
 	return ww_pagemap_scan(self, &empty);
+}
+
+int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
+		    int (*classify)(uint64_t entry),
+		    int (*fn)(void *arg, int class, uintptr_t start,
+			      uintptr_t end),
+		    void *arg)
+{
+	const size_t page = ww_sys_page_size();
+	uint64_t entry[WW_ENTRIES];
+	int r = 0;
+
+	while (r == 0 && start < end) {
+		size_t left = (end - start) / page;
+		size_t n = left < WW_ENTRIES ? left : WW_ENTRIES, i, run;
+		ssize_t got = ww_sys_pread(fd->fd, entry, n * 8,
+					   (off_t)(start / page * 8));
+
+		if (got <= 0)
+			return got < 0 ? (int)got : -ESRCH;
+		n = (size_t)got / 8;
+		for (i = 0; r == 0 && i < n; i = run) {
+			int class = classify(entry[i]);
+
+			for (run = i + 1;
+			     run < n && classify(entry[run]) == class; run++)
+				;
+			if (class)
+				r = fn(arg, class, start + i * page,
+				       start + run * page);
+		}
+		start += n * page;
+	}
+	return r;
+}
+
+static int populated(uint64_t entry)
+{
+	return (entry & (PM_PRESENT | PM_SWAP)) != 0;
+}
+
+static int mark_run(void *arg, int class, uintptr_t start, uintptr_t end)
+{
+	(void)class;
+	ww_area_mark(arg, start, end);
+	return 0;
+}
+
+void ww_pagemap_mark_populated(struct ww_area *a, uintptr_t start,
+			       uintptr_t end)
+{
+	struct ww_fd fd = { .fd = ww_sys_open("/proc/self/pagemap", O_RDONLY) };
+
+	if (fd.fd < 0 ||
+	    ww_pagemap_runs(&fd, start, end, populated, mark_run, a) < 0)
+		ww_area_mark(a, start, end);
+	if (fd.fd >= 0)
+		ww_sys_close(fd.fd);
 }

@@ -13,6 +13,9 @@
  * address-space lock; 12 KiB of stack. */
 #define WW_SCAN_VEC 512u
 
+/* Why it could not be opened. */
+extern const char ww_pagemap_refused[];
+
 struct ww_pagemap {
 	struct ww_fd fd;
 	bool guard; /* the kernel knows PAGE_IS_GUARD (6.15) */
@@ -37,5 +40,23 @@ int ww_pagemap_init(struct ww_pagemap *self);
  * Returns regions, or -errno with the regions found before the failure in vec,
  * up to the first whose end is 0. */
 int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s);
+
+/* --- entries read from the file: one word (PM_ in uapi/procfs.h) a page --- */
+
+#define WW_ENTRIES 512u
+
+/* Call fn for runs of pages of [start, end) whose entries classify() puts in
+ * the same class, other than 0, in order; 512 pages at most. Stops where fn or
+ * the reading fails. */
+int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
+		    int (*classify)(uint64_t entry),
+		    int (*fn)(void *arg, int class, uintptr_t start,
+			      uintptr_t end),
+		    void *arg);
+
+/* In a fork child: what exists of [start, end) becomes pending; all of it if
+ * that can not be known. */
+void ww_pagemap_mark_populated(struct ww_area *a, uintptr_t start,
+			       uintptr_t end);
 
 #endif

@@ -37,14 +37,16 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
-static int probe(const struct ww_backend *b, const char **reason)
+static int probe(const struct ww_backend *b, const char **reason,
+		 unsigned *caps)
 {
 	int r;
 
+	*caps = b->caps;
 	*reason = "disabled by WRITEWATCH_DISABLE";
 	if (listed(ww_sys_getenv("WRITEWATCH_DISABLE"), b->name))
 		return -EPERM;
-	r = b->probe(reason);
+	r = b->probe(reason, caps);
 	if (r == 0)
 		*reason = "usable";
 	return ww_error(r);
@@ -60,8 +62,7 @@ int ww_probe(unsigned index, struct ww_backend_info *out)
 		return -ENOENT;
 	b = backends[index];
 	out->name = b->name;
-	out->caps = b->caps;
-	out->status = probe(b, &out->reason);
+	out->status = probe(b, &out->reason, &out->caps);
 	return 0;
 }
 
@@ -79,14 +80,16 @@ static void say(const struct ww_options *o, const struct ww_backend *b,
 static int try_backend(struct ww **out, const struct ww_backend *b,
 		       const struct ww_options *o, unsigned require)
 {
-	const char *reason;
-	int r;
+	const char *reason = "does not guarantee what is required";
+	unsigned caps = b->caps;
+	int r = -EOPNOTSUPP;
 
-	if ((b->caps & require) != require) {
-		say(o, b, "does not guarantee what is required");
-		return -EOPNOTSUPP;
+	if ((caps & require) == require)
+		r = probe(b, &reason, &caps);
+	if (r == 0 && (caps & require) != require) {
+		reason = "does not guarantee here what is required";
+		r = -EOPNOTSUPP;
 	}
-	r = probe(b, &reason);
 	if (r < 0) {
 		say(o, b, reason);
 		return r;

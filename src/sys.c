@@ -10,15 +10,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -81,9 +84,51 @@ int ww_sys_userfaultfd(int flags)
 	return result((int)syscall(SYS_userfaultfd, flags | O_CLOEXEC));
 }
 
+int ww_sys_dup(int fd)
+{
+	return result(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+int ww_sys_pidfd_alive(int pidfd)
+{
+	/* Readable when it has ended (Linux 5.3); asks no right to signal. */
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&p, 1, 0) == 0 ? 0 : -ESRCH;
+}
+
+int ww_sys_eventfd(void)
+{
+	return result(eventfd(0, EFD_CLOEXEC));
+}
+
+int ww_sys_poll(struct pollfd *fds, unsigned n)
+{
+	int r;
+
+	do
+		r = poll(fds, n, -1);
+	while (r < 0 && errno == EINTR);
+	return result(r);
+}
+
 int ww_sys_close(int fd)
 {
 	return result(close(fd));
+}
+
+ssize_t ww_sys_read(int fd, void *buf, size_t len)
+{
+	ssize_t n = read(fd, buf, len);
+
+	return n < 0 ? -errno : n;
+}
+
+ssize_t ww_sys_write(int fd, const void *buf, size_t len)
+{
+	ssize_t n = write(fd, buf, len);
+
+	return n < 0 ? -errno : n;
 }
 
 ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at)
@@ -148,6 +193,40 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name)
 {
 	return result(
 		prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, len, name));
+}
+
+int ww_sys_thread(pthread_t *out, void *(*fn)(void *), void *arg)
+{
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old); /* a new thread inherits it */
+	r = pthread_create(out, NULL, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -r;
+}
+
+/* Not fork(): the host's handlers would run. No exit signal: its SIGCHLD
+ * handler would, and its wait() would see the child. */
+int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg)
+{
+	sigset_t all, old;
+	int status = 0;
+	long pid;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	pid = syscall(SYS_clone, 0, 0, 0, 0, 0);
+	if (pid == 0)
+		_exit(fn(arg));
+	while (pid > 0 && waitpid((pid_t)pid, &status, __WALL) < 0 &&
+	       errno == EINTR)
+		;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (pid < 0)
+		return 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
 int ww_sys_sigaction(int signo, const struct sigaction *act,

@@ -9,6 +9,8 @@
 #ifndef WW_SYS_H
 #define WW_SYS_H
 
+#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,9 +34,15 @@ const char *ww_sys_getenv(const char *name);
 int ww_sys_uname_release(char *buf, size_t len);
 bool ww_sys_exists(const char *path);
 
-int ww_sys_open(const char *path, int flags); /* adds O_CLOEXEC */
-int ww_sys_userfaultfd(int flags);	      /* adds O_CLOEXEC */
+int ww_sys_open(const char *path, int flags);	 /* adds O_CLOEXEC */
+int ww_sys_userfaultfd(int flags);		 /* adds O_CLOEXEC */
+int ww_sys_dup(int fd);				 /* adds O_CLOEXEC */
+int ww_sys_pidfd_alive(int pidfd);		 /* 0, -ESRCH */
+int ww_sys_eventfd(void);			 /* adds O_CLOEXEC */
+int ww_sys_poll(struct pollfd *fds, unsigned n); /* for ever */
 int ww_sys_close(int fd);
+ssize_t ww_sys_read(int fd, void *buf, size_t len);
+ssize_t ww_sys_write(int fd, const void *buf, size_t len);
 ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at);
 int ww_sys_ioctl(int fd, unsigned long request, void *arg);
 
@@ -46,6 +54,13 @@ int ww_sys_mprotect(uintptr_t start, size_t len, int prot);
 int ww_sys_madvise(uintptr_t start, size_t len, int advice);
 bool ww_sys_is_mapped(uintptr_t page);
 int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);
+
+/* A thread with all signals blocked. */
+int ww_sys_thread(pthread_t *out, void *(*fn)(void *), void *arg);
+
+/* What fn returns in a child with a copy of our memory, where only system calls
+ * may be made: 0-254, or 255 if it died. 0 if no child can be made. */
+int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg);
 
 int ww_sys_sigaction(int signo, const struct sigaction *act,
 		     struct sigaction *old);

@@ -13,9 +13,13 @@
 
 #include "uapi/userfaultfd.h"
 
-int ww_uffd_make(void)
+const char ww_uffd_refused[] =
+	"userfaultfd is refused: a seccomp filter or security module; allow "
+	"userfaultfd(2), or give access to /dev/userfaultfd";
+
+static int make(int flags)
 {
-	int fd = ww_sys_userfaultfd(UFFD_USER_MODE_ONLY | O_NONBLOCK);
+	int fd = ww_sys_userfaultfd(flags | O_NONBLOCK);
 	int dev;
 
 	if (fd >= 0)
@@ -24,10 +28,22 @@ int ww_uffd_make(void)
 	if (dev < 0)
 		return fd;
 	fd = ww_sys_ioctl(dev, USERFAULTFD_IOC_NEW,
-			  (void *)(uintptr_t)(UFFD_USER_MODE_ONLY | O_CLOEXEC |
-					      O_NONBLOCK));
+			  (void *)(uintptr_t)(flags | O_CLOEXEC | O_NONBLOCK));
 	ww_sys_close(dev);
 	return fd;
+}
+
+int ww_uffd_make(void)
+{
+	return make(UFFD_USER_MODE_ONLY);
+}
+
+int ww_uffd_make_for_kernel(bool *kernel_faults)
+{
+	int fd = make(0);
+
+	*kernel_faults = fd >= 0;
+	return fd >= 0 ? fd : ww_uffd_make();
 }
 
 int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
@@ -48,13 +64,6 @@ int ww_uffd_register(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 
 	if (!ww_fd_ok(fd))
 		return -EPERM;
-	/* One write would show as 512, or a clean page as written (KSM). They
-	 * are not there to turn off: EINVAL. */
-	r = ww_sys_madvise(start, end - start, MADV_NOHUGEPAGE);
-	if (r == 0 || r == -EINVAL)
-		r = ww_sys_madvise(start, end - start, MADV_UNMERGEABLE);
-	if (r < 0 && r != -EINVAL)
-		return r == -EAGAIN ? -ENOMEM : r;
 	r = ww_sys_ioctl(fd->fd, UFFDIO_REGISTER, &reg);
 	if (r == -EINVAL || r == -EPERM)
 		return -EOPNOTSUPP; /* special memory; shared and read-only */
@@ -70,16 +79,32 @@ int ww_uffd_register(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
+static int change(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
+		  uint64_t mode)
 {
-	struct uffdio_writeprotect wp = {
-		.range = { start, end - start },
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
-	};
+	struct uffdio_writeprotect wp = { { start, end - start }, mode };
 	int r;
 
 	do
 		r = ww_sys_ioctl(fd->fd, UFFDIO_WRITEPROTECT, &wp);
 	while (r == -EAGAIN); /* a mapping is changing: partly done */
 	return r;
+}
+
+int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
+{
+	return change(fd, start, end, UFFDIO_WRITEPROTECT_MODE_WP);
+}
+
+int ww_uffd_unprotect(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
+{
+	return change(fd, start, end, 0);
+}
+
+void ww_uffd_wake(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
+{
+	struct uffdio_range range = { start, end - start };
+
+	if (ww_fd_ok(fd))
+		ww_sys_ioctl(fd->fd, UFFDIO_WAKE, &range);
 }

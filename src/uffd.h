@@ -12,6 +12,11 @@
  * never reach user space, and kernel writes are resolved too (6.12, 6.18).
  * Returns the descriptor or -errno of the system call. */
 int ww_uffd_make(void);
+extern const char ww_uffd_refused[];
+
+/* One whose faults in the kernel wait for an answer too, where that is allowed;
+ * *kernel_faults tells. Without, read(2) & co. into a protected page fail. */
+int ww_uffd_make_for_kernel(bool *kernel_faults);
 
 /* Register memory of any kind for write-protection. -EOPNOTSUPP: not this kind
  * of memory; -EPERM: the descriptor is not ours any more; -EBUSY: it belongs to
@@ -21,5 +26,9 @@ int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
 /* Protect all pages, those that do not exist too: costs page tables. */
 int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+
+/* Take it away again, and let go who waits for that. */
+int ww_uffd_unprotect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+void ww_uffd_wake(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
 #endif

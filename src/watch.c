@@ -125,7 +125,7 @@ static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
 	struct ww_map map = { start, end, WW_KIND_ANON, 0, false };
 	int r;
 
-	if (ww->maps.text && !by_prot &&
+	if (ww->maps.text && !by_prot && !ww_process_is_other(&ww->process) &&
 	    atomic_load(&ww->maps.walks) >= TEXT_WALKS &&
 	    ww_maps_name_anon(start, end))
 		return add_stretch(s, &map, false);
@@ -151,6 +151,8 @@ static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
  * is the program's: it must be able to map and to start threads. */
 static bool may_split(struct ww *ww)
 {
+	if (ww_process_is_other(&ww->process))
+		return true;
 	if (ww->splits < 2) {
 		long left = ww_maps_left();
 
@@ -168,8 +170,6 @@ static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
 	struct ww_area *a;
 	int r;
 
-	if (map->kind != WW_KIND_ANON && !(ww->backend->caps & WW_CAP_SHARED))
-		return -EOPNOTSUPP;
 	if (!may_split(ww))
 		return -ENOMEM;
 	r = ww_area_new(&a, map->start, map->end,
@@ -258,9 +258,11 @@ int ww_watch_inherit(struct ww *ww)
 
 	/* First of all: whatever fails below, the parent's descriptors are
 	 * forgotten. Without /proc only who needs it fails. */
+	if (ww_process_is_other(&ww->process))
+		return 0; /* as it was: the memory is not ours */
 	r = ww->backend->renew(ww);
 	ww_maps_close(&ww->maps);
-	ww_maps_open(&ww->maps);
+	ww_maps_open(&ww->maps, &ww->process);
 	for (i = 0; r == 0 && i < t->n; i++)
 		r = ww->backend->inherit(ww, t->slice[i].area,
 					 t->slice[i].start, t->slice[i].end);

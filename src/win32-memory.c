@@ -506,7 +506,7 @@ static void query_others(uintptr_t at, ww_MEMORY_BASIC_INFORMATION *m)
 	struct ww_maps maps = { .fd = WW_FD_NONE };
 	struct ww_maps_walk walk;
 	struct ww_map map;
-	int r = ww_maps_open(&maps);
+	int r = ww_maps_open(&maps, NULL);
 
 	m->State = WW_MEM_FREE;
 	m->Protect = WW_PAGE_NOACCESS;

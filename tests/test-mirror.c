@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 
 #define N 2048
-#define EPOCHS 400
+#define WRITES_IN_EPOCH 25000 /* by all writers */
 #define WRITERS 2
 
 static struct ww *ww;
@@ -52,7 +52,7 @@ static void each_epoch(void (*work)(uint64_t *random), uint64_t random)
 
 static void store_work(uint64_t *random)
 {
-	long n = writes_wanted / EPOCHS / WRITERS, i;
+	long n = WRITES_IN_EPOCH / WRITERS, i;
 
 	for (i = 0; i < n; i++) {
 		uint64_t r = next_random(random);
@@ -178,7 +178,7 @@ static void a_mirror_of_reported_pages_equals_memory(void **state)
 		pthread_create(&t[i], NULL, store_thread, (void *)i);
 	pthread_create(&t[WRITERS], NULL, kernel_thread, NULL);
 	pthread_create(&t[WRITERS + 1], NULL, fork_thread, NULL);
-	for (e = 1; e <= EPOCHS; e++) {
+	for (e = 1; e <= writes_wanted / WRITES_IN_EPOCH; e++) {
 		unsigned room = rooms[e % (sizeof(rooms) / sizeof(rooms[0]))];
 
 		atomic_store(&parked, 0);

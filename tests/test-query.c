@@ -294,6 +294,7 @@ static void discard_cleans_and_empties(void **state)
 {
 	struct fixture f = begin();
 	volatile char c;
+	unsigned caps;
 
 	memset(f.m, 1, N * PAGE);
 	test_count(f.ww, f.m, N, WW_GET_RESET);
@@ -303,9 +304,15 @@ static void discard_cleans_and_empties(void **state)
 	c = f.m[2 * PAGE];
 	assert_int_equal(c, 0);
 	c = f.m[9 * PAGE];
-	test_expect(f.ww, f.m, N, 0, 1, 20, -1);
-	test_write(f.m, 3, 4, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 3, 4, 20, -1);
+	assert_int_equal(ww_range_info(f.ww, f.m, NULL, &caps, NULL), 0);
+	if (caps & WW_CAP_EXACT || !(test_caps(f.ww) & WW_CAP_EXACT)) {
+		test_expect(f.ww, f.m, N, 0, 1, 20, -1);
+		test_write(f.m, 3, 4, -1);
+		test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 3, 4, 20, -1);
+	} else { /* the two that were read may look written, once */
+		test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 9, 20, -1);
+		test_expect(f.ww, f.m, N, 0, -1);
+	}
 	end(f);
 }
 

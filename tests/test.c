@@ -22,6 +22,13 @@ unsigned test_caps(const struct ww *ww)
 	return info.caps;
 }
 
+long test_slowness(void)
+{
+	const char *text = getenv("WRITEWATCH_TEST_SLOWNESS");
+
+	return text ? strtol(text, NULL, 10) : 1;
+}
+
 char *test_map(size_t npages)
 {
 	char *m = mmap(NULL, (npages + 2) * PAGE, PROT_NONE,

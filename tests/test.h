@@ -41,6 +41,10 @@
 struct ww *test_open(void);
 unsigned test_caps(const struct ww *ww);
 
+/* How much slower than a real one this machine is: WRITEWATCH_TEST_SLOWNESS, 1
+ * by default. For limits in time, and for how often a race is tried. */
+long test_slowness(void);
+
 /* Private memory with an inaccessible page on both sides. */
 char *test_map(size_t npages);
 void test_unmap(char *memory, size_t npages);

@@ -47,6 +47,8 @@ struct pm_scan_arg {
 
 /* Entries read from /proc/PID/pagemap, one for each page */
 
+#define PM_SOFT_DIRTY (1ull << 55) /* Linux 3.11 */
+#define PM_UFFD_WP (1ull << 57)    /* Linux 5.13 */
 #define PM_SWAP (1ull << 62)
 #define PM_PRESENT (1ull << 63)
 

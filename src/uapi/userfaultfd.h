@@ -18,6 +18,8 @@
 /* /dev/userfaultfd, Linux 6.1: a descriptor by file permission */
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 
+#define UFFD_FEATURE_PAGEFAULT_FLAG_WP (1ull << 0)
+#define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1ull << 12) /* Linux 5.19 */
 #define UFFD_FEATURE_WP_UNPOPULATED (1ull << 13) /* Linux 6.4 */
 #define UFFD_FEATURE_WP_ASYNC (1ull << 15)	 /* Linux 6.7 */
 
@@ -50,9 +52,32 @@ struct uffdio_writeprotect {
 #define _UFFDIO_ZEROPAGE 0x04
 #define _UFFDIO_WRITEPROTECT 0x06
 
+#define UFFD_EVENT_PAGEFAULT 0x12
+
+struct uffd_msg {
+	__u8 event;
+	__u8 reserved1;
+	__u16 reserved2;
+	__u32 reserved3;
+	union {
+		struct {
+			__u64 flags;
+			__u64 address;
+			__u32 ptid;
+			__u32 reserved;
+		} pagefault;
+		struct {
+			__u64 reserved1;
+			__u64 reserved2;
+			__u64 reserved3;
+		} reserved;
+	} arg;
+};
+
 #define UFFDIO_API _IOWR(0xAA, 0x3F, struct uffdio_api)
 #define UFFDIO_REGISTER _IOWR(0xAA, 0x00, struct uffdio_register)
 #define UFFDIO_UNREGISTER _IOR(0xAA, 0x01, struct uffdio_range)
+#define UFFDIO_WAKE _IOR(0xAA, 0x02, struct uffdio_range)
 #define UFFDIO_WRITEPROTECT                                                    \
 	_IOWR(0xAA, _UFFDIO_WRITEPROTECT, struct uffdio_writeprotect)
 

@@ -1,62 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mprotect-registry.c - which trackers the SIGSEGV handler looks in, installing
- * it, and how many mappings it may split off.
+ * fault-registry.c - which trackers the SIGSEGV handler looks in, and
+ * installing it.
  *
- * Called by backend-mprotect.c; calls sys.c. Invariant: who had the signal
- * before us is remembered before our handler is installed.
+ * Called by the backends that let writes fault; calls sys.c. Invariant: who had
+ * the signal before us is remembered before our handler is installed.
  *
  * Global: the signal registry. A disposition is one for the process, and a
- * handler has no argument to find its trackers by; mappings are counted for the
- * process too.
+ * handler has no argument to find its trackers by.
  */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "mprotect.h"
+#include "faults.h"
 #include "sys.h"
 
-struct ww_mprotect_registry ww_mprotect_registry = {
-	.once = PTHREAD_ONCE_INIT
-};
-
-/* --- vm.max_map_count --- */
-
-static void count_budget(void)
-{
-	long ours = ww_mprotect_count_splits();
-
-	atomic_store(&ww_mprotect_registry.released, 0);
-	atomic_store(&ww_mprotect_registry.used, ours);
-	atomic_store(&ww_mprotect_registry.budget, ww_maps_left() / 2 + ours);
-}
-
-bool ww_mprotect_may_split(void)
-{
-	unsigned n = atomic_fetch_add(&ww_mprotect_registry.counted, 1);
-
-	/* Not each time: counting reads all of /proc/self/maps. */
-	if ((n & (n - 1)) == 0 ||
-	    atomic_load(&ww_mprotect_registry.released) * 16 >
-		    atomic_load(&ww_mprotect_registry.budget) ||
-	    !ww_mprotect_take_two()) {
-		count_budget();
-		return ww_mprotect_take_two();
-	}
-	return true;
-}
-
-/* --- registering --- */
+struct ww_faults ww_faults = { .once = PTHREAD_ONCE_INIT };
 
 static void init_registry(void)
 {
-	ww_lock_init(&ww_mprotect_registry.lock, WW_LOCK_SIGNALS);
+	ww_lock_init(&ww_faults.lock, WW_LOCK_SIGNALS);
 }
 
 /* Replace the roster by one with `add`, or without `drop`. */
 static int change_roster(struct ww *add, const struct ww *drop)
 {
-	struct ww_roster *old = atomic_load(&ww_mprotect_registry.roster), *new;
+	struct ww_roster *old = atomic_load(&ww_faults.roster), *new;
 	size_t i, n = old ? old->n : 0;
 
 	new = malloc(sizeof(*new) + (n + 1) * sizeof(struct ww *));
@@ -68,8 +37,8 @@ static int change_roster(struct ww *add, const struct ww *drop)
 			new->ww[new->n++] = old->ww[i];
 	if (add)
 		new->ww[new->n++] = add;
-	atomic_store(&ww_mprotect_registry.roster, new);
-	ww_readers_wait(&ww_mprotect_registry.readers);
+	atomic_store(&ww_faults.roster, new);
+	ww_readers_wait(&ww_faults.readers);
 	free(old);
 	return 0;
 }
@@ -77,20 +46,20 @@ static int change_roster(struct ww *add, const struct ww *drop)
 static bool is_ours(const struct sigaction *act)
 {
 	return act->sa_flags & SA_SIGINFO &&
-	       act->sa_sigaction == ww_mprotect_on_fault;
+	       act->sa_sigaction == ww_faults_on_signal;
 }
 
 /* Remember who is on top now. One that was there before and is again brings
  * back what was below it. */
 static void push_layer(const struct sigaction *now)
 {
-	struct ww_mprotect_registry *r = &ww_mprotect_registry;
+	struct ww_faults *r = &ww_faults;
 	unsigned i, n = atomic_load(&r->layers);
 
 	for (i = 0; i < n; i++)
 		if (r->old[i].sa_sigaction == now->sa_sigaction)
 			break;
-	if (i == WW_MPROTECT_LAYERS)
+	if (i == WW_FAULT_LAYERS)
 		i--;
 	r->old[i] = *now;
 	atomic_store(&r->layers, i + 1);
@@ -102,7 +71,7 @@ static void push_layer(const struct sigaction *now)
  * again, and when it comes around a second time the handler knows (chain()). */
 static int install(void)
 {
-	struct sigaction act = { .sa_sigaction = ww_mprotect_on_fault,
+	struct sigaction act = { .sa_sigaction = ww_faults_on_signal,
 				 .sa_flags =
 					 SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	struct sigaction now;
@@ -115,14 +84,14 @@ static int install(void)
 	return ww_sys_sigaction(SIGSEGV, &act, NULL);
 }
 
-bool ww_mprotect_overlap(const struct ww *ww, uintptr_t start, uintptr_t end)
+bool ww_faults_overlap(const struct ww *ww, uintptr_t start, uintptr_t end)
 {
 	const struct ww_roster *r;
 	bool overlap = false;
 	size_t i;
 
-	ww_lock_take(&ww_mprotect_registry.lock);
-	r = atomic_load(&ww_mprotect_registry.roster);
+	ww_lock_take(&ww_faults.lock);
+	r = atomic_load(&ww_faults.roster);
 	for (i = 0; r && i < r->n; i++) {
 		struct ww_ranges *ranges = &r->ww[i]->ranges;
 		struct ww_ticket ticket;
@@ -133,40 +102,39 @@ bool ww_mprotect_overlap(const struct ww *ww, uintptr_t start, uintptr_t end)
 		overlap = overlap || ww_ranges_overlap(ranges, start, end);
 		ww_readers_leave(&ranges->readers, ticket);
 	}
-	ww_lock_drop(&ww_mprotect_registry.lock);
+	ww_lock_drop(&ww_faults.lock);
 	return overlap;
 }
 
-int ww_mprotect_register(struct ww *ww, const struct ww_options *options)
+int ww_faults_register(struct ww *ww, const struct ww_options *options)
 {
 	int r;
 
 	(void)options;
-	pthread_once(&ww_mprotect_registry.once, init_registry);
-	ww_lock_take(&ww_mprotect_registry.lock);
+	pthread_once(&ww_faults.once, init_registry);
+	ww_lock_take(&ww_faults.lock);
 	r = change_roster(ww, NULL);
 	if (r == 0 && !(ww->flags & WW_OPEN_HOST_SIGNALS)) {
 		r = install();
 		if (r < 0)
 			change_roster(NULL, ww);
 	}
-	ww_lock_drop(&ww_mprotect_registry.lock);
+	ww_lock_drop(&ww_faults.lock);
 	return r;
 }
 
-void ww_mprotect_unregister(struct ww *ww)
+void ww_faults_unregister(struct ww *ww)
 {
-	ww_lock_take(&ww_mprotect_registry.lock);
+	ww_lock_take(&ww_faults.lock);
 	if (change_roster(NULL, ww) < 0) {
 		/* No memory for a shorter one: leave a gap in the old. */
-		struct ww_roster *old =
-			atomic_load(&ww_mprotect_registry.roster);
+		struct ww_roster *old = atomic_load(&ww_faults.roster);
 		size_t i;
 
 		for (i = 0; i < old->n; i++)
 			if (old->ww[i] == ww)
 				old->ww[i] = old->ww[--old->n];
-		ww_readers_wait(&ww_mprotect_registry.readers);
+		ww_readers_wait(&ww_faults.readers);
 	}
-	ww_lock_drop(&ww_mprotect_registry.lock);
+	ww_lock_drop(&ww_faults.lock);
 }

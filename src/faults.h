@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * faults.h - SIGSEGV for the backends that let writes fault.
+ */
+#ifndef WW_FAULTS_H
+#define WW_FAULTS_H
+
+#include <signal.h>
+
+#include "backend.h"
+
+/* Hand faults to a tracker's backend->fault(); install the handler unless the
+ * host has its own. These are, or are part of, a backend's open and close. */
+int ww_faults_register(struct ww *ww, const struct ww_options *options);
+void ww_faults_unregister(struct ww *ww);
+
+/* Does another tracker that closes pages watch part of it? They would take each
+ * other's closing for the program's protection. Writer's lock. */
+bool ww_faults_overlap(const struct ww *ww, uintptr_t start, uintptr_t end);
+
+/* Pages were opened for good, but a thread that faulted before may not have
+ * reached the handler yet: each thread gets one free retry. */
+void ww_faults_left(void);
+
+/* --- between the registry and the handler --- */
+
+#define WW_FAULT_LAYERS 16u
+
+struct ww_roster {
+	size_t n;
+	struct ww *ww[];
+};
+
+struct ww_faults {
+	pthread_once_t once;
+	struct ww_lock lock;		    /* guards changes */
+	_Atomic(struct ww_roster *) roster; /* immutable; NULL: empty */
+	struct ww_readers readers;	    /* who is using a roster */
+	/* Whom we hand foreign signals to: who was there when we installed our
+	 * handler last; below it, who was there the time before. */
+	struct sigaction old[WW_FAULT_LAYERS];
+	atomic_uint layers;
+	atomic_uint left; /* counts ww_faults_left() */
+};
+
+extern struct ww_faults ww_faults;
+
+void ww_faults_on_signal(int signo, siginfo_t *info, void *ucontext);
+
+#endif
