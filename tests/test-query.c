@@ -67,6 +67,10 @@ static void reads_are_not_reported(void **state)
 
 	test_write(f.m, 4, -1);
 	test_expect(f.ww, f.m, N, WW_GET_RESET, 4, -1);
+	if (!(test_caps(f.ww) & (WW_CAP_EXACT | WW_CAP_NO_THREAD))) {
+		end(f);
+		return;
+	}
 	for (i = 0; i < N; i++)
 		sum += f.m[(size_t)i * PAGE];
 	(void)sum;
@@ -305,12 +309,12 @@ static void discard_cleans_and_empties(void **state)
 	assert_int_equal(c, 0);
 	c = f.m[9 * PAGE];
 	assert_int_equal(ww_range_info(f.ww, f.m, NULL, &caps, NULL), 0);
-	if (caps & WW_CAP_EXACT || !(test_caps(f.ww) & WW_CAP_EXACT)) {
+	if (caps & WW_CAP_EXACT || test_caps(f.ww) & WW_CAP_NO_THREAD) {
 		test_expect(f.ww, f.m, N, 0, 1, 20, -1);
 		test_write(f.m, 3, 4, -1);
 		test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 3, 4, 20, -1);
 	} else { /* the two that were read may look written, once */
-		test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 9, 20, -1);
+		assert_true(test_count(f.ww, f.m, N, WW_GET_RESET) <= 4);
 		test_expect(f.ww, f.m, N, 0, -1);
 	}
 	end(f);

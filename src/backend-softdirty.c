@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend-softdirty.c - the soft-dirty bit of /proc/PID/pagemap, and `4`
+ * written to clear_refs (Linux 3.11, CONFIG_MEM_SOFT_DIRTY).
+ *
+ * Called by the core through the table; calls pagemap.c, prots.c, faults.h and
+ * sys.c.
+ *
+ * A clear hits the whole process and cannot be one step with a read, so it is
+ * done inside a gate, for all ranges of all trackers here at once: pages are
+ * made read-only, dirty ones become pending, the bits are cleared, pages are
+ * opened again. Without the gate a write between the read and the clear leaves
+ * no trace (27 to 54 % of once-only writes did not). The closing is needed even
+ * if nobody writes: on Linux 6.12 clear_refs leaves a page under migration
+ * writable with its bit clear.
+ *
+ * Invariant: whatever a clear takes away is pending before it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "faults.h"
+#include "pagemap.h"
+#include "softdirty.h"
+#include "sys.h"
+
+struct soft {
+	struct ww_fd pagemap, clear_refs;
+	struct ww_ticket ticket; /* in the gate: holds our table */
+	const struct ww_table *table;
+};
+
+/* One gate at a time in the process: its serial lock. */
+static struct {
+	pthread_once_t once;
+	struct ww_lock lock;
+	atomic_uint waiting;
+} serial = { .once = PTHREAD_ONCE_INIT };
+
+static void init_serial(void)
+{
+	ww_lock_init(&serial.lock, WW_LOCK_GATE);
+}
+
+static void take_serial(void)
+{
+	atomic_fetch_add(&serial.waiting, 1);
+	ww_lock_take(&serial.lock);
+	atomic_fetch_sub(&serial.waiting, 1);
+}
+
+/* A mutex goes to whoever asks first: one that resets in a loop would have it
+ * for ever. */
+static void drop_serial(void)
+{
+	ww_lock_drop(&serial.lock);
+	if (atomic_load(&serial.waiting))
+		ww_sys_sleep_ns(WW_GATE_NS);
+}
+
+/* --- the gate --- */
+
+static bool is_soft(const struct ww *ww)
+{
+	return ww->backend->fault == ww_softdirty_fault;
+}
+
+typedef void slice_fn(struct soft *soft, const struct ww_slice *s);
+
+/* Every slice of every tracker, as the tables were when the gate began. */
+static void each_slice(const struct ww_roster *r, slice_fn *fn)
+{
+	size_t i, k;
+
+	for (i = 0; r && i < r->n; i++) {
+		struct soft *soft = r->ww[i]->priv;
+
+		for (k = 0; is_soft(r->ww[i]) && k < soft->table->n; k++)
+			fn(soft, &soft->table->slice[k]);
+	}
+}
+
+static void hold_tables(const struct ww_roster *r)
+{
+	size_t i;
+
+	for (i = 0; r && i < r->n; i++) {
+		struct soft *soft = r->ww[i]->priv;
+
+		if (!is_soft(r->ww[i]))
+			continue;
+		soft->ticket = ww_readers_enter(&r->ww[i]->ranges.readers);
+		soft->table = ww_ranges_table(&r->ww[i]->ranges);
+	}
+}
+
+static void drop_tables(const struct ww_roster *r)
+{
+	size_t i;
+
+	for (i = 0; r && i < r->n; i++) {
+		struct soft *soft = r->ww[i]->priv;
+
+		if (is_soft(r->ww[i]))
+			ww_readers_leave(&r->ww[i]->ranges.readers,
+					 soft->ticket);
+	}
+}
+
+static size_t page_at(const struct ww_slice *s, uintptr_t at)
+{
+	return ww_area_page(s->area, at);
+}
+
+/* A page that could not be closed may be written in the gate unseen. */
+static void not_closed(struct ww_area *a, size_t first, size_t end)
+{
+	ww_area_mark(a, ww_area_at(a, first), ww_area_at(a, end));
+	atomic_fetch_add(&a->lost, 1);
+}
+
+static void close_slice(struct soft *soft, const struct ww_slice *s)
+{
+	(void)soft;
+	ww_prots_apply_mapped(s->area->state, s->area, page_at(s, s->start),
+			      page_at(s, s->end), false, not_closed);
+}
+
+static void open_slice(struct soft *soft, const struct ww_slice *s)
+{
+	(void)soft;
+	ww_prots_apply_mapped(s->area->state, s->area, page_at(s, s->start),
+			      page_at(s, s->end), true, NULL);
+}
+
+static int is_dirty(uint64_t entry)
+{
+	return (entry & PM_SOFT_DIRTY) != 0;
+}
+
+static int make_pending(void *area, int class, uintptr_t start, uintptr_t end)
+{
+	(void)class;
+	ww_area_mark(area, start, end);
+	return 0;
+}
+
+static void save_slice(struct soft *soft, const struct ww_slice *s)
+{
+	if (ww_pagemap_runs(&soft->pagemap, s->start, s->end, is_dirty,
+			    make_pending, s->area) < 0)
+		ww_area_mark(s->area, s->start, s->end); /* not known */
+}
+
+/* All that is dirty in the process becomes pending, and clean. Serial lock. */
+static int harvest(struct soft *soft)
+{
+	const struct ww_roster *roster;
+	struct ww_ticket ticket;
+	sigset_t all, old;
+	int r;
+
+	if (!ww_fd_ok(&soft->clear_refs) || !ww_fd_ok(&soft->pagemap))
+		return -EPERM;
+	/* A handler of the host's that writes would wait for this thread. */
+	sigfillset(&all);
+	ww_sys_sigmask(SIG_SETMASK, &all, &old);
+	ticket = ww_readers_enter(&ww_faults.readers);
+	roster = atomic_load(&ww_faults.roster);
+	hold_tables(roster);
+	/* Before the first page is closed: its writer has to find it so. */
+	atomic_store(&ww_softdirty_gate, ww_fork_generation());
+	each_slice(roster, close_slice);
+	each_slice(roster, save_slice);
+	r = ww_sys_write(soft->clear_refs.fd, "4", 1);
+	each_slice(roster, open_slice);
+	/* In this order: who then still comes finds the gate open, and its
+	 * retry there. */
+	ww_faults_left();
+	atomic_store(&ww_softdirty_gate, 0);
+	drop_tables(roster);
+	ww_readers_leave(&ww_faults.readers, ticket);
+	ww_sys_sigmask(SIG_SETMASK, &old, NULL);
+	return r < 0 ? r : 0;
+}
+
+static int serial_harvest(struct ww *ww)
+{
+	int r;
+
+	take_serial();
+	r = harvest(ww->priv);
+	drop_serial();
+	return r;
+}
+
+/* --- attach, detach --- */
+
+static size_t soft_state_bytes(size_t npages)
+{
+	return sizeof(struct ww_prots) + ww_prots_bytes(npages);
+}
+
+/* A mapping made next to it would become one with it, and make it wholly dirty;
+ * read-ahead advice keeps them apart, and means nothing to anonymous memory. */
+static int soft_attach(struct ww *ww, struct ww_area *a)
+{
+	struct ww_prots *prots = a->state;
+	int r;
+
+	if (a->kind != WW_KIND_ANON)
+		return -EOPNOTSUPP; /* reclaim drops entries, and their bits */
+	ww_prots_init(prots, prots + 1, ww_area_page(a, a->end));
+	if (ww_process_is_other(&ww->process))
+		return 0;
+	if (ww_faults_overlap(ww, a->start, a->end))
+		return -EBUSY;
+	r = ww_maps_settle(a->start, a->end);
+	if (r == 0)
+		r = ww_sys_madvise(a->start, a->end - a->start, MADV_RANDOM);
+	return r < 0 ? r : serial_harvest(ww);
+}
+
+static void soft_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
+{
+	(void)a;
+	if (!ww_process_is_other(&ww->process))
+		ww_sys_madvise(start, end - start, MADV_NORMAL);
+}
+
+/* --- queries --- */
+
+static int soft_begin(struct ww *ww, const struct ww_query *q)
+{
+	if (!q->reset)
+		return 0;
+	if (ww_process_is_other(&ww->process))
+		return -EOPNOTSUPP;
+	return serial_harvest(ww);
+}
+
+static int tell(void *q, int class, uintptr_t start, uintptr_t end)
+{
+	(void)class;
+	ww_query_found(q, start, end);
+	return ww_query_full(q) ? 1 : 0;
+}
+
+static int soft_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+			struct ww_query *q)
+{
+	struct soft *soft = ww->priv;
+	int r = 0;
+
+	/* A reset finds all that soft_begin() made pending. */
+	if (!q->reset) {
+		if (!ww_fd_ok(&soft->pagemap))
+			return -EPERM;
+		take_serial();
+		r = ww_pagemap_runs(&soft->pagemap, start, end, is_dirty, tell,
+				    q);
+		drop_serial();
+		if (r < 0)
+			return ww_process_check(&ww->process) < 0 ? -ESRCH : r;
+	}
+	ww_query_settled(q, end);
+	return 0;
+}
+
+static void forget(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_clear(&a->pending, ww_area_page(a, start),
+		      ww_area_page(a, end));
+}
+
+static int soft_rearm(struct ww *ww, const struct ww_span *span,
+		      uintptr_t start, uintptr_t end)
+{
+	int r;
+
+	if (ww_process_is_other(&ww->process))
+		return -EOPNOTSUPP;
+	/* In one go: what another thread's harvest saves between the two would
+	 * be forgotten. */
+	take_serial();
+	r = harvest(ww->priv);
+	if (r == 0)
+		ww_span_each(span, start, end, forget);
+	drop_serial();
+	return r;
+}
+
+/* --- the program's changes --- */
+
+static int soft_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end, int prot)
+{
+	int r;
+
+	(void)ww;
+	take_serial();
+	r = ww_sys_mprotect(start, end - start, prot);
+	if (r == 0)
+		ww_prots_set(a->state, a, ww_area_page(a, start),
+			     ww_area_page(a, end), prot);
+	drop_serial();
+	return r;
+}
+
+static int soft_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
+{
+	int r;
+
+	(void)ww;
+	take_serial();
+	forget(a, start, end);
+	r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
+	drop_serial();
+	return r == -EINVAL ? -EOPNOTSUPP : r; /* locked pages */
+}
+
+/* --- open, close, fork child --- */
+
+static void close_descriptors(struct soft *soft)
+{
+	ww_fd_finish(&soft->clear_refs);
+	ww_fd_finish(&soft->pagemap);
+}
+
+static int open_file(struct ww_fd *out, const struct ww_process *process,
+		     const char *name, int flags)
+{
+	int fd = ww_process_open(process, name, flags);
+
+	if (fd < 0)
+		return fd == -ENOENT ? -ENOSYS : fd; /* no /proc */
+	return ww_fd_init(out, fd, false);
+}
+
+static int open_descriptors(struct soft *soft, const struct ww_process *process,
+			    const struct ww_options *o)
+{
+	int r = 0;
+
+	soft->pagemap = WW_FD_NONE;
+	soft->clear_refs = WW_FD_NONE;
+	if (o && o->flags & WW_OPEN_PAGEMAP)
+		r = ww_fd_init(&soft->pagemap, o->pagemap, true);
+	else
+		r = open_file(&soft->pagemap, process, "pagemap", O_RDONLY);
+	if (r == 0 && !(process && ww_process_is_other(process)))
+		r = open_file(&soft->clear_refs, NULL, "clear_refs", O_WRONLY);
+	if (r < 0)
+		close_descriptors(soft);
+	return r;
+}
+
+static int soft_open(struct ww *ww, const struct ww_options *options)
+{
+	struct soft *soft = calloc(1, sizeof(*soft));
+	int r;
+
+	if (!soft)
+		return -ENOMEM;
+	pthread_once(&serial.once, init_serial);
+	r = open_descriptors(soft, &ww->process, options);
+	if (r < 0)
+		goto err_free;
+	ww->priv = soft;
+	if (ww_process_is_other(&ww->process)) {
+		/* What cannot be reset disturbs nobody. */
+		ww->caps &= ~WW_CAP_ATOMIC_RESET;
+		ww->caps |= WW_CAP_KERNEL_WRITES | WW_CAP_NO_SIGNAL |
+			    WW_CAP_FOREIGN_MPROTECT;
+		return 0;
+	}
+	r = ww_faults_register(ww, options);
+	if (r < 0)
+		goto err_descriptors;
+	return 0;
+err_descriptors:
+	close_descriptors(soft);
+err_free:
+	free(soft);
+	return r;
+}
+
+static void soft_close(struct ww *ww)
+{
+	struct soft *soft = ww->priv;
+
+	if (!ww_process_is_other(&ww->process))
+		ww_faults_unregister(ww);
+	close_descriptors(soft);
+	free(soft);
+}
+
+static int soft_renew(struct ww *ww)
+{
+	struct soft *soft = ww->priv;
+
+	/* A clear_refs of the parent's would clear the parent. */
+	close_descriptors(soft);
+	return open_descriptors(soft, NULL, NULL);
+}
+
+static int soft_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
+{
+	struct ww_slice s = { start, end, a };
+
+	(void)ww;
+	/* If it was forked in the gate. What other threads of the parent had
+	 * taken and not told yet is reported here once more. */
+	open_slice(NULL, &s);
+	ww_pagemap_mark_populated(a, start, end);
+	return 0;
+}
+
+/* --- probe --- */
+
+/* In a child of its own, as the clear hits a whole process: written is dirty,
+ * cleared is clean, and again. Only system calls: other threads are not here.
+ */
+static int try_clear(volatile char *page)
+{
+	struct ww_fd pagemap = { .fd = ww_sys_open("/proc/self/pagemap",
+						   O_RDONLY) };
+	int clear_refs = ww_sys_open("/proc/self/clear_refs", O_WRONLY);
+	off_t at = (off_t)((uintptr_t)page / ww_sys_page_size() * 8);
+	uint64_t entry;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		page[0] = 1;
+		if (ww_sys_pread(pagemap.fd, &entry, 8, at) != 8 ||
+		    !is_dirty(entry) || ww_sys_write(clear_refs, "4", 1) != 1 ||
+		    ww_sys_pread(pagemap.fd, &entry, 8, at) != 8 ||
+		    is_dirty(entry))
+			return 1;
+	}
+	return 0;
+}
+
+static int try_page(volatile char *page)
+{
+	off_t at = (off_t)((uintptr_t)page / ww_sys_page_size() * 8);
+	int fd = ww_sys_open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry = 0;
+	int r;
+
+	if (fd < 0)
+		return fd == -ENOENT ? -ENOSYS : fd;
+	page[0] = 1;
+	ww_sys_pread(fd, &entry, 8, at);
+	ww_sys_close(fd);
+	if (!is_dirty(entry))
+		return -ENOSYS;
+	r = ww_sys_in_child(try_clear, page);
+	return r > 0 ? -ENOSYS : r;
+}
+
+static int soft_probe(const char **reason, unsigned *caps)
+{
+	/* Forking is dear: once in a process. 0: not tried, else 1 - result. */
+	static atomic_int tried;
+	int r = atomic_load(&tried);
+	size_t len = ww_sys_page_size();
+	void *page;
+
+	(void)caps;
+	*reason = "the kernel has no soft-dirty bit: needs "
+		  "CONFIG_MEM_SOFT_DIRTY, and access to /proc/self/pagemap and "
+		  "clear_refs";
+	if (r)
+		return 1 - r;
+	r = ww_sys_mmap(len, &page);
+	if (r < 0)
+		return r;
+	r = try_page(page);
+	ww_sys_munmap(page, len);
+	atomic_store(&tried, 1 - r);
+	return r;
+}
+
+const struct ww_backend ww_backend_softdirty = {
+	.name = "soft-dirty",
+	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_NO_THREAD | WW_CAP_REMOTE,
+	.joins = true,
+	.by_prot = true,
+	.probe = soft_probe,
+	.open = soft_open,
+	.close = soft_close,
+	.state_bytes = soft_state_bytes,
+	.attach = soft_attach,
+	.detach = soft_detach,
+	.renew = soft_renew,
+	.inherit = soft_inherit,
+	.begin = soft_begin,
+	.collect = soft_collect,
+	.rearm = soft_rearm,
+	.protect = soft_protect,
+	.discard = soft_discard,
+	.fault = ww_softdirty_fault,
+};
