@@ -60,6 +60,24 @@ static void drop_serial(void)
 		ww_sys_sleep_ns(WW_GATE_NS);
 }
 
+static atomic_int users; /* of the bits: ww_softdirty_claim() */
+
+int ww_softdirty_claim(int kind)
+{
+	int n = atomic_load(&users);
+
+	do {
+		if (n * kind < 0)
+			return -EBUSY;
+	} while (!atomic_compare_exchange_weak(&users, &n, n + kind));
+	return 0;
+}
+
+void ww_softdirty_release(int kind)
+{
+	atomic_fetch_sub(&users, kind);
+}
+
 /* --- the gate --- */
 
 static bool is_soft(const struct ww *ww)
@@ -378,10 +396,15 @@ static int soft_open(struct ww *ww, const struct ww_options *options)
 			    WW_CAP_FOREIGN_MPROTECT;
 		return 0;
 	}
-	r = ww_faults_register(ww, options);
+	r = ww_softdirty_claim(1);
 	if (r < 0)
 		goto err_descriptors;
+	r = ww_faults_register(ww, options);
+	if (r < 0)
+		goto err_claim;
 	return 0;
+err_claim:
+	ww_softdirty_release(1);
 err_descriptors:
 	close_descriptors(soft);
 err_free:
@@ -393,8 +416,10 @@ static void soft_close(struct ww *ww)
 {
 	struct soft *soft = ww->priv;
 
-	if (!ww_process_is_other(&ww->process))
+	if (!ww_process_is_other(&ww->process)) {
 		ww_faults_unregister(ww);
+		ww_softdirty_release(1);
+	}
 	close_descriptors(soft);
 	free(soft);
 }

@@ -114,7 +114,8 @@ int ww_faults_register(struct ww *ww, const struct ww_options *options)
 	pthread_once(&ww_faults.once, init_registry);
 	ww_lock_take(&ww_faults.lock);
 	r = change_roster(ww, NULL);
-	if (r == 0 && !(ww->flags & WW_OPEN_HOST_SIGNALS)) {
+	if (r == 0 && ww->backend->fault &&
+	    !(ww->flags & WW_OPEN_HOST_SIGNALS)) {
 		r = install();
 		if (r < 0)
 			change_roster(NULL, ww);

@@ -14,8 +14,9 @@
 int ww_faults_register(struct ww *ww, const struct ww_options *options);
 void ww_faults_unregister(struct ww *ww);
 
-/* Does another tracker that closes pages watch part of it? They would take each
- * other's closing for the program's protection. Writer's lock. */
+/* Does another registered tracker watch part of it? They would take each
+ * other's closing for the program's protection, or clear each other's bits.
+ * Backends without a fault() register for this alone. Writer's lock. */
 bool ww_faults_overlap(const struct ww *ww, uintptr_t start, uintptr_t end);
 
 /* Pages were opened for good, but a thread that faulted before may not have

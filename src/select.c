@@ -16,10 +16,8 @@
 
 /* In order of preference. */
 static const struct ww_backend *const backends[] = {
-	&ww_backend_uffd_async,
-	&ww_backend_softdirty,
-	&ww_backend_uffd_sync,
-	&ww_backend_mprotect,
+	&ww_backend_memwatch,  &ww_backend_uffd_async, &ww_backend_softdirty,
+	&ww_backend_uffd_sync, &ww_backend_mprotect,
 };
 
 #define NBACKENDS (sizeof(backends) / sizeof(backends[0]))

@@ -16,6 +16,12 @@ extern atomic_uint ww_softdirty_gate;
 /* Sleeps while it is closed. In a signal handler. */
 #define WW_GATE_NS 20000
 
+/* Count a tracker that uses the bits of this process: 1: it clears all of them,
+ * -1: by ranges. -EBUSY: there is one of the other kind, whose bits the first
+ * would take. */
+int ww_softdirty_claim(int kind);
+void ww_softdirty_release(int kind);
+
 /* The backend's fault(). */
 bool ww_softdirty_fault(struct ww *ww, uintptr_t at);
 

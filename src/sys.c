@@ -97,6 +97,19 @@ int ww_sys_pidfd_alive(int pidfd)
 	return poll(&p, 1, 0) == 0 ? 0 : -ESRCH;
 }
 
+int ww_sys_pidfd_self(void)
+{
+	return result((int)syscall(SYS_pidfd_open, getpid(), 0));
+}
+
+long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
+		     unsigned flags, int64_t *vec, int vec_len)
+{
+	long r = syscall(nr, pidfd, start, len, flags, vec, vec_len);
+
+	return r < 0 ? -errno : r;
+}
+
 int ww_sys_eventfd(void)
 {
 	return result(eventfd(0, EFD_CLOEXEC));

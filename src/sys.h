@@ -40,7 +40,10 @@ int ww_sys_dup(int fd);				 /* adds O_CLOEXEC */
 int ww_sys_pidfd_alive(int pidfd);		 /* 0, -ESRCH */
 int ww_sys_eventfd(void);			 /* adds O_CLOEXEC */
 int ww_sys_poll(struct pollfd *fds, unsigned n); /* for ever */
+int ww_sys_pidfd_self(void);
 int ww_sys_close(int fd);
+long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
+		     unsigned flags, int64_t *vec, int vec_len);
 ssize_t ww_sys_read(int fd, void *buf, size_t len);
 ssize_t ww_sys_write(int fd, const void *buf, size_t len);
 ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at);

@@ -1,17 +1,19 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# run.sh [--werror] [--build DIR] - build, then run the whole test suite, and end
+# run.sh [--werror] [--build DIR] [--kernels [NAME...]] - build, then run the whole
+# test suite, or with --kernels the same on other kernels (kernels/run.sh), and end
 # with "N passed, N failed, N skipped". A skip names its reason;
 # WRITEWATCH_REQUIRE_BACKEND=a,b makes a skip of those backends a failure.
 set -eu
 cd "$(dirname "$0")/.."
 . examples/setup.sh
-dir=build werror=false
+dir=build werror=false kernels=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--werror) werror=true ;;
 	--build) shift; dir=$1 ;;
-	*) echo "usage: sh tests/run.sh [--werror] [--build DIR]"; exit 2 ;;
+	--kernels) shift; kernels=yes; break ;;
+	*) echo "usage: sh tests/run.sh [--werror] [--build DIR] [--kernels [NAME...]]"; exit 2 ;;
 	esac
 	shift
 done
@@ -20,6 +22,10 @@ need libcmocka-dev /usr/include/cmocka.h
 need binutils readelf
 install_missing
 build "$dir" -Dtests=true -Dwerror=$werror
+if [ -n "$kernels" ]; then
+	[ $werror = false ] || set -- --werror "$@"
+	exec sh tests/kernels/run.sh "$dir" "$@"
+fi
 
 status=0
 meson test -C "$dir" --no-rebuild --print-errorlogs || status=1

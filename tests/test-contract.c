@@ -20,7 +20,10 @@ static void begin(void)
 /* A backend that tells a lost registration, by its capabilities. */
 static bool notices(void)
 {
-	return test_caps(ww) & WW_CAP_FOREIGN_MPROTECT;
+	unsigned caps = test_caps(ww);
+
+	return caps & WW_CAP_FOREIGN_MPROTECT &&
+	       (caps & WW_CAP_EXACT || !(caps & WW_CAP_NO_THREAD));
 }
 
 static void unmapped_pages_are_neither_reported_nor_an_error(void **state)

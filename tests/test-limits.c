@@ -89,7 +89,9 @@ static void a_tebibyte_costs_nothing(void **state)
 static void ten_thousand_ranges_work(void **state)
 {
 	struct ww *ww = test_open();
-	const int ranges = is_process_wide(ww) ? 300 : 10000;
+	const int ranges = is_process_wide(ww) ? 300 :
+			   is_lazy(ww)	       ? 10000 :
+						 2000;
 	char *m = mmap(NULL, (size_t)ranges * 2 * PAGE, RW,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct ww_range *runs = calloc(ranges, sizeof(*runs));

@@ -1,0 +1,82 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# fetch.sh - Debian packages of any suite and architecture, without touching the
+# machine's own lists. Sourced; needs $cache, the folder outside the tree that
+# keeps what was downloaded.
+
+mirror=${WRITEWATCH_MIRROR:-http://deb.debian.org/debian}
+updates=${WRITEWATCH_MIRROR_SECURITY:-http://deb.debian.org/debian-security}
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# apt of a suite and architecture: private_apt SUITE ARCH TOOL ARGS...
+private_apt() {
+	suite=$1 arch=$2 tool=$3
+	shift 3
+	state=$cache/apt/$suite-$arch
+	"apt-$tool" -o Dir::State="$state" -o Dir::Cache="$state" \
+		-o Dir::Etc::SourceList="$state/sources.list" \
+		-o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::State::Status="$state/status" \
+		-o APT::Architecture="$arch" -o APT::Architectures="$arch" \
+		-o Acquire::Languages=none -o APT::Sandbox::User=root \
+		-o Acquire::Retries=3 -o Acquire::http::Timeout=30 -qq "$@"
+}
+
+# Once in a run for each suite and architecture. False: not reachable.
+update_suite() {
+	suite=$1 arch=$2 state=$cache/apt/$1-$2
+	case " ${updated:-} " in *" $1-$2 "*) return 0 ;; esac
+	mkdir -p "$state/lists/partial" "$state/archives/partial"
+	: >"$state/status"
+	echo "deb [signed-by=$keyring] $mirror $suite main" \
+		>"$state/sources.list"
+	[ "$suite" = bullseye ] ||
+		echo "deb [signed-by=$keyring] $updates $suite-security main" \
+			>>"$state/sources.list"
+	private_apt "$suite" "$arch" get update >"$state/log" 2>&1 &&
+		! grep -q -e '^E:' -e '^W: Failed' "$state/log" || return 1
+	updated="${updated:-} $1-$2"
+}
+
+# The newest package that matches: find_package SUITE ARCH REGEX -> NAME VERSION
+find_package() {
+	private_apt "$1" "$2" cache pkgnames | grep -x "$3" | sort -V |
+		tail -n 1 | while read -r name; do
+		version=$(private_apt "$1" "$2" cache show "$name" |
+			sed -n 's/^Version: //p' | sort -V | tail -n 1)
+		echo "$name $version"
+	done
+}
+
+# Unpacked in the cache, by version: fetch_package SUITE ARCH REGEX sets
+# $package to the folder. False, and why on stdout, if it can not be had.
+fetch_package() {
+	package=
+	if ! update_suite "$1" "$2"; then
+		# what was fetched before is good enough
+		package=$(find "$cache/packages" -maxdepth 1 -name "*_$2" \
+			2>/dev/null | sort -V | while read -r dir; do
+			name=$(basename "$dir")
+			echo "${name%%_*}" | grep -qx "$3" && echo "$dir"
+		done | tail -n 1)
+		[ -n "$package" ] && return 0
+		echo "the mirror of $1 can not be reached: $(tail -n 1 \
+			"$cache/apt/$1-$2/log")"
+		return 1
+	fi
+	found=$(find_package "$1" "$2" "$3")
+	[ -n "$found" ] || { echo "no package $3 in $1"; return 1; }
+	version=${found#* } found=${found% *}
+	package=$cache/packages/${found}_$(echo "$version" | tr : %)_$2
+	[ -d "$package" ] && return 0
+	rm -rf "$package.part"
+	mkdir -p "$package.part"
+	(cd "$package.part" &&
+		private_apt "$1" "$2" get download "$found=$version" &&
+		dpkg-deb -x ./*.deb root && rm ./*.deb) >"$package.log" 2>&1 || {
+		echo "$found can not be fetched: $(tail -n 1 "$package.log")"
+		return 1
+	}
+	rm "$package.log"
+	mv "$package.part" "$package"
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * probe.c - what ww_probe() says here, a line for each backend:
+ * "NAME usable|ERRNO CAPS", and "choice CAPS NAME" for what ww_open() takes when
+ * it is asked for these guarantees. The kernel matrix compares it with
+ * expect.list.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <writewatch.h>
+
+static const char *const names[] = {
+	"atomic", "kernel-writes", "exact",  "shared",
+	"signal-free", "thread-free", "remote", "mprotect",
+};
+
+static void print_caps(unsigned caps)
+{
+	const char *sep = "";
+	unsigned i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (caps & 1u << i) {
+			printf("%s%s", sep, names[i]);
+			sep = ",";
+		}
+	if (!*sep)
+		printf("-");
+}
+
+static void choose(unsigned require)
+{
+	struct ww_options o = { .size = sizeof(o), .require = require };
+	struct ww_backend_info info = { .size = sizeof(info) };
+	struct ww *ww;
+	int r = ww_open(&ww, &o);
+
+	printf("choice ");
+	print_caps(require);
+	if (r < 0) {
+		printf(" %s\n", strerrorname_np(-r));
+		return;
+	}
+	ww_info(ww, &info);
+	printf(" %s\n", info.name);
+	ww_close(ww);
+}
+
+int main(void)
+{
+	struct ww_backend_info info = { .size = sizeof(info) };
+	unsigned i;
+
+	for (i = 0; ww_probe(i, &info) == 0; i++) {
+		printf("%s %s ", info.name,
+		       info.status ? strerrorname_np(-info.status) : "usable");
+		print_caps(info.caps);
+		printf("\n");
+	}
+	choose(0);
+	choose(WW_CAP_KERNEL_WRITES);
+	return 0;
+}

@@ -1,0 +1,243 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# run.sh BUILD [--werror] [KERNEL...] - the test programs on each kernel of
+# kernels.list under qemu, and what ww_probe() says there against expect.list.
+# A line for each kernel, user and backend; ends with the counts. Called by
+# tests/run.sh --kernels.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+cache=${WRITEWATCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/writewatch}
+. "$top/examples/setup.sh"
+. "$here/fetch.sh"
+
+cd "$top"
+out=$1 werror=false
+shift
+case ${1:-} in --werror) werror=true; shift ;; esac
+by_backend=$(meson test -C "$out" --list 2>/dev/null |
+	sed -n 's/.* \/ \(.*\) mprotect$/test-\1/p' | tr '\n' ' ')
+kernels=${*:-$(sed -n 's/^\([^# ][^ ]*\) .*/\1/p' "$here/kernels.list")}
+work=$top/$out/kernels
+mkdir -p "$work" "$cache/packages" "$cache/kernels"
+
+need qemu-system-x86 qemu-system-x86_64
+need qemu-system-arm qemu-system-aarch64
+need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
+need libc6-dev-arm64-cross /usr/aarch64-linux-gnu/include/stdio.h
+need cpio cpio
+need xz-utils xz
+for tool in flex bison bc; do need $tool $tool; done
+install_missing
+
+# --- the test programs, by architecture ---
+
+# programs ARCH: sets $tests to the folder that has them
+programs() {
+	tests=$top/$out
+	[ "$1" = amd64 ] && return
+	tests=$top/$out-$1
+	[ -z "${built_arm64:-}" ] || return 0
+	sysroot=$work/sysroot-$1
+	rm -rf "$sysroot"
+	mkdir -p "$sysroot"
+	for p in libcmocka0 libcmocka-dev; do
+		fetch_package bookworm "$1" $p || return 1
+		cp -a "$package/root/." "$sysroot"
+	done
+	cat >"$work/$1.ini" <<-X
+		[binaries]
+		c = 'aarch64-linux-gnu-gcc'
+		cpp = 'aarch64-linux-gnu-gcc'
+		ar = 'aarch64-linux-gnu-ar'
+		strip = 'aarch64-linux-gnu-strip'
+		pkgconfig = 'pkg-config'
+		[properties]
+		sys_root = '$sysroot'
+		pkg_config_libdir = '$sysroot/usr/lib/aarch64-linux-gnu/pkgconfig'
+		[built-in options]
+		c_link_args = ['-L$sysroot/usr/lib/aarch64-linux-gnu']
+		[host_machine]
+		system = 'linux'
+		cpu_family = 'aarch64'
+		cpu = 'aarch64'
+		endian = 'little'
+	X
+	cross="--cross-file $work/$1.ini"
+	[ ! -f "$out-$1/build.ninja" ] || cross=
+	# shellcheck disable=SC2086 # nothing or two words
+	build "$out-$1" -Dtests=true -Dwerror=$werror $cross && built_arm64=1
+}
+
+# initramfs NAME ARCH MODULES: the programs, what they link to, and init
+initramfs() {
+	root=$work/$1.root
+	rm -rf "$root"
+	mkdir -p "$root/bin" "$root/tests" "$root/modules" "$root/lib64" \
+		"$root/lib"
+	fetch_package bookworm "$2" busybox-static || return 1
+	cp "$package/root/bin/busybox" "$root/bin/"
+	cp "$here/init" "$root/init"
+	chmod 755 "$root/init"
+	for f in "$tests"/tests/test-* "$tests/tests/probe"; do
+		[ ! -f "$f" ] || cp "$f" "$root/tests/"
+	done
+	cp "$tests"/src/libwritewatch.so.? "$root/lib/"
+	case $2 in
+	amd64)
+		ldd "$root"/tests/* | awk '$3 ~ /^\// { print $3 }
+			$1 ~ /^\/lib64/ { print $1 }' | sort -u |
+			grep -v libwritewatch >"$work/$1.libs"
+		while read -r lib; do
+			case $lib in
+			*/ld-linux*) cp -L "$lib" "$root/lib64/" ;;
+			*) cp -L "$lib" "$root/lib/" ;;
+			esac
+		done <"$work/$1.libs" ;;
+	*)
+		cp -L /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 \
+			/usr/aarch64-linux-gnu/lib/libc.so.6 \
+			/usr/aarch64-linux-gnu/lib/libgcc_s.so.1 \
+			"$sysroot"/usr/lib/aarch64-linux-gnu/libcmocka.so.0 \
+			"$root/lib/" ;;
+	esac
+	for module in brd; do
+		find "$3" -name "$module.ko*" 2>/dev/null |
+			while read -r file; do cp "$file" "$root/modules/"; done
+	done
+	find "$root/modules" -name '*.xz' -exec xz -d {} +
+	{
+		echo "settings='LD_LIBRARY_PATH=/lib WRITEWATCH_TEST_WRITES=${WRITEWATCH_TEST_WRITES:-500000} WRITEWATCH_TEST_SLOWNESS=20'"
+		echo "limit=${WRITEWATCH_TEST_LIMIT:-300}"
+		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
+		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"
+		echo "by_backend='${WRITEWATCH_TEST_PROGRAMS-$by_backend}'"
+	} >"$root/tests/settings"
+	(cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) \
+		>"$work/$1.initramfs"
+	rm -rf "$root"
+}
+
+plain_programs() {
+	[ "$1" != memwatch ] || printf 'test-process-memwatch '
+	echo test-kernel-facts test-select test-core
+}
+
+# --- a kernel ---
+
+# kernel NAME ARCH SUITE PACKAGE: sets $image and $modules
+kernel() {
+	modules=/nonexistent
+	if [ "$4" != built ]; then
+		fetch_package "$3" "$2" "$4" || return 1
+		image=$(echo "$package"/root/boot/vmlinuz-*)
+		modules=$package/root
+		return
+	fi
+	fetch_package "$3" "$2" linux-source-6[.]1 || return 1
+	source=$package/root/usr/src/linux-source-6.1.tar.xz
+	hash=$(cat "$here/$1/memwatch.c" "$here/$1/config" \
+		"$here/$1/build.sh" | sha256sum | cut -c1-16)
+	image=$cache/kernels/$1-$(basename "$package")-$hash
+	[ -f "$image" ] && return
+	need libelf-dev /usr/include/libelf.h
+	need libssl-dev /usr/include/openssl/ssl.h
+	install_missing
+	echo "building the kernel with process_memwatch (some 5 minutes)"
+	sh "$here/$1/build.sh" "$image" "$source" >"$work/$1.build" 2>&1 || {
+		tail -n 20 "$work/$1.build"
+		echo "the kernel can not be built"
+		return 1
+	}
+}
+
+# --- what came back ---
+
+# judge NAME: lines for a person; the counts go to $work/NAME.counts
+judge() {
+	log=$work/$1.log
+	awk -v kernel="$1" -v counts="$work/$1.counts" '
+	$1 == "@@" { status = 0 }
+	$1 == "|" && status != 0 { print "  " substr($0, 3) }
+	$1 == "@@" && $2 == "test" {
+		row = sprintf("%-8s %-16s", $3, $4)
+		if (!(row in seconds)) rows[++n] = row
+		seconds[row] += $7
+		status = $6
+		if (status == 0) ok[row]++
+		else if (status == 77) skip[row]++
+		else bad[row]++
+		what = "failed, status " status
+		if (status == 77) what = "skipped"
+		if (status != 0) print kernel, $3, $4, $5 ": " what
+	}
+	END {
+		for (i = 1; i <= n; i++) {
+			r = rows[i]
+			printf "%-10s %s %d passed, %d failed, %d skipped, %d s\n",
+			    kernel, r, ok[r], bad[r], skip[r], seconds[r]
+			o += ok[r]; b += bad[r]; s += skip[r]
+		}
+		printf "%d %d %d\n", o, b, s >counts
+	}' "$log"
+	read -r ok bad skip <"$work/$1.counts"
+
+	# what the probes say, the kernel itself, and the end are tests too
+	sed -n "s/^@@ probe /$1 /p" "$log" >"$work/$1.probe"
+	grep "^$1 " "$here/expect.list" | tr -s ' ' >"$work/$1.expect" || true
+	verdict "$1: ww_probe() is not as expect.list says (<)" \
+		diff "$work/$1.expect" "$work/$1.probe"
+	verdict "$1: the kernel complained" complaints "$log"
+	verdict "$1: it did not come to its end" ended "$log"
+	echo "$ok $bad $skip" >"$work/$1.counts"
+}
+
+# verdict TEXT COMMAND...: passes if the command does
+verdict() {
+	text=$1
+	shift
+	if "$@" >"$work/verdict"; then
+		ok=$((ok + 1))
+	else
+		bad=$((bad + 1))
+		echo "$text:"
+		sed 's/^/  /' "$work/verdict"
+	fi
+}
+
+complaints() {
+	! grep -m 5 -E 'WARNING:|BUG:|Oops|Kernel panic|Call Trace' "$1"
+}
+
+ended() {
+	grep -q '^@@ end' "$1" || { tail -n 5 "$1"; return 1; }
+}
+
+# --- all of them ---
+
+: >"$work/ready"
+for name in $kernels; do
+	# shellcheck disable=SC2046 # a line is a list
+	set -- $(grep "^$name " "$here/kernels.list")
+	if kernel "$@" && programs "$2" && initramfs "$1" "$2" "$modules"; then
+		echo "$1 $2 $image" >>"$work/ready"
+		continue
+	fi
+	echo "SKIPPED: kernel $name, $3 $2"
+	# in CI a skip is a failure
+	case ${CI:-} in
+	"") echo 0 0 1 ;;
+	*) echo 0 1 0 ;;
+	esac >"$work/$name.counts"
+done
+xargs -r -P "$(nproc)" -L 1 sh "$here/boot.sh" "$work" <"$work/ready"
+while read -r name rest; do
+	judge "$name"
+done <"$work/ready"
+for name in $kernels; do
+	cat "$work/$name.counts"
+done | awk '{ ok += $1; bad += $2; skip += $3 }
+	END {
+		printf "%d passed, %d failed, %d skipped\n", ok, bad, skip
+		exit bad > 0
+	}'
