@@ -27,6 +27,19 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 	return __real_ww_sys_ioctl(fd, request, arg);
 }
 
+/* Another kernel's version; empty: this one's. */
+static char release[65];
+int __real_ww_sys_uname_release(char *buf, size_t len);
+int __wrap_ww_sys_uname_release(char *buf, size_t len);
+
+int __wrap_ww_sys_uname_release(char *buf, size_t len)
+{
+	if (!release[0])
+		return __real_ww_sys_uname_release(buf, len);
+	snprintf(buf, len, "%s", release);
+	return 0;
+}
+
 static int fake_open(struct ww *ww, const struct ww_options *o)
 {
 	return 0;
@@ -316,7 +329,42 @@ static void bits_are_found_in_runs(void **state)
 	free(memory);
 }
 
-TEST_MAIN("core", CASE(what_was_re_armed_and_does_not_fit_is_pending),
+static bool refused(const char *version)
+{
+	const struct ww_backend *b = &ww_backend_uffd_async;
+	unsigned caps = b->caps;
+	const char *reason = "";
+	bool known;
+
+	snprintf(release, sizeof(release), "%s", version);
+	known = b->probe(&reason, &caps) == -EOPNOTSUPP &&
+		strstr(reason, "CVE-2024-36943");
+	release[0] = '\0';
+	return known;
+}
+
+/* (6.7.0 to 6.8.9; not where a distribution names its upstream) */
+static void kernels_that_lose_data_are_refused(void **state)
+{
+	if (access("/proc/version_signature", F_OK) == 0)
+		return;
+	assert_true(refused("6.7.0"));
+	assert_true(refused("6.7.12-amd64"));
+	assert_true(refused("6.8.0"));
+	assert_true(refused("6.8.9-1-custom"));
+	assert_false(refused("6.8.10"));
+	assert_false(refused("6.6.99"));
+	assert_false(refused("6.12.1"));
+	assert_false(refused("5.7.3"));
+	setenv("WRITEWATCH_TRUST_KERNEL", "1", 1);
+	assert_false(refused("6.8.0"));
+	setenv("WRITEWATCH_TRUST_KERNEL", "0", 1);
+	assert_true(refused("6.8.0"));
+	unsetenv("WRITEWATCH_TRUST_KERNEL");
+}
+
+TEST_MAIN("core", CASE(kernels_that_lose_data_are_refused),
+	   CASE(what_was_re_armed_and_does_not_fit_is_pending),
 	  CASE(a_failing_query_gives_back_what_it_took),
 	  CASE(a_failing_reset_calls_it_all_dirty),
 	  CASE(a_failing_watch_leaves_nothing),

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # boot.sh WORK NAME ARCH IMAGE - boot it with WORK/NAME.initramfs, under software
-# emulation; the console goes to WORK/NAME.log. Two processors for the races, two
-# memory nodes to migrate between.
+# emulation. The console goes to WORK/NAME.console as it comes, and to
+# WORK/NAME.log at the end.
+# Two processors for the races, two memory nodes to migrate between.
 set -u
 work=$1 name=$2 arch=$3 image=$4
 case $arch in
@@ -22,5 +23,6 @@ timeout "${WRITEWATCH_KERNEL_LIMIT:-2400}" \
 	-nodefaults -nographic -no-reboot -serial stdio \
 	-kernel "$image" -initrd "$work/$name.initramfs" \
 	-append "console=$tty panic=-1 loglevel=6" \
-	</dev/null 2>&1 | tr -d '\r' >"$work/$name.log"
+	</dev/null >"$work/$name.console" 2>&1
+tr -d '\r' <"$work/$name.console" >"$work/$name.log"
 exit 0
