@@ -308,8 +308,7 @@ static int discard_slice(struct ww *ww, struct ww_area *a, uintptr_t start,
 			 uintptr_t end, int arg)
 {
 	(void)arg;
-	ww_bits_clear(&a->pending, ww_area_page(a, start),
-		      ww_area_page(a, end));
+	ww_area_forget(a, start, end);
 	return ww->backend->discard(ww, a, start, end);
 }
 
@@ -476,9 +475,7 @@ static int reset_span(struct ww *ww, const struct ww_span *span)
 	for (i = 0; i < span->n; i++) {
 		const struct ww_slice *s = &span->slice[i];
 
-		ww_bits_clear(&s->area->pending,
-			      ww_area_page(s->area, s->start),
-			      ww_area_page(s->area, s->end));
+		ww_area_forget(s->area, s->start, s->end);
 	}
 	return ww->backend->rearm(ww, span, span->slice[0].start,
 				  span_end(span));

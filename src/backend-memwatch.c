@@ -162,11 +162,9 @@ static int mw_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
 static int mw_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 		      uintptr_t end)
 {
-	int r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
-
 	(void)ww;
 	(void)a;
-	return r == -EINVAL ? -EOPNOTSUPP : r; /* locked pages */
+	return ww_maps_drop(start, end);
 }
 
 /* --- open, close, fork child --- */

@@ -261,12 +261,9 @@ static int mp_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
 static int mp_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 		      uintptr_t end)
 {
-	int r;
-
 	(void)ww;
 	rearm_slice(a, start, end);
-	r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
-	return r == -EINVAL ? -EOPNOTSUPP : r; /* locked pages */
+	return ww_maps_drop(start, end);
 }
 
 static int mp_admit(struct ww *ww, struct ww_area *a, uintptr_t start,

@@ -135,8 +135,7 @@ static size_t page_at(const struct ww_slice *s, uintptr_t at)
 /* A page that could not be closed may be written in the gate unseen. */
 static void not_closed(struct ww_area *a, size_t first, size_t end)
 {
-	ww_area_mark(a, ww_area_at(a, first), ww_area_at(a, end));
-	atomic_fetch_add(&a->lost, 1);
+	ww_area_note_lost(a, ww_area_at(a, first), ww_area_at(a, end));
 }
 
 static void close_slice(struct soft *soft, const struct ww_slice *s)
@@ -288,12 +287,6 @@ static int soft_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	return 0;
 }
 
-static void forget(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_clear(&a->pending, ww_area_page(a, start),
-		      ww_area_page(a, end));
-}
-
 static int soft_rearm(struct ww *ww, const struct ww_span *span,
 		      uintptr_t start, uintptr_t end)
 {
@@ -306,7 +299,7 @@ static int soft_rearm(struct ww *ww, const struct ww_span *span,
 	take_serial();
 	r = harvest(ww->priv);
 	if (r == 0)
-		ww_span_each(span, start, end, forget);
+		ww_span_each(span, start, end, ww_area_forget);
 	drop_serial();
 	return r;
 }
@@ -335,10 +328,10 @@ static int soft_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 
 	(void)ww;
 	take_serial();
-	forget(a, start, end);
-	r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
+	ww_area_forget(a, start, end);
+	r = ww_maps_drop(start, end);
 	drop_serial();
-	return r == -EINVAL ? -EOPNOTSUPP : r; /* locked pages */
+	return r;
 }
 
 /* --- open, close, fork child --- */

@@ -291,19 +291,6 @@ static int collect_kind(struct ww *ww, enum ww_kind kind, uintptr_t start,
 	return 0;
 }
 
-static void note_mixed(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	(void)start;
-	(void)end;
-	atomic_store(&a->mixed, true);
-}
-
-static void note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_area_mark(a, start, end);
-	atomic_fetch_add(&a->lost, 1);
-}
-
 /* Tracking was lost: arm the mapping that is there now as what it is. */
 static int recover(struct ww *ww, const struct ww_span *span,
 		   const struct ww_map *map)
@@ -311,7 +298,7 @@ static int recover(struct ww *ww, const struct ww_span *span,
 	if (map->huge)
 		return -EOPNOTSUPP;
 	if (map->kind != span->slice[0].area->kind)
-		ww_span_each(span, map->start, map->end, note_mixed);
+		ww_span_each(span, map->start, map->end, ww_area_note_mixed);
 	return arm(ww, span, map->kind, map->start, map->end);
 }
 
@@ -332,7 +319,7 @@ static int collect_map(void *arg, const struct ww_map *map)
 	/* Pending only now: a store between the two was before the arming or
 	 * is seen by it; marked first, another query could take the mark, and
 	 * a store before the arming would be lost. */
-	ww_span_each(w->span, map->start, map->end, note_lost);
+	ww_span_each(w->span, map->start, map->end, ww_area_note_lost);
 	ww_query_settled(q, map->end);
 	return 0;
 }
@@ -411,10 +398,7 @@ static int uffd_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 	 * thread makes behind it may be noted again. */
 	if (a->kind == WW_KIND_ANON)
 		forget_populated(a, start, end);
-	r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
-	if (r == -EINVAL) /* locked pages */
-		r = -EOPNOTSUPP;
-	return r;
+	return ww_maps_drop(start, end);
 }
 
 /* --- descriptors, probe --- */

@@ -78,19 +78,6 @@ static uintptr_t span_end(const struct ww_span *span)
 	return span->slice[span->n - 1].end;
 }
 
-static void note_mixed(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	(void)start;
-	(void)end;
-	atomic_store(&a->mixed, true);
-}
-
-static void note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_area_mark(a, start, end);
-	atomic_fetch_add(&a->lost, 1);
-}
-
 static int register_range(struct ww *ww, uintptr_t start, uintptr_t end)
 {
 	struct sync *s = ww->priv;
@@ -129,11 +116,11 @@ static int recover(const struct walk *w, const struct ww_map *map)
 	if (r < 0)
 		return r;
 	if (map->kind != w->span->slice[0].area->kind)
-		ww_span_each(w->span, map->start, map->end, note_mixed);
+		ww_span_each(w->span, map->start, map->end, ww_area_note_mixed);
 	/* Pending only now: marked first, another query could take the mark,
 	 * and a store before the arming would be lost. */
 	if (from < map->end)
-		ww_span_each(w->span, from, map->end, note_lost);
+		ww_span_each(w->span, from, map->end, ww_area_note_lost);
 	return 0;
 }
 
@@ -355,8 +342,7 @@ static int sync_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 	/* The protection goes with the pages: who reads one again makes it look
 	 * written. To protect them anew would lose a store that came first. */
 	atomic_fetch_or(&a->weaker, WW_CAP_EXACT);
-	r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
-	return r == -EINVAL ? -EOPNOTSUPP : r; /* locked pages */
+	return ww_maps_drop(start, end);
 }
 
 /* The kernel may write to a page that is not protected. */

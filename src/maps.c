@@ -225,6 +225,13 @@ int ww_maps_settle(uintptr_t start, uintptr_t end)
 	return 0;
 }
 
+int ww_maps_drop(uintptr_t start, uintptr_t end)
+{
+	int r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
+
+	return r == -EINVAL ? -EOPNOTSUPP : r;
+}
+
 bool ww_maps_name_anon(uintptr_t start, uintptr_t end)
 {
 	return ww_sys_name_anon(start, end - start, "writewatch") == 0;

@@ -52,6 +52,9 @@ int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
  * They are not there to turn off: fine. 0 or -errno. */
 int ww_maps_settle(uintptr_t start, uintptr_t end);
 
+/* MADV_DONTNEED; -EOPNOTSUPP: locked pages. */
+int ww_maps_drop(uintptr_t start, uintptr_t end);
+
 /* Mappings that the process may still make before vm.max_map_count. Reads all
  * of /proc/self/maps. */
 long ww_maps_left(void);

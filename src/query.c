@@ -31,12 +31,6 @@ void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	}
 }
 
-static void clear_pending(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_clear(&a->pending, ww_area_page(a, start),
-		      ww_area_page(a, end));
-}
-
 static uintptr_t store(struct ww_query *q, uintptr_t start, uintptr_t end)
 {
 	struct ww_range *last;
@@ -109,7 +103,7 @@ uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
 	/* Reported from here, so not a second time from there. A mark that
 	 * falls between the scan and this line is told by this very call. */
 	if (q->reset && stored > start)
-		ww_span_each(&q->span, start, stored, clear_pending);
+		ww_span_each(&q->span, start, stored, ww_area_forget);
 	if (q->pos < stored)
 		q->pos = stored;
 	return stored;

@@ -280,6 +280,25 @@ void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end)
 	ww_bits_set(&a->pending, ww_area_page(a, start), ww_area_page(a, end));
 }
 
+void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_clear(&a->pending, ww_area_page(a, start),
+		      ww_area_page(a, end));
+}
+
+void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_area_mark(a, start, end);
+	atomic_fetch_add(&a->lost, 1);
+}
+
+void ww_area_note_mixed(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	(void)start;
+	(void)end;
+	atomic_store(&a->mixed, true);
+}
+
 void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end)
 {
 	struct ww_pins pins;

@@ -130,7 +130,16 @@ static inline uintptr_t ww_area_at(const struct ww_area *a, size_t page)
 /* Report [start, end) with the next query. Async-signal-safe. */
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end);
 
-/* The same for whatever is watched of [start, end). */
+/* Do not, unless the backend says so. */
+void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* Report it since it could not be known, and count that. */
+void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* Memory of another kind is in there. */
+void ww_area_note_mixed(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* As ww_area_mark(), for whatever is watched of [start, end). */
 void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end);
 
 #endif
