@@ -32,32 +32,41 @@ struct soft {
 	const struct ww_table *table;
 };
 
-/* One gate at a time in the process: its serial lock. */
+/* One gate at a time in the process: its serial lock. A mutex goes to whoever
+ * asks first, and who resets in a loop would have it for ever: so one waits for
+ * it at the door, and the others for the door. Signals are blocked meanwhile: a
+ * thread that a collector stops does not have it, and a handler of the host's
+ * does not write to what its own thread has closed. */
 static struct {
 	pthread_once_t once;
-	struct ww_lock lock;
-	atomic_uint waiting;
+	struct ww_lock door, lock;
+	sigset_t mask; /* of who has it */
 } serial = { .once = PTHREAD_ONCE_INIT };
 
 static void init_serial(void)
 {
+	ww_lock_init(&serial.door, WW_LOCK_GATE);
 	ww_lock_init(&serial.lock, WW_LOCK_GATE);
 }
 
 static void take_serial(void)
 {
-	atomic_fetch_add(&serial.waiting, 1);
+	sigset_t all, mask;
+
+	sigfillset(&all);
+	ww_sys_sigmask(SIG_SETMASK, &all, &mask);
+	ww_lock_take(&serial.door);
 	ww_lock_take(&serial.lock);
-	atomic_fetch_sub(&serial.waiting, 1);
+	ww_lock_drop(&serial.door);
+	serial.mask = mask;
 }
 
-/* A mutex goes to whoever asks first: one that resets in a loop would have it
- * for ever. */
 static void drop_serial(void)
 {
+	sigset_t mask = serial.mask;
+
 	ww_lock_drop(&serial.lock);
-	if (atomic_load(&serial.waiting))
-		ww_sys_sleep_ns(WW_GATE_NS);
+	ww_sys_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 static atomic_int users; /* of the bits: ww_softdirty_claim() */
@@ -176,14 +185,10 @@ static int harvest(struct soft *soft)
 {
 	const struct ww_roster *roster;
 	struct ww_ticket ticket;
-	sigset_t all, old;
 	int r;
 
 	if (!ww_fd_ok(&soft->clear_refs) || !ww_fd_ok(&soft->pagemap))
 		return -EPERM;
-	/* A handler of the host's that writes would wait for this thread. */
-	sigfillset(&all);
-	ww_sys_sigmask(SIG_SETMASK, &all, &old);
 	ticket = ww_readers_enter(&ww_faults.readers);
 	roster = atomic_load(&ww_faults.roster);
 	hold_tables(roster);
@@ -199,7 +204,6 @@ static int harvest(struct soft *soft)
 	atomic_store(&ww_softdirty_gate, 0);
 	drop_tables(roster);
 	ww_readers_leave(&ww_faults.readers, ticket);
-	ww_sys_sigmask(SIG_SETMASK, &old, NULL);
 	return r < 0 ? r : 0;
 }
 

@@ -129,7 +129,7 @@ static void moved_memory_is_replaced_memory(void **state)
 
 static void hugetlb_put_in_place_is_refused(void **state)
 {
-	size_t huge = 2 << 20, n = 2 * huge / PAGE;
+	size_t huge = test_huge_page(), n = 2 * huge / PAGE;
 	char *area = mmap(NULL, 4 * huge, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			  0);
 	char *h = (char *)(((uintptr_t)area + huge - 1) & ~(huge - 1));

@@ -176,7 +176,7 @@ static void protecting_a_hole_is_efault(void **state)
 static void memory_of_the_wrong_kind_is_eopnotsupp(void **state)
 {
 	char *s = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	char *huge = mmap(NULL, 2 << 20, RW,
+	char *huge = mmap(NULL, test_huge_page(), RW,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 
 	begin();
@@ -192,8 +192,8 @@ static void memory_of_the_wrong_kind_is_eopnotsupp(void **state)
 		assert_true(r == 0 || r == -EOPNOTSUPP);
 	}
 	if (huge != MAP_FAILED) {
-		assert_int_equal(ww_watch(ww, huge, 2 << 20, 0), -EOPNOTSUPP);
-		munmap(huge, 2 << 20);
+		assert_int_equal(ww_watch(ww, huge, test_huge_page(), 0), -EOPNOTSUPP);
+		munmap(huge, test_huge_page());
 	}
 	munmap(s, PAGE);
 	end();

@@ -186,7 +186,7 @@ static void memory_has_one_userfaultfd(void **state)
 static void hugetlb_is_told_by_its_ioctls(void **state)
 {
 	struct uffdio_register r = { { 0, 0 }, UFFDIO_REGISTER_MODE_WP, 0 };
-	void *huge = mmap(NULL, 2 << 20, RW,
+	void *huge = mmap(NULL, test_huge_page(), RW,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	void *shared = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
@@ -198,10 +198,10 @@ static void hugetlb_is_told_by_its_ioctls(void **state)
 	assert_true(r.ioctls & 1ull << _UFFDIO_WRITEPROTECT);
 	if (huge != MAP_FAILED) {
 		r.range.start = (uintptr_t)huge;
-		r.range.len = 2 << 20;
+		r.range.len = test_huge_page();
 		assert_int_equal(ioctl(uffd, UFFDIO_REGISTER, &r), 0);
 		assert_false(r.ioctls & 1ull << _UFFDIO_ZEROPAGE);
-		munmap(huge, 2 << 20);
+		munmap(huge, test_huge_page());
 	}
 	munmap(shared, PAGE);
 	end();

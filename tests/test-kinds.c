@@ -212,7 +212,7 @@ static void a_range_of_mixed_kinds_is_armed_stretch_by_stretch(void **state)
 
 static void huge_pages_do_not_blur(void **state)
 {
-	size_t huge = 2 << 20, n = huge / PAGE;
+	size_t huge = test_huge_page(), n = huge / PAGE;
 	char *area = mmap(NULL, 3 * huge, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 			  0);
 	char *m = (char *)(((uintptr_t)area + huge - 1) & ~(huge - 1));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-mirror.c - a mirror kept from the reported pages alone equals memory,
- * after 10^7 writes by two threads, read(2), process_vm_writev() and a thread
- * that forks.
+ * after 10^7 writes by two threads, read(2), process_vm_writev(), a thread that
+ * forks, and one that sends pages to swap and to the other memory node, where
+ * there are such.
  *
  * A later write to the same page would hide a lost one, so the work is cut in
  * epochs: writers park, the last query runs, and the mirror is compared each
@@ -11,17 +12,20 @@
 #include "test.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #define N 2048
 #define WRITES_IN_EPOCH 25000 /* by all writers */
 #define WRITERS 2
+#define WORKERS (WRITERS + 3)
 
 static struct ww *ww;
 static char *m, *mirror;
 static bool kernel_writes;
 static long writes_wanted = 10000000;
-static atomic_long writes, reports, kernel_done, forks;
+static atomic_long writes, reports, kernel_done, forks, moved;
+static bool has_swap, has_nodes;
 static atomic_uint epoch, parked;
 static atomic_bool quit;
 static uint64_t seed = 20261123;
@@ -134,6 +138,65 @@ static void *fork_thread(void *arg)
 	return NULL;
 }
 
+/* Pages leave the page table under the writers and the queries. */
+static void move_work(uint64_t *random)
+{
+	enum { RUN = 64 };
+	void *pages[RUN];
+	int nodes[RUN], status[RUN], i, k;
+
+	for (k = 0; k < 4; k++) {
+		char *at = m + next_random(random) % (N - RUN) * PAGE;
+
+		if (has_swap)
+			madvise(at, RUN * PAGE, MADV_PAGEOUT);
+		at = m + next_random(random) % (N - RUN) * PAGE;
+		for (i = 0; i < RUN; i++) {
+			pages[i] = at + i * PAGE;
+			nodes[i] = (int)(atomic_load(&epoch) + k) & 1;
+			status[i] = -1;
+		}
+		if (has_nodes)
+			syscall(SYS_move_pages, 0, RUN, pages, nodes, status,
+				2 /* MPOL_MF_MOVE */);
+		for (i = 0; i < RUN; i++)
+			if (status[i] == nodes[i])
+				atomic_fetch_add(&moved, 1);
+	}
+}
+
+static void *move_thread(void *arg)
+{
+	each_epoch(move_work, seed + 111);
+	return NULL;
+}
+
+static long swapped_out(void)
+{
+	FILE *f = fopen("/proc/vmstat", "r");
+	char line[128];
+	long n = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "pswpout %ld", &n) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static bool find_swap(void)
+{
+	FILE *f = fopen("/proc/swaps", "r");
+	int c, lines = 0;
+
+	while (f && (c = getc(f)) != EOF)
+		lines += c == '\n';
+	if (f)
+		fclose(f);
+	return lines > 1;
+}
+
 /* Update the mirror from one query; false: nothing was reported. */
 static bool collect(unsigned room)
 {
@@ -160,7 +223,8 @@ static bool collect(unsigned room)
 static void a_mirror_of_reported_pages_equals_memory(void **state)
 {
 	static const unsigned rooms[] = { 1, 7, 64, 1001, N, 2, N - 1 };
-	pthread_t t[WRITERS + 2];
+	pthread_t t[WORKERS];
+	long swapped = swapped_out();
 	unsigned e, k;
 	uintptr_t i;
 	char *text = getenv("WRITEWATCH_TEST_WRITES");
@@ -168,6 +232,8 @@ static void a_mirror_of_reported_pages_equals_memory(void **state)
 	if (text)
 		writes_wanted = strtol(text, NULL, 10);
 	print_message("  seed %llu\n", (unsigned long long)seed);
+	has_swap = find_swap();
+	has_nodes = access("/sys/devices/system/node/node1", F_OK) == 0;
 	ww = test_open();
 	kernel_writes = test_caps(ww) & WW_CAP_KERNEL_WRITES;
 	m = test_map(N);
@@ -178,12 +244,13 @@ static void a_mirror_of_reported_pages_equals_memory(void **state)
 		pthread_create(&t[i], NULL, store_thread, (void *)i);
 	pthread_create(&t[WRITERS], NULL, kernel_thread, NULL);
 	pthread_create(&t[WRITERS + 1], NULL, fork_thread, NULL);
+	pthread_create(&t[WRITERS + 2], NULL, move_thread, NULL);
 	for (e = 1; e <= writes_wanted / WRITES_IN_EPOCH; e++) {
 		unsigned room = rooms[e % (sizeof(rooms) / sizeof(rooms[0]))];
 
 		atomic_store(&parked, 0);
 		atomic_store(&epoch, e);
-		while (atomic_load(&parked) < WRITERS + 2)
+		while (atomic_load(&parked) < WORKERS)
 			collect(room);
 		for (k = 0; collect(N); k++)
 			assert_true(k < 1000);
@@ -197,12 +264,16 @@ static void a_mirror_of_reported_pages_equals_memory(void **state)
 		}
 	}
 	atomic_store(&quit, true);
-	for (i = 0; i < WRITERS + 2; i++)
+	for (i = 0; i < WORKERS; i++)
 		pthread_join(t[i], NULL);
+	swapped = swapped_out() - swapped;
 	print_message("  %ld stores, %ld kernel writes, %ld forks, "
-		      "%ld reports, 0 lost\n",
+		      "%ld pages swapped, %ld moved, %ld reports, 0 lost\n",
 		      atomic_load(&writes), atomic_load(&kernel_done),
-		      atomic_load(&forks), atomic_load(&reports));
+		      atomic_load(&forks), swapped, atomic_load(&moved),
+		      atomic_load(&reports));
+	assert_true(!has_swap || swapped > 0);
+	assert_true(!has_nodes || atomic_load(&moved) > 0);
 	ww_close(ww);
 	test_unmap(m, N);
 	free(mirror);

@@ -246,7 +246,7 @@ static void a_stopped_world_can_be_collected(void **state)
 	atomic_store(&stop, false);
 	for (i = 0; i < 2; i++)
 		pthread_create(&t[i], NULL, mutate, (void *)(uintptr_t)i);
-	alarm(60); /* a hang is a failure */
+	alarm(50 + 10 * (unsigned)test_slowness()); /* a hang is a failure */
 	for (round = 0; round < 300; round++) {
 		char *more = test_map(2);
 

@@ -8,12 +8,18 @@
 #define WRITEWATCH_WIN32_NAMES
 #include "writewatch-win32.h"
 
-#define SIZE 0x10000
+/* Entries are of 4096 bytes. A host with larger pages reports all the PARTS of
+ * one, so the rows are told in pages of UNIT bytes. */
+#define ENTRY 0x1000
+#define UNIT ((SIZE_T)PAGE)
+#define PARTS (UNIT / ENTRY)
+#define SIZE (16 * UNIT)
 
 static char *base;
 static ULONG_PTR count;
 static DWORD granularity;
-static void *results[64];
+static void *results[16 * 16]; /* hosts have pages of up to 64 KiB */
+#define ROOM (sizeof(results) / sizeof(results[0]))
 
 /* cmocka takes SIGSEGV for each case, and the tracker behind these calls is
  * opened once: opening any puts the handler on top again. */
@@ -38,26 +44,31 @@ static void end(void)
 
 static UINT get(DWORD flags)
 {
-	count = 64;
+	count = ROOM;
 	return GetWriteWatch(flags, base, SIZE, results, &count, &granularity);
 }
 
 static void expect(DWORD flags, ...)
 {
 	va_list ap;
-	ULONG_PTR i;
+	ULONG_PTR i, k;
 
 	assert_int_equal(get(flags), 0);
+	assert_int_equal(count % PARTS, 0);
 	va_start(ap, flags);
-	for (i = 0; i < count; i++)
-		assert_ptr_equal(results[i], base + va_arg(ap, int) * 0x1000);
+	for (i = 0; i < count; i += PARTS) {
+		char *page = base + va_arg(ap, int) * UNIT;
+
+		for (k = 0; k < PARTS; k++)
+			assert_ptr_equal(results[i + k], page + k * ENTRY);
+	}
 	assert_int_equal(va_arg(ap, int), -1);
 	va_end(ap);
 }
 
 static void touch(int page)
 {
-	((volatile char *)base)[page * 0x1000]++;
+	((volatile char *)base)[page * UNIT]++;
 }
 
 /* Fails with the code, and changes nothing. */
@@ -80,7 +91,7 @@ static void refuse(DWORD code, DWORD flags, void *at, SIZE_T size, void **array,
 static void row_3_1_errors_of_get(void **state)
 {
 	char *plain;
-	ULONG_PTR zero = 0, n = 64, huge = UINTPTR_MAX / 4;
+	ULONG_PTR zero = 0, n = ROOM, huge = UINTPTR_MAX / 4;
 
 	begin();
 	touch(3);
@@ -95,7 +106,7 @@ static void row_3_1_errors_of_get(void **state)
 	refuse(87, 0, NULL, SIZE, results, &n, &granularity);
 	refuse(87, 0, (void *)(uintptr_t)&refuse, 1, results, &n, &granularity);
 	refuse(87, 0, base, SIZE * 2, results, &n, &granularity);
-	refuse(87, 0, base + SIZE - 0x1000, 0x1001, results, &n, &granularity);
+	refuse(87, 0, base + SIZE - ENTRY, ENTRY + 1, results, &n, &granularity);
 	refuse(87, 0, base - 1, 2, results, &n, &granularity);
 	refuse(87, 0, base, (SIZE_T)-1, results, &n, &granularity);
 	refuse(87, 0, base, SIZE, results, &huge, &granularity);
@@ -112,7 +123,7 @@ static void row_3_1_errors_of_get(void **state)
 static void row_3_1_17_two_allocations_are_refused(void **state)
 {
 	char *a = VirtualAlloc(NULL, 1 << 30, MEM_RESERVE, PAGE_NOACCESS), *b;
-	ULONG_PTR n = 64;
+	ULONG_PTR n = ROOM;
 
 	/* the middle of a large hole, where nobody else puts anything */
 	VirtualFree(a, 0, MEM_RELEASE);
@@ -150,7 +161,7 @@ static void row_3_2_errors_of_reset(void **state)
 
 static void row_3_3_order_of_detection(void **state)
 {
-	ULONG_PTR zero = 0, n = 64;
+	ULONG_PTR zero = 0, n = ROOM;
 
 	begin();
 	refuse(998, 0xff, NULL, 0, NULL, NULL, NULL);
@@ -163,7 +174,7 @@ static void row_3_3_order_of_detection(void **state)
 
 static void row_3_4_status_codes(void **state)
 {
-	ULONG_PTR n = 64;
+	ULONG_PTR n = ROOM;
 	ULONG g;
 
 	begin();
@@ -171,7 +182,7 @@ static void row_3_4_status_codes(void **state)
 					 results, &n, &g),
 			 STATUS_SUCCESS);
 	assert_int_equal(n, 0);
-	n = 64;
+	n = ROOM;
 	assert_int_equal(NtGetWriteWatch((HANDLE)42, 0, base, SIZE, results, &n,
 					 &g),
 			 STATUS_INVALID_HANDLE);
@@ -196,27 +207,30 @@ static void row_4_ranges_are_rounded(void **state)
 	touch(1);
 	touch(2);
 	touch(4);
-	count = 64;
-	assert_int_equal(GetWriteWatch(0, base + 0x1fff, 2, results, &count,
+	count = ROOM;
+	assert_int_equal(GetWriteWatch(0, base + 2 * UNIT - 1, 2, results, &count,
 				       &granularity),
 			 0);
+	/* 4.3: below the base */
 	assert_int_equal(count, 2);
-	assert_ptr_equal(results[0], base + 0x1000); /* 4.3: below the base */
-	assert_int_equal(ResetWriteWatch(base + 0x2800, 1), 0);
+	assert_ptr_equal(results[0], base + 2 * UNIT - ENTRY);
+	assert_ptr_equal(results[1], base + 2 * UNIT);
+	assert_int_equal(ResetWriteWatch(base + 2 * UNIT + 0x800, UNIT - 0x800),
+			 0);
 	expect(0, 1, 4, -1);
 	end();
 }
 
 static void row_5_what_a_query_returns(void **state)
 {
-	int i;
+	ULONG_PTR i;
 
 	begin();
-	results[3] = &refuse;
+	results[3 * PARTS] = &refuse;
 	granularity = 0;
 	assert_int_equal(get(0), 0);
 	assert_int_equal(count, 0); /* 5.2 */
-	assert_int_equal(granularity, 0x1000); /* 5.3, also when empty */
+	assert_int_equal(granularity, ENTRY); /* 5.3, also when empty */
 	/* a second call without arming it: 87 */
 	assert_int_equal(GetWriteWatch(0, base, SIZE, results, &count,
 				       &granularity),
@@ -226,14 +240,14 @@ static void row_5_what_a_query_returns(void **state)
 	touch(1);
 	touch(5);
 	expect(0, 1, 5, 9, -1); /* 5.5, 5.10 */
-	assert_ptr_equal(results[3], &refuse); /* 5.4 */
-	count = 2;
+	assert_ptr_equal(results[3 * PARTS], &refuse); /* 5.4 */
+	count = 2 * PARTS;
 	assert_int_equal(GetWriteWatch(0, base, SIZE, results, &count,
 				       &granularity),
 			 0);
-	assert_int_equal(count, 2); /* 5.7 */
-	assert_ptr_equal(results[1], base + 0x5000);
-	count = 2;
+	assert_int_equal(count, 2 * PARTS); /* 5.7 */
+	assert_ptr_equal(results[PARTS], base + 5 * UNIT);
+	count = 2 * PARTS;
 	assert_int_equal(GetWriteWatch(WRITE_WATCH_FLAG_RESET, base, SIZE,
 				       results, &count, &granularity),
 			 0);
@@ -241,11 +255,61 @@ static void row_5_what_a_query_returns(void **state)
 	expect(0, -1);
 	memset(base, 0, SIZE); /* 5.14 */
 	assert_int_equal(get(WRITE_WATCH_FLAG_RESET), 0);
-	assert_int_equal(count, 16);
-	for (i = 0; i < 16; i++)
-		assert_ptr_equal(results[i], base + i * 0x1000);
-	memset(base + 0x2ffe, 1, 4); /* 5.6 */
+	assert_int_equal(count, 16 * PARTS);
+	for (i = 0; i < count; i++)
+		assert_ptr_equal(results[i], base + i * ENTRY);
+	memset(base + 3 * UNIT - 2, 1, 4); /* 5.6 */
 	expect(WRITE_WATCH_FLAG_RESET, 2, 3, -1);
+	end();
+}
+
+/* Collected with an array of `room`, two written host pages give each of their
+ * entries once, in order. */
+static void collect_by(ULONG_PTR room)
+{
+	ULONG_PTR seen = 0, i;
+
+	touch(4);
+	touch(5);
+	for (;;) {
+		count = room;
+		assert_int_equal(GetWriteWatch(WRITE_WATCH_FLAG_RESET, base,
+					       SIZE, results, &count,
+					       &granularity),
+				 0);
+		assert_true(count <= room);
+		for (i = 0; i < count; i++)
+			assert_ptr_equal(results[i],
+					 base + 4 * UNIT + seen++ * ENTRY);
+		if (count < room)
+			break;
+	}
+	assert_int_equal(seen, 2 * PARTS);
+	expect(0, -1);
+}
+
+static void row_5_8_arrays_may_end_inside_a_host_page(void **state)
+{
+	ULONG_PTR room;
+
+	begin();
+	for (room = 1; room <= 2 * PARTS + 1; room++)
+		collect_by(room);
+	/* the rest is still there for who asks without a reset, and for all */
+	touch(4);
+	count = 1;
+	GetWriteWatch(WRITE_WATCH_FLAG_RESET, base, SIZE, results, &count,
+		      &granularity);
+	assert_int_equal(get(0), 0);
+	assert_int_equal(count, PARTS - 1);
+	/* and goes with a reset of its own page alone */
+	assert_int_equal(ResetWriteWatch(base + 5 * UNIT - ENTRY, ENTRY), 0);
+	assert_int_equal(get(0), 0);
+	assert_int_equal(count, PARTS > 2 ? PARTS - 2 : 0);
+	/* a write makes it whole again */
+	touch(4);
+	expect(WRITE_WATCH_FLAG_RESET, 4, -1);
+	expect(0, -1);
 	end();
 }
 
@@ -257,9 +321,9 @@ static void row_6_1_commit_and_reserve(void **state)
 	assert_non_null(base);
 	expect(0, -1); /* 6.1.1, 4.5 */
 	assert_int_equal(ResetWriteWatch(base, SIZE), 0); /* 3.2.5 */
-	assert_ptr_equal(VirtualAlloc(base + 0x2000, 0x3000, MEM_COMMIT,
+	assert_ptr_equal(VirtualAlloc(base + 2 * UNIT, 3 * UNIT, MEM_COMMIT,
 				      PAGE_READWRITE),
-			 base + 0x2000);
+			 base + 2 * UNIT);
 	expect(0, -1); /* 6.1.2 */
 	touch(2);
 	touch(4);
@@ -294,7 +358,7 @@ static void row_6_1_protection_changes_nothing(void **state)
 				       NULL),
 			 0);
 	if (caps & (WW_CAP_EXACT | WW_CAP_NO_THREAD)) {
-		c = base[0x5000]; /* 6.1.5 */
+		c = base[5 * UNIT]; /* 6.1.5 */
 		(void)c;
 		expect(0, -1);
 	}
@@ -311,20 +375,20 @@ static void row_6_1_13_decommit_clears(void **state)
 	touch(1);
 	touch(2);
 	touch(5);
-	assert_true(VirtualFree(base + 0x1000, 0x2000, MEM_DECOMMIT));
+	assert_true(VirtualFree(base + UNIT, 2 * UNIT, MEM_DECOMMIT));
 	expect(0, 5, -1);
-	assert_ptr_equal(VirtualAlloc(base + 0x1000, 0x2000, MEM_COMMIT,
+	assert_ptr_equal(VirtualAlloc(base + UNIT, 2 * UNIT, MEM_COMMIT,
 				      PAGE_READWRITE),
-			 base + 0x1000);
+			 base + UNIT);
 	expect(0, 5, -1); /* 6.1.14 */
-	assert_int_equal(base[0x1000], 0);
+	assert_int_equal(base[UNIT], 0);
 	assert_int_equal(ww_range_info(ww_win32_tracker(), base, NULL, &caps,
 				       NULL),
 			 0);
 	if (caps & WW_CAP_EXACT)
 		expect(0, 5, -1);
 	else
-		ResetWriteWatch(base + 0x1000, 0x2000);
+		ResetWriteWatch(base + UNIT, 2 * UNIT);
 	touch(2);
 	expect(WRITE_WATCH_FLAG_RESET, 2, 5, -1);
 	/* 6.1.18: released and allocated again */
@@ -343,7 +407,7 @@ static void row_6_1_19_mem_reset_clears(void **state)
 	begin();
 	touch(1);
 	touch(2);
-	assert_non_null(VirtualAlloc(base + 0x1000, 0x1000, MEM_RESET,
+	assert_non_null(VirtualAlloc(base + UNIT, UNIT, MEM_RESET,
 				     PAGE_NOACCESS));
 	expect(0, 2, -1);
 	SetLastError(0);
@@ -384,11 +448,11 @@ static void row_7_refusals_of_virtualalloc(void **state)
 	fails_with(VirtualAlloc(base, SIZE, MEM_RESERVE, PAGE_READWRITE), 487);
 	assert_false(VirtualFree(base, SIZE, MEM_RELEASE));
 	assert_int_equal(GetLastError(), 87);
-	assert_false(VirtualFree(base + 0x10000, 0, MEM_RELEASE));
+	assert_false(VirtualFree(base + SIZE, 0, MEM_RELEASE));
 	assert_int_equal(GetLastError(), 487);
 	assert_false(VirtualProtect(base, SIZE, PAGE_READWRITE, NULL));
 	assert_int_equal(GetLastError(), 998);
-	assert_true(VirtualFree(base, 0x1000, MEM_DECOMMIT));
+	assert_true(VirtualFree(base, UNIT, MEM_DECOMMIT));
 	assert_false(VirtualProtect(base, SIZE, PAGE_READWRITE, &old));
 	assert_int_equal(GetLastError(), 487); /* 7.23 */
 	end();
@@ -410,11 +474,11 @@ static void row_7_virtualquery(void **state)
 	assert_int_equal(info.State, MEM_COMMIT);
 	assert_int_equal(info.Protect, PAGE_READWRITE);
 	assert_int_equal(info.Type, MEM_PRIVATE);
-	VirtualFree(base + 0x4000, 0x1000, MEM_DECOMMIT);
-	VirtualQuery(base + 0x4000, &info, sizeof(info));
+	VirtualFree(base + 4 * UNIT, UNIT, MEM_DECOMMIT);
+	VirtualQuery(base + 4 * UNIT, &info, sizeof(info));
 	assert_int_equal(info.State, MEM_RESERVE);
 	assert_int_equal(info.Protect, 0);
-	assert_int_equal(info.RegionSize, 0x1000);
+	assert_int_equal(info.RegionSize, UNIT);
 	assert_int_equal(VirtualQuery(base, &info, 8), 0);
 	assert_int_equal(GetLastError(), 24);
 	end();
@@ -433,11 +497,11 @@ static void row_9_large_sparse_reservations_cost_nothing(void **state)
 	assert_non_null(VirtualAlloc(big + (size >> 1), SIZE, MEM_COMMIT,
 				     PAGE_READWRITE));
 	big[size >> 1] = 1;
-	count = 64;
+	count = ROOM;
 	assert_int_equal(GetWriteWatch(WRITE_WATCH_FLAG_RESET, big, size,
 				       results, &count, &granularity),
 			 0);
-	assert_int_equal(count, 1);
+	assert_int_equal(count, PARTS);
 	assert_ptr_equal(results[0], big + (size >> 1));
 	assert_true(VirtualFree(big, 0, MEM_RELEASE));
 }
@@ -463,7 +527,7 @@ static void memory_that_the_caller_manages_works(void **state)
 {
 	char *view = test_map(16);
 	struct ww *ww = ww_win32_tracker();
-	ULONG_PTR n = 64;
+	ULONG_PTR n = ROOM;
 	ULONG g;
 
 	take_signal_back();
@@ -483,7 +547,9 @@ TEST_MAIN("win32", CASE(row_3_1_errors_of_get),
 	  CASE(row_3_1_17_two_allocations_are_refused),
 	  CASE(row_3_2_errors_of_reset), CASE(row_3_3_order_of_detection),
 	  CASE(row_3_4_status_codes), CASE(row_4_ranges_are_rounded),
-	  CASE(row_5_what_a_query_returns), CASE(row_6_1_commit_and_reserve),
+	  CASE(row_5_what_a_query_returns),
+	  CASE(row_5_8_arrays_may_end_inside_a_host_page),
+	  CASE(row_6_1_commit_and_reserve),
 	  CASE(row_6_1_protection_changes_nothing),
 	  CASE(row_6_1_13_decommit_clears), CASE(row_6_1_19_mem_reset_clears),
 	  CASE(row_7_refusals_of_virtualalloc), CASE(row_7_virtualquery),

@@ -131,6 +131,20 @@ size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags)
 	return count;
 }
 
+size_t test_huge_page(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[256];
+	size_t kib = 2048;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Hugepagesize: %zu kB", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib << 10;
+}
+
 int test_descriptors(void)
 {
 	DIR *dir = opendir("/proc/self/fd");

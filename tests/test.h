@@ -60,6 +60,9 @@ void test_expect(struct ww *ww, char *memory, size_t npages, unsigned flags,
 /* Dirty pages in the range. */
 size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags);
 
+/* Bytes of a huge page. */
+size_t test_huge_page(void);
+
 /* Open descriptors of this process. */
 int test_descriptors(void);
 

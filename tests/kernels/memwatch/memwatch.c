@@ -310,6 +310,8 @@ static struct mm_struct *target_mm(int pidfd)
 		return ERR_CAST(task);
 	mm = mm_access(task, PTRACE_MODE_ATTACH_FSCREDS);
 	put_task_struct(task);
+	if (mm == ERR_PTR(-EACCES))
+		return ERR_PTR(-EPERM);
 	return mm ? mm : ERR_PTR(-ESRCH);
 }
 
