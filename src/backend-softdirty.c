@@ -346,29 +346,18 @@ static void close_descriptors(struct soft *soft)
 	ww_fd_finish(&soft->pagemap);
 }
 
-static int open_file(struct ww_fd *out, const struct ww_process *process,
-		     const char *name, int flags)
-{
-	int fd = ww_process_open(process, name, flags);
-
-	if (fd < 0)
-		return fd == -ENOENT ? -ENOSYS : fd; /* no /proc */
-	return ww_fd_init(out, fd, false);
-}
-
 static int open_descriptors(struct soft *soft, const struct ww_process *process,
 			    const struct ww_options *o)
 {
-	int r = 0;
+	const char *reason;
+	int r, fd;
 
-	soft->pagemap = WW_FD_NONE;
 	soft->clear_refs = WW_FD_NONE;
-	if (o && o->flags & WW_OPEN_PAGEMAP)
-		r = ww_fd_init(&soft->pagemap, o->pagemap, true);
-	else
-		r = open_file(&soft->pagemap, process, "pagemap", O_RDONLY);
-	if (r == 0 && !(process && ww_process_is_other(process)))
-		r = open_file(&soft->clear_refs, NULL, "clear_refs", O_WRONLY);
+	r = ww_pagemap_open(&soft->pagemap, process, o, &reason);
+	if (r < 0 || (process && ww_process_is_other(process)))
+		return r;
+	fd = ww_sys_open("/proc/self/clear_refs", O_WRONLY);
+	r = fd < 0 ? fd : ww_fd_init(&soft->clear_refs, fd, false);
 	if (r < 0)
 		close_descriptors(soft);
 	return r;

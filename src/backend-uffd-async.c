@@ -414,15 +414,10 @@ static int open_descriptors(struct uffd *u, const struct ww_process *process,
 {
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_WP_ASYNC };
-	bool uffd = o && o->flags & WW_OPEN_UFFD;
-	bool pagemap = o && o->flags & WW_OPEN_PAGEMAP;
 	int r;
 
 	*u = (struct uffd){ WW_FD_NONE, { WW_FD_NONE, false } };
-	*reason = ww_uffd_refused;
-	r = uffd ? o->uffd : ww_uffd_make();
-	if (r >= 0)
-		r = ww_fd_init(&u->uffd, r, uffd);
+	r = ww_uffd_open(&u->uffd, o, NULL, reason);
 	if (r < 0)
 		return r;
 	*reason = "the kernel has no WP_ASYNC: needs Linux 6.7 on x86-64, 6.10 "
@@ -432,15 +427,9 @@ static int open_descriptors(struct uffd *u, const struct ww_process *process,
 		r = r == -EINVAL ? -ENOSYS : r;
 		goto err;
 	}
-	*reason = ww_pagemap_refused;
-	r = pagemap ? o->pagemap
-		    : ww_process_open(process, "pagemap", O_RDONLY);
-	if (r >= 0)
-		r = ww_fd_init(&u->pagemap.fd, r, pagemap);
-	if (r < 0) {
-		r = r == -ENOENT ? -ENOSYS : r; /* no /proc */
+	r = ww_pagemap_open(&u->pagemap.fd, process, o, reason);
+	if (r < 0)
 		goto err;
-	}
 	*reason = "the kernel has no PAGEMAP_SCAN: needs Linux 6.7";
 	r = ww_pagemap_init(&u->pagemap);
 	if (r < 0) {

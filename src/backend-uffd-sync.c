@@ -394,17 +394,10 @@ static int agree(struct sync *s)
 static int open_descriptors(struct sync *s, const struct ww_options *o,
 			    const char **reason)
 {
-	bool uffd = o && o->flags & WW_OPEN_UFFD;
-	bool pagemap = o && o->flags & WW_OPEN_PAGEMAP;
 	int r;
 
-	s->uffd = WW_FD_NONE;
 	s->pagemap = WW_FD_NONE;
-	*reason = ww_uffd_refused;
-	s->kernel_faults = false; /* of a borrowed one it is not known */
-	r = uffd ? o->uffd : ww_uffd_make_for_kernel(&s->kernel_faults);
-	if (r >= 0)
-		r = ww_fd_init(&s->uffd, r, uffd);
+	r = ww_uffd_open(&s->uffd, o, &s->kernel_faults, reason);
 	if (r < 0)
 		return r;
 	*reason = "the kernel has no write-protection by userfaultfd: needs "
@@ -412,14 +405,9 @@ static int open_descriptors(struct sync *s, const struct ww_options *o,
 	r = agree(s);
 	if (r < 0)
 		goto err;
-	*reason = ww_pagemap_refused;
-	r = pagemap ? o->pagemap : ww_sys_open("/proc/self/pagemap", O_RDONLY);
-	if (r >= 0)
-		r = ww_fd_init(&s->pagemap, r, pagemap);
-	if (r < 0) {
-		r = r == -ENOENT ? -ENOSYS : r; /* no /proc */
+	r = ww_pagemap_open(&s->pagemap, NULL, o, reason);
+	if (r < 0)
 		goto err;
-	}
 	return 0;
 err:
 	close_descriptors(s);

@@ -11,9 +11,22 @@
 #include <fcntl.h>
 #include <string.h>
 
-const char ww_pagemap_refused[] =
-	"/proc/self/pagemap can not be opened: mount /proc, or open it before "
-	"the process became non-dumpable (WW_OPEN_PAGEMAP)";
+int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
+		    const struct ww_options *o, const char **reason)
+{
+	int fd;
+
+	*out = WW_FD_NONE;
+	*reason = "/proc/self/pagemap can not be opened: mount /proc, or open "
+		  "it before the process became non-dumpable "
+		  "(WW_OPEN_PAGEMAP)";
+	if (o && o->flags & WW_OPEN_PAGEMAP)
+		return ww_fd_init(out, o->pagemap, true);
+	fd = ww_process_open(process, "pagemap", O_RDONLY);
+	if (fd < 0)
+		return fd == -ENOENT ? -ENOSYS : fd; /* no /proc */
+	return ww_fd_init(out, fd, false);
+}
 
 int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 {

@@ -5,16 +5,20 @@
 #ifndef WW_PAGEMAP_H
 #define WW_PAGEMAP_H
 
+#include "process.h"
 #include "range.h"
 #include "sys.h"
 #include "uapi/procfs.h"
+#include "writewatch.h"
 
 /* The kernel gathers 512 regions before it copies them out and drops the
  * address-space lock; 12 KiB of stack. */
 #define WW_SCAN_VEC 512u
 
-/* Why it could not be opened. */
-extern const char ww_pagemap_refused[];
+/* The file that the caller hands over, else the process's (NULL: our own). On
+ * failure *reason says why. */
+int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
+		    const struct ww_options *o, const char **reason);
 
 struct ww_pagemap {
 	struct ww_fd fd;

@@ -13,10 +13,6 @@
 
 #include "uapi/userfaultfd.h"
 
-const char ww_uffd_refused[] =
-	"userfaultfd is refused: a seccomp filter or security module; allow "
-	"userfaultfd(2), or give access to /dev/userfaultfd";
-
 static int make(int flags)
 {
 	int fd = ww_sys_userfaultfd(flags | O_NONBLOCK);
@@ -33,17 +29,31 @@ static int make(int flags)
 	return fd;
 }
 
-int ww_uffd_make(void)
+int ww_uffd_open(struct ww_fd *out, const struct ww_options *o,
+		 bool *kernel_faults, const char **reason)
 {
-	return make(UFFD_USER_MODE_ONLY);
-}
+	int fd = -EPERM;
 
-int ww_uffd_make_for_kernel(bool *kernel_faults)
-{
-	int fd = make(0);
-
-	*kernel_faults = fd >= 0;
-	return fd >= 0 ? fd : ww_uffd_make();
+	*out = WW_FD_NONE;
+	*reason = "userfaultfd is refused: a seccomp filter or security "
+		  "module; allow userfaultfd(2), or give access to "
+		  "/dev/userfaultfd";
+	if (kernel_faults)
+		*kernel_faults = false;
+	if (o && o->flags & WW_OPEN_UFFD)
+		return ww_fd_init(out, o->uffd, true);
+	if (kernel_faults) {
+		fd = make(0);
+		*kernel_faults = fd >= 0;
+	}
+	if (fd < 0)
+		fd = make(UFFD_USER_MODE_ONLY);
+	if (fd == -EINVAL) { /* the flag came with 5.11 */
+		*reason = "the kernel's userfaultfd is too old: needs Linux "
+			  "5.13";
+		return -ENOSYS;
+	}
+	return fd < 0 ? fd : ww_fd_init(out, fd, false);
 }
 
 int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end)

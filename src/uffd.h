@@ -6,17 +6,19 @@
 #define WW_UFFD_H
 
 #include "sys.h"
+#include "writewatch.h"
 
-/* A new one, by the system call or by /dev/userfaultfd. The kernel asks no
- * privilege for user-mode faults, and that is enough for WP_ASYNC: its faults
- * never reach user space, and kernel writes are resolved too (6.12, 6.18).
- * Returns the descriptor or -errno of the system call. */
-int ww_uffd_make(void);
-extern const char ww_uffd_refused[];
-
-/* One whose faults in the kernel wait for an answer too, where that is allowed;
- * *kernel_faults tells. Without, read(2) & co. into a protected page fail. */
-int ww_uffd_make_for_kernel(bool *kernel_faults);
+/* The one that the caller hands over, else a new one, by the system call or by
+ * /dev/userfaultfd. On failure *reason says why.
+ *
+ * kernel_faults NULL: for user-mode faults, for which the kernel asks no
+ * privilege. That is enough for WP_ASYNC: its faults never reach user space, and
+ * kernel writes are resolved too (6.12, 6.18). Else, where that is allowed, one
+ * whose faults in the kernel wait for an answer too, and *kernel_faults tells
+ * (of a borrowed one it is not known); without, read(2) & co. into a protected
+ * page fail. */
+int ww_uffd_open(struct ww_fd *out, const struct ww_options *o,
+		 bool *kernel_faults, const char **reason);
 
 /* Register memory of any kind for write-protection. -EOPNOTSUPP: not this kind
  * of memory; -EPERM: the descriptor is not ours any more; -EBUSY: it belongs to

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "../src/uapi/userfaultfd.h"
 
@@ -302,6 +303,84 @@ static void a_child_that_can_not_renew_leaves_the_parent_alone(void **state)
 	test_unmap(m, N);
 }
 
+/* Can the kernel read or write it for us, now? */
+static bool can(char *at, bool write)
+{
+	char byte = 1;
+	struct iovec mine = { &byte, 1 }, there = { at, 1 };
+
+	return (write ? process_vm_writev(getpid(), &mine, 1, &there, 1, 0) :
+			process_vm_readv(getpid(), &mine, 1, &there, 1, 0)) ==
+	       1;
+}
+
+static void protections_hold_at_every_moment(void **state)
+{
+	static const int prots[] = { PROT_NONE, PROT_READ };
+	pthread_t t;
+	int i;
+
+	ww = test_open();
+	m = test_map(N);
+	memset(m, 1, N * PAGE);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	t = start(reset_all, NULL);
+	for (i = 0; i < 20000 / test_slowness(); i++) {
+		char *at = m + (size_t)(i / 64 % N) * PAGE;
+
+		if (i % 64 == 0)
+			CHECK(ww_protect(ww, at, PAGE, prots[i / 64 % 2]) == 0);
+		CHECK(!can(at, true));
+		CHECK(can(at, false) == (prots[i / 64 % 2] == PROT_READ));
+		if (i % 64 == 63)
+			CHECK(ww_protect(ww, at, PAGE, RW) == 0);
+	}
+	CHECK(ww_protect(ww, m, N * PAGE, RW) == 0);
+	memset(m, 2, N * PAGE);
+	finish(t);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+/* No handler of ours runs in it, and whatever another thread had half done
+ * stays so. */
+static void bare_clones_at_every_moment_work(void **state)
+{
+	pthread_t t;
+	int i, k;
+
+	ww = test_open();
+	m = test_map(N);
+	memset(m, 1, N * PAGE);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	t = start(reset_all, NULL);
+	for (i = 0; i < 2000 / test_slowness(); i++) {
+		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL,
+					   NULL);
+		int status;
+
+		CHECK(pid >= 0);
+		if (pid == 0) {
+			void *pages[N];
+			size_t n = N;
+
+			alarm(20); /* a hang is a failure */
+			for (k = 0; k < 2; k++) {
+				((volatile char *)m)[9 * PAGE] = 2;
+				CHECK(ww_get(ww, m, N * PAGE, WW_GET_RESET,
+					     pages, &n, NULL) == 0);
+				CHECK(k ? n >= 1 : n == N);
+			}
+			_exit(0);
+		}
+		CHECK(waitpid(pid, &status, 0) == pid);
+		assert_int_equal(status, 0);
+	}
+	finish(t);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
 TEST_MAIN("races", CASE(resets_hide_nothing_of_their_neighbours),
 	  CASE(writers_survive_a_watch), CASE(marks_do_not_undo_a_protection),
 	  CASE(resets_do_not_undo_a_protection),
@@ -309,4 +388,6 @@ TEST_MAIN("races", CASE(resets_hide_nothing_of_their_neighbours),
 	  CASE(memory_of_another_tracker_is_ebusy),
 	  CASE(a_call_that_fails_late_keeps_what_was_dirty),
 	  CASE(a_hole_in_a_dirty_run_does_not_stay_dirty),
-	  CASE(a_child_that_can_not_renew_leaves_the_parent_alone))
+	  CASE(a_child_that_can_not_renew_leaves_the_parent_alone),
+	  CASE(protections_hold_at_every_moment),
+	  CASE(bare_clones_at_every_moment_work))

@@ -114,13 +114,13 @@ static void what_is_required_must_be_guaranteed(void **state)
 			 0);
 }
 
-/* userfaultfd(2), and opening /dev/userfaultfd by any name, answer `code`. */
-static void refuse_userfaultfd(int code)
+/* System call `nr` answers `code`. */
+static void refuse(int nr, int code)
 {
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 			 offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)nr, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K,
 			 SECCOMP_RET_ERRNO | (unsigned)code),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -137,7 +137,7 @@ static void under_a_filter(void *arg)
 	char got[32];
 	unsigned i;
 
-	refuse_userfaultfd(*(int *)arg);
+	refuse(SYS_userfaultfd, *(int *)arg);
 	CHECK(setuid(65534) == 0); /* no access to /dev/userfaultfd */
 	CHECK(open_with(NULL, 0, got) == 0);
 	CHECK(strncmp(got, "uffd", 4) != 0);
@@ -152,7 +152,7 @@ static void second_door(void *arg)
 {
 	char got[32];
 
-	refuse_userfaultfd(EPERM);
+	refuse(SYS_userfaultfd, EPERM);
 	CHECK(open_with("uffd-async", 0, got) == 0);
 }
 
@@ -169,6 +169,51 @@ static void seccomp_filters_are_survived(void **state)
 	/* /dev/userfaultfd is the other way in */
 	if (open_with("uffd-async", 0, got) == 0 && access("/dev/userfaultfd", R_OK | W_OK) == 0)
 		assert_int_equal(test_child(second_door, NULL), 0);
+}
+
+static int memwatch_status(void)
+{
+	struct ww_backend_info info = { .size = sizeof(info) };
+	unsigned i;
+
+	for (i = 0; ww_probe(i, &info) == 0; i++)
+		if (!strcmp(info.name, "process_memwatch"))
+			return info.status;
+	return 1;
+}
+
+static void memwatch_under_a_filter(void *arg)
+{
+	refuse(451, *(int *)arg);
+	CHECK(memwatch_status() == -ENOSYS);
+}
+
+static void another_number(void *arg)
+{
+	setenv("WRITEWATCH_MEMWATCH_NR", arg, 1);
+	CHECK(memwatch_status() == -ENOSYS);
+}
+
+/* 451 is cachestat(2) since Linux 6.5. Filters answer anything, and all at
+ * once; 0 pretends success. */
+static void no_other_call_passes_for_process_memwatch(void **state)
+{
+	static const int codes[] = { EPERM, ENOSYS, EINVAL, EBADF, EFAULT, 0 };
+	int status = memwatch_status();
+	char text[16], dup[16];
+	size_t i;
+
+	assert_true(status == 0 || status == -ENOSYS);
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		assert_int_equal(test_child(memwatch_under_a_filter,
+					    (void *)&codes[i]),
+				 0);
+	sprintf(text, "%d", SYS_madvise);
+	sprintf(dup, "%d", SYS_dup);
+	assert_int_equal(test_child(another_number, text), 0);
+	assert_int_equal(test_child(another_number, dup), 0);
+	assert_int_equal(test_child(another_number, "100000"), 0);
+	assert_int_equal(memwatch_status(), status);
 }
 
 static void unprivileged(void *arg)
@@ -233,6 +278,7 @@ TEST_MAIN("select", CASE(the_first_usable_one_is_taken),
 	  CASE(the_environment_fills_a_null_only),
 	  CASE(what_is_disabled_is_not_probed),
 	  CASE(what_is_required_must_be_guaranteed),
-	  CASE(seccomp_filters_are_survived), CASE(no_privilege_is_needed),
+	  CASE(seccomp_filters_are_survived),
+	  CASE(no_other_call_passes_for_process_memwatch), CASE(no_privilege_is_needed),
 	  CASE(probing_leaves_no_trace),
 	  CASE(borrowed_descriptors_are_used_and_kept))
