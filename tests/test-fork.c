@@ -208,6 +208,8 @@ static void *busy(void *arg)
 		*(volatile char *)mine = 1;
 		CHECK(ww_get(ww, mine, 4 * PAGE, WW_GET_RESET, pages, &n,
 			     NULL) == 0);
+		if (n != 1)
+			fprintf(stderr, "n = %zu\n", n);
 		CHECK(n == 1);
 		CHECK(ww_unwatch(ww, mine, 4 * PAGE) == 0);
 	}

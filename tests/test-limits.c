@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 static double seconds(void)
@@ -26,6 +27,30 @@ static long status_kb(const char *key)
 			kb = strtol(line + strlen(key), NULL, 10);
 	fclose(f);
 	return kb;
+}
+
+/* Before 5.14 nothing gives memory its anon_vma before it is split in pieces,
+ * and pieces that got their own do not become one mapping again. */
+static bool pieces_merge(void)
+{
+	unsigned major = 0, minor = 0;
+	struct utsname u;
+
+	uname(&u);
+	sscanf(u.release, "%u.%u", &major, &minor);
+	return major > 5 || (major == 5 && minor >= 14);
+}
+
+static long max_map_count(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
+	long max = 65530;
+
+	if (f) {
+		assert_int_equal(fscanf(f, "%ld", &max), 1);
+		fclose(f);
+	}
+	return max;
 }
 
 /* Nothing is touched to arm it, and only what was written to query it. */
@@ -63,9 +88,8 @@ static void a_tebibyte_costs_nothing(void **state)
 		best_watch = d < best_watch ? d : best_watch;
 		t = seconds();
 		n = 16;
-		assert_int_equal(ww_get(ww, m, len, WW_GET_RESET, pages, &n,
-					NULL),
-				 0);
+		assert_int_equal(
+			ww_get(ww, m, len, WW_GET_RESET, pages, &n, NULL), 0);
 		d = seconds() - t;
 		best_get = d < best_get ? d : best_get;
 		assert_int_equal(n, 0);
@@ -91,9 +115,11 @@ static void a_tebibyte_costs_nothing(void **state)
 static void ten_thousand_ranges_work(void **state)
 {
 	struct ww *ww = test_open();
-	const int ranges = is_process_wide(ww) ? 300 :
-			   is_lazy(ww)	       ? 10000 :
-						 2000;
+	/* each is two mappings, and half of what there may be is the host's */
+	const int room = max_map_count() < 50000 ? 2000 : 10000;
+	const int ranges = is_process_wide(ww) ? 300
+			   : is_lazy(ww)       ? room
+					       : 2000;
 	char *m = mmap(NULL, (size_t)ranges * 2 * PAGE, RW,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct ww_range *runs = calloc(ranges, sizeof(*runs));
@@ -102,9 +128,8 @@ static void ten_thousand_ranges_work(void **state)
 	int i;
 
 	for (i = 0; i < ranges; i++)
-		assert_int_equal(ww_watch(ww, m + (size_t)i * 2 * PAGE, PAGE,
-					  0),
-				 0);
+		assert_int_equal(
+			ww_watch(ww, m + (size_t)i * 2 * PAGE, PAGE, 0), 0);
 	print_message("  %d ranges watched in %.0f ms\n", ranges,
 		      (seconds() - t) * 1e3);
 	for (i = 0; i < ranges; i += 10)
@@ -131,18 +156,6 @@ static void ten_thousand_ranges_work(void **state)
 	ww_close(ww);
 	free(runs);
 	munmap(m, (size_t)ranges * 2 * PAGE);
-}
-
-static long max_map_count(void)
-{
-	FILE *f = fopen("/proc/sys/vm/max_map_count", "r");
-	long max = 65530;
-
-	if (f) {
-		assert_int_equal(fscanf(f, "%ld", &max), 1);
-		fclose(f);
-	}
-	return max;
 }
 
 static void *nothing(void *arg)
@@ -178,9 +191,8 @@ static void mappings_never_run_out(void **state)
 	assert_int_equal(pthread_create(&t, NULL, nothing, NULL), 0);
 	pthread_join(t, NULL);
 	/* nothing is lost, and what is reported too much is owned up to */
-	assert_int_equal(ww_get(ww, m, npages * PAGE, WW_GET_RESET, pages, &n,
-				NULL),
-			 0);
+	assert_int_equal(
+		ww_get(ww, m, npages * PAGE, WW_GET_RESET, pages, &n, NULL), 0);
 	assert_int_equal(ww_range_info(ww, m, NULL, &caps, &lost), 0);
 	if (lost == 0)
 		assert_int_equal(n, npages / 2);
@@ -200,7 +212,8 @@ static void mappings_never_run_out(void **state)
 	free(pages);
 	ww_close(ww);
 	print_message("  %ld before, %ld after\n", before, test_mappings());
-	assert_true(test_mappings() < before + 1100);
+	assert_true(test_mappings() <
+		    (pieces_merge() ? before + 1100 : used + 1000));
 	test_unmap(m, npages);
 }
 

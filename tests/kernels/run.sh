@@ -121,7 +121,7 @@ initramfs() {
 
 plain_programs() {
 	[ "$1" != memwatch ] || printf 'test-process-memwatch '
-	echo test-kernel-facts test-select test-core
+	echo test-kernel-facts test-softdirty-facts test-select test-core
 }
 
 # --- a kernel ---
