@@ -11,8 +11,8 @@
  * made read-only, dirty ones become pending, the bits are cleared, pages are
  * opened again. Without the gate a write between the read and the clear leaves
  * no trace (27 to 54 % of once-only writes did not). The closing is needed even
- * if nobody writes: on Linux 6.12 clear_refs leaves a page under migration
- * writable with its bit clear.
+ * if nobody writes: on Linux 5.10 and 6.12 clear_refs leaves a page under
+ * migration writable with its bit clear.
  *
  * Invariant: whatever a clear takes away is pending before it.
  */
@@ -224,8 +224,6 @@ static size_t soft_state_bytes(size_t npages)
 	return sizeof(struct ww_prots) + ww_prots_bytes(npages);
 }
 
-/* A mapping made next to it would become one with it, and make it wholly dirty;
- * read-ahead advice keeps them apart, and means nothing to anonymous memory. */
 static int soft_attach(struct ww *ww, struct ww_area *a)
 {
 	struct ww_prots *prots = a->state;
@@ -239,9 +237,28 @@ static int soft_attach(struct ww *ww, struct ww_area *a)
 	if (ww_faults_overlap(ww, a->start, a->end))
 		return -EBUSY;
 	r = ww_maps_settle(a->start, a->end);
+	if (r < 0)
+		return r;
+	take_serial();
+	/* Clean before it is set apart: then it may become one with a watched
+	 * neighbour, which it would make wholly dirty. */
+	r = harvest(ww->priv);
 	if (r == 0)
-		r = ww_sys_madvise(a->start, a->end - a->start, MADV_RANDOM);
-	return r < 0 ? r : serial_harvest(ww);
+		r = ww_maps_keep_apart(a->start, a->end);
+	drop_serial();
+	return r;
+}
+
+/* Who began a gate before the table had the area would clear its bits unsaved:
+ * it is through when this returns. */
+static int soft_arm(struct ww *ww, struct ww_area *a)
+{
+	(void)a;
+	if (!ww_process_is_other(&ww->process)) {
+		take_serial();
+		drop_serial();
+	}
+	return 0;
 }
 
 static void soft_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
@@ -249,7 +266,7 @@ static void soft_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 {
 	(void)a;
 	if (!ww_process_is_other(&ww->process))
-		ww_sys_madvise(start, end - start, MADV_NORMAL);
+		ww_maps_let_join(start, end);
 }
 
 /* --- queries --- */
@@ -508,6 +525,7 @@ const struct ww_backend ww_backend_softdirty = {
 	.close = soft_close,
 	.state_bytes = soft_state_bytes,
 	.attach = soft_attach,
+	.arm = soft_arm,
 	.detach = soft_detach,
 	.renew = soft_renew,
 	.inherit = soft_inherit,

@@ -225,6 +225,16 @@ int ww_maps_settle(uintptr_t start, uintptr_t end)
 	return 0;
 }
 
+int ww_maps_keep_apart(uintptr_t start, uintptr_t end)
+{
+	return ww_sys_madvise(start, end - start, MADV_RANDOM);
+}
+
+void ww_maps_let_join(uintptr_t start, uintptr_t end)
+{
+	ww_sys_madvise(start, end - start, MADV_NORMAL);
+}
+
 int ww_maps_drop(uintptr_t start, uintptr_t end)
 {
 	int r = ww_sys_madvise(start, end - start, MADV_DONTNEED);

@@ -52,6 +52,12 @@ int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
  * They are not there to turn off: fine. 0 or -errno. */
 int ww_maps_settle(uintptr_t start, uintptr_t end);
 
+/* Read-ahead advice, which means nothing to anonymous memory, keeps a mapping
+ * from becoming one with what is mapped beside it later, which would make it
+ * wholly soft-dirty. 0 or -errno. */
+int ww_maps_keep_apart(uintptr_t start, uintptr_t end);
+void ww_maps_let_join(uintptr_t start, uintptr_t end);
+
 /* MADV_DONTNEED; -EOPNOTSUPP: locked pages. */
 int ww_maps_drop(uintptr_t start, uintptr_t end);
 

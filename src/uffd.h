@@ -12,11 +12,11 @@
  * /dev/userfaultfd. On failure *reason says why.
  *
  * kernel_faults NULL: for user-mode faults, for which the kernel asks no
- * privilege. That is enough for WP_ASYNC: its faults never reach user space, and
- * kernel writes are resolved too (6.12, 6.18). Else, where that is allowed, one
- * whose faults in the kernel wait for an answer too, and *kernel_faults tells
- * (of a borrowed one it is not known); without, read(2) & co. into a protected
- * page fail. */
+ * privilege. That is enough for WP_ASYNC: its faults never reach user space,
+ * and kernel writes are resolved too (6.12, 6.18). Else, where that is allowed,
+ * one whose faults in the kernel wait for an answer too, and *kernel_faults
+ * tells (of a borrowed one it is not known); without, read(2) & co. into a
+ * protected page fail. */
 int ww_uffd_open(struct ww_fd *out, const struct ww_options *o,
 		 bool *kernel_faults, const char **reason);
 

@@ -68,6 +68,34 @@ static void resets_hide_nothing_of_their_neighbours(void **state)
 	test_unmap(m, N);
 }
 
+/* A reset that began before the memory was watched, and ends after. */
+static void resets_hide_nothing_of_new_ranges(void **state)
+{
+	pthread_t t[2];
+	int i, k;
+
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N / 2 * PAGE, 0), 0);
+	for (k = 0; k < 2; k++)
+		t[k] = start(reset_first_half, NULL);
+	for (i = 0; i < 10000 / test_slowness(); i++) {
+		char *mine = m + 40 * PAGE;
+		void *page;
+		size_t n = 1;
+
+		CHECK(ww_watch(ww, mine, PAGE, 0) == 0);
+		*(volatile char *)mine = 1;
+		CHECK(ww_get(ww, mine, PAGE, 0, &page, &n, NULL) == 0);
+		CHECK(n == 1);
+		CHECK(ww_unwatch(ww, mine, PAGE) == 0);
+	}
+	for (k = 0; k < 2; k++)
+		finish(t[k]);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
 static void *write_all(void *arg)
 {
 	while (!atomic_load(&stop)) {
@@ -382,6 +410,7 @@ static void bare_clones_at_every_moment_work(void **state)
 }
 
 TEST_MAIN("races", CASE(resets_hide_nothing_of_their_neighbours),
+	  CASE(resets_hide_nothing_of_new_ranges),
 	  CASE(writers_survive_a_watch), CASE(marks_do_not_undo_a_protection),
 	  CASE(resets_do_not_undo_a_protection),
 	  CASE(unwatch_of_two_parts_of_an_area_lets_go_of_both),
