@@ -135,8 +135,7 @@ static int mw_attach(struct ww *ww, struct ww_area *a)
 			return -EBUSY;
 		r = ww_maps_settle(a->start, a->end);
 		if (r == 0)
-			r = ww_sys_madvise(a->start, a->end - a->start,
-					   MADV_RANDOM);
+			r = ww_maps_keep_apart(a->start, a->end);
 	}
 	return r < 0 ? r : clear(ww->priv, a->start, a->end, 0);
 }
@@ -146,7 +145,7 @@ static void mw_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 {
 	(void)a;
 	if (!ww_process_is_other(&ww->process))
-		ww_sys_madvise(start, end - start, MADV_NORMAL);
+		ww_maps_let_join(start, end);
 }
 
 /* --- the program's changes --- */
@@ -259,9 +258,9 @@ static int try_pages(struct memwatch *m, volatile char *pages, size_t page)
 	return 0;
 }
 
-/* Since about Linux 6.2 a page that migrates while its bit is cleared comes
- * back writable and clean; before, the migration sets the bit (seen on 6.12,
- * and 6.1). Only the version shows it. */
+/* A page that migrates while its bit is cleared comes back writable and clean
+ * on Linux 5.10 and 6.12; on 6.1 the migration sets the bit (all seen, by
+ * tests/test-softdirty-facts.c). Only the version shows it. */
 static bool migration_loses_bits(void)
 {
 	unsigned major = 0, minor = 0;
@@ -271,7 +270,7 @@ static bool migration_loses_bits(void)
 		return true;
 	/* NOLINTNEXTLINE(cert-err34-c): zeros are fine */
 	sscanf(release, "%u.%u", &major, &minor);
-	return major > 6 || (major == 6 && minor > 1);
+	return major != 6 || minor != 1;
 }
 
 static int mw_probe(const char **reason, unsigned *caps)
