@@ -168,10 +168,21 @@ ww_DWORD ww_GetLastError(void);
 void ww_SetLastError(ww_DWORD error);
 
 /**
- * The tracker behind these calls, opened on first use with default options.
- * Owned by the library: do not close it. NULL: no backend is usable.
+ * The tracker behind these calls: the one given to ww_win32_use(), else one that
+ * is opened on first use with default options, which the library owns: do not
+ * close it. NULL: no backend is usable.
  */
 struct ww *ww_win32_tracker(void);
+
+/**
+ * Have these calls work on a tracker of the caller's: for a host that owns
+ * SIGSEGV (WW_OPEN_HOST_SIGNALS) or asks for a backend. Before the first of
+ * them; once.
+ *
+ * @param ww  the caller's, to be kept open as long as the process lives
+ * @return 0; -EINVAL (NULL); -EEXIST: there is one already
+ */
+int ww_win32_use(struct ww *ww);
 
 #ifdef WRITEWATCH_WIN32_NAMES
 

@@ -13,11 +13,13 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 static _Thread_local ww_DWORD last_error;
 
 static struct {
 	pthread_once_t once;
+	_Atomic(struct ww *) given; /* by the host, before the first use */
 	struct ww *ww;
 } face = { .once = PTHREAD_ONCE_INIT };
 
@@ -33,8 +35,19 @@ void ww_SetLastError(ww_DWORD error)
 
 static void open_tracker(void)
 {
-	if (ww_open(&face.ww, NULL) < 0)
+	face.ww = atomic_load(&face.given);
+	if (!face.ww && ww_open(&face.ww, NULL) < 0)
 		face.ww = NULL;
+}
+
+int ww_win32_use(struct ww *ww)
+{
+	struct ww *none = NULL;
+
+	if (!ww)
+		return -EINVAL;
+	atomic_compare_exchange_strong(&face.given, &none, ww);
+	return ww_win32_tracker() == ww ? 0 : -EEXIST;
 }
 
 struct ww *ww_win32_tracker(void)

@@ -2,6 +2,8 @@
 /* test-select.c - which backend is taken, and what is said about the others. */
 #include "test.h"
 
+#include "writewatch-win32.h"
+
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -274,6 +276,40 @@ static void borrowed_descriptors_are_used_and_kept(void **state)
 	test_unmap(m, 4);
 }
 
+/* Row 7.25, and the one time that the Win32 face can be given a tracker. */
+static void allocate_without_a_backend(void *arg)
+{
+	CHECK(setenv("WRITEWATCH_BACKEND", "none", 1) == 0);
+	CHECK(!ww_VirtualAlloc(NULL, 0x10000,
+			       WW_MEM_RESERVE | WW_MEM_WRITE_WATCH,
+			       WW_PAGE_READWRITE));
+	CHECK(ww_GetLastError() == WW_ERROR_NOT_SUPPORTED);
+	CHECK(ww_VirtualAlloc(NULL, 0x10000, WW_MEM_RESERVE,
+			      WW_PAGE_READWRITE));
+}
+
+static void no_backend_is_error_50(void **state)
+{
+	assert_int_equal(test_child(allocate_without_a_backend, NULL), 0);
+}
+
+static void use_a_tracker(void *arg)
+{
+	struct ww_options o = { .size = sizeof(o), .backend = "mprotect" };
+	struct ww *ww, *other;
+
+	CHECK(ww_open(&ww, &o) == 0 && ww_open(&other, &o) == 0);
+	CHECK(ww_win32_use(NULL) == -EINVAL);
+	CHECK(ww_win32_use(ww) == 0 && ww_win32_tracker() == ww);
+	CHECK(ww_win32_use(ww) == 0);
+	CHECK(ww_win32_use(other) == -EEXIST && ww_win32_tracker() == ww);
+}
+
+static void the_win32_face_takes_one_tracker(void **state)
+{
+	assert_int_equal(test_child(use_a_tracker, NULL), 0);
+}
+
 TEST_MAIN("select", CASE(the_first_usable_one_is_taken),
 	  CASE(the_environment_fills_a_null_only),
 	  CASE(what_is_disabled_is_not_probed),
@@ -281,4 +317,6 @@ TEST_MAIN("select", CASE(the_first_usable_one_is_taken),
 	  CASE(seccomp_filters_are_survived),
 	  CASE(no_other_call_passes_for_process_memwatch), CASE(no_privilege_is_needed),
 	  CASE(probing_leaves_no_trace),
-	  CASE(borrowed_descriptors_are_used_and_kept))
+	  CASE(borrowed_descriptors_are_used_and_kept),
+	  CASE(no_backend_is_error_50),
+	  CASE(the_win32_face_takes_one_tracker))
