@@ -167,8 +167,29 @@ static void write_from_watched_memory_is_not_a_write(void **state)
 	end();
 }
 
+/* Windows marks what is locked. Here the kernel faults the pages for writing,
+ * which a backend that sees all of its writes reports; a mark does it on all. */
+static void locking_marks_or_is_marked(void **state)
+{
+	const unsigned all = WW_CAP_KERNEL_WRITES | WW_CAP_EXACT |
+			     WW_CAP_NO_THREAD | WW_CAP_NO_SIGNAL;
+
+	begin();
+	if ((test_caps(ww) & all) == all) {
+		assert_int_equal(mlock(m + 2 * PAGE, PAGE), 0);
+		munlock(m + 2 * PAGE, PAGE);
+		test_expect(ww, m, N, WW_GET_RESET, 2, -1);
+	}
+	assert_int_equal(ww_mark(ww, m + 5 * PAGE, PAGE), 0);
+	assert_int_equal(mlock(m + 5 * PAGE, PAGE), 0);
+	munlock(m + 5 * PAGE, PAGE);
+	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	end();
+}
+
 TEST_MAIN("kernel-writes", CASE(read_is_seen), CASE(recv_is_seen),
 	  CASE(process_vm_writev_is_seen),
 	  CASE(proc_mem_is_seen_where_the_kernel_tells),
 	  CASE(futex_operations_are_seen), CASE(the_clock_is_seen),
-	  CASE(write_from_watched_memory_is_not_a_write))
+	  CASE(write_from_watched_memory_is_not_a_write),
+	  CASE(locking_marks_or_is_marked))

@@ -82,6 +82,7 @@ initramfs() {
 	for f in "$tests"/tests/test-* "$tests/tests/probe"; do
 		[ ! -f "$f" ] || cp "$f" "$root/tests/"
 	done
+	cp "$tests/examples/compat-layer" "$root/tests/test-compat-layer"
 	cp "$tests"/src/libwritewatch.so.? "$root/lib/"
 	case $2 in
 	amd64)
