@@ -13,6 +13,7 @@
 
 #include "api.h"
 #include "backend.h"
+#include "faults.h"
 #include "sys.h"
 #include "watch.h"
 
@@ -32,6 +33,9 @@ int ww_error(int r)
 		return r;
 	case -EACCES:
 		return -EPERM;
+	case -EBADF: /* descriptors that the caller gave */
+	case -ENOTTY:
+		return -EINVAL;
 	case -EMFILE:
 	case -ENFILE:
 	case -EAGAIN:
@@ -114,8 +118,14 @@ int ww_open_backend(struct ww **out, const struct ww_backend *backend,
 	if (r < 0)
 		goto err_maps;
 	ww_lock_init(&ww->lock, WW_LOCK_TRACKER);
+	r = ww_faults_register(ww);
+	if (r < 0)
+		goto err_backend;
 	*out = ww;
 	return 0;
+err_backend:
+	ww_lock_finish(&ww->lock);
+	backend->close(ww);
 err_maps:
 	ww_maps_close(&ww->maps);
 err_ranges:
@@ -136,6 +146,7 @@ void ww_close(struct ww *ww)
 	 * than to free what a handler may find. */
 	if (ww_watch_remove(ww, 0, UINTPTR_MAX) < 0)
 		return;
+	ww_faults_unregister(ww);
 	ww_lock_finish(&ww->lock);
 	ww->backend->close(ww);
 	ww_maps_close(&ww->maps);

@@ -23,7 +23,6 @@
 #include <sys/mman.h>
 
 #include "backend.h"
-#include "faults.h"
 #include "pagemap.h"
 #include "softdirty.h"
 #include "sys.h"
@@ -131,8 +130,6 @@ static int mw_attach(struct ww *ww, struct ww_area *a)
 	if (a->kind != WW_KIND_ANON)
 		return -EOPNOTSUPP; /* reclaim drops entries, and their bits */
 	if (!ww_process_is_other(&ww->process)) {
-		if (ww_faults_overlap(ww, a->start, a->end))
-			return -EBUSY;
 		r = ww_maps_settle(a->start, a->end);
 		if (r == 0)
 			r = ww_maps_keep_apart(a->start, a->end);
@@ -173,6 +170,7 @@ static int mw_open(struct ww *ww, const struct ww_options *options)
 	struct memwatch *m = malloc(sizeof(*m));
 	int r;
 
+	(void)options;
 	if (!m)
 		return -ENOMEM;
 	m->nr = number();
@@ -185,24 +183,14 @@ static int mw_open(struct ww *ww, const struct ww_options *options)
 	/* A clear of the other kind would take our bits. */
 	r = ww_softdirty_claim(-1);
 	if (r < 0)
-		goto err_free;
-	r = ww_faults_register(ww, options);
-	if (r < 0)
-		goto err_claim;
-	return 0;
-err_claim:
-	ww_softdirty_release(-1);
-err_free:
-	free(m);
+		free(m);
 	return r;
 }
 
 static void mw_close(struct ww *ww)
 {
-	if (!ww_process_is_other(&ww->process)) {
-		ww_faults_unregister(ww);
+	if (!ww_process_is_other(&ww->process))
 		ww_softdirty_release(-1);
-	}
 	free(ww->priv);
 }
 
@@ -273,13 +261,15 @@ static bool migration_loses_bits(void)
 	return major != 6 || minor != 1;
 }
 
-static int mw_probe(const char **reason, unsigned *caps)
+static int mw_probe(const struct ww_options *options, const char **reason,
+		    unsigned *caps)
 {
 	const size_t page = ww_sys_page_size();
 	struct memwatch m = { .nr = number() };
 	void *pages;
 	int r;
 
+	(void)options;
 	*reason = "the kernel has no process_memwatch: it needs the patch "
 		  "series of 2022; WRITEWATCH_MEMWATCH_NR if it has another "
 		  "number than 451";

@@ -179,8 +179,7 @@ static int mp_attach(struct ww *ww, struct ww_area *a)
 
 static int mp_arm(struct ww *ww, struct ww_area *a)
 {
-	if (ww_faults_overlap(ww, a->start, a->end))
-		return -EBUSY;
+	(void)ww;
 	if (!(a->prot & PROT_WRITE))
 		return 0;
 	/* One page that exists gives the mapping an anon_vma, which the pieces
@@ -296,8 +295,22 @@ static int mp_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
 	return 0;
 }
 
-static int mp_probe(const char **reason, unsigned *caps)
+static int mp_open(struct ww *ww, const struct ww_options *options)
 {
+	(void)ww; /* the core registers it for faults: no more is needed */
+	(void)options;
+	return 0;
+}
+
+static void mp_close(struct ww *ww)
+{
+	(void)ww;
+}
+
+static int mp_probe(const struct ww_options *options, const char **reason,
+		    unsigned *caps)
+{
+	(void)options;
 	(void)reason;
 	(void)caps;
 	return 0;
@@ -309,8 +322,8 @@ const struct ww_backend ww_backend_mprotect = {
 		WW_CAP_NO_THREAD,
 	.by_prot = true,
 	.probe = mp_probe,
-	.open = ww_faults_register,
-	.close = ww_faults_unregister,
+	.open = mp_open,
+	.close = mp_close,
 	.state_bytes = mp_state_bytes,
 	.attach = mp_attach,
 	.arm = mp_arm,

@@ -234,8 +234,6 @@ static int soft_attach(struct ww *ww, struct ww_area *a)
 	ww_prots_init(prots, prots + 1, ww_area_page(a, a->end));
 	if (ww_process_is_other(&ww->process))
 		return 0;
-	if (ww_faults_overlap(ww, a->start, a->end))
-		return -EBUSY;
 	r = ww_maps_settle(a->start, a->end);
 	if (r < 0)
 		return r;
@@ -402,12 +400,7 @@ static int soft_open(struct ww *ww, const struct ww_options *options)
 	r = ww_softdirty_claim(1);
 	if (r < 0)
 		goto err_descriptors;
-	r = ww_faults_register(ww, options);
-	if (r < 0)
-		goto err_claim;
 	return 0;
-err_claim:
-	ww_softdirty_release(1);
 err_descriptors:
 	close_descriptors(soft);
 err_free:
@@ -419,10 +412,8 @@ static void soft_close(struct ww *ww)
 {
 	struct soft *soft = ww->priv;
 
-	if (!ww_process_is_other(&ww->process)) {
-		ww_faults_unregister(ww);
+	if (!ww_process_is_other(&ww->process))
 		ww_softdirty_release(1);
-	}
 	close_descriptors(soft);
 	free(soft);
 }
@@ -492,7 +483,8 @@ static int try_page(volatile char *page)
 	return r > 0 ? -ENOSYS : r;
 }
 
-static int soft_probe(const char **reason, unsigned *caps)
+static int soft_probe(const struct ww_options *options, const char **reason,
+		      unsigned *caps)
 {
 	/* Forking is dear: once in a process. 0: not tried, else 1 - result. */
 	static atomic_int tried;
@@ -500,6 +492,7 @@ static int soft_probe(const char **reason, unsigned *caps)
 	size_t len = ww_sys_page_size();
 	void *page;
 
+	(void)options;
 	(void)caps;
 	*reason = "the kernel has no soft-dirty bit: needs "
 		  "CONFIG_MEM_SOFT_DIRTY, and access to /proc/self/pagemap and "

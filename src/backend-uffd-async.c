@@ -277,7 +277,9 @@ static int collect_kind(struct ww *ww, enum ww_kind kind, uintptr_t start,
 			return r;
 		ww_query_settled(q, s.walk_end);
 		s.start = s.walk_end;
-		if (timed)
+		/* A call that got to its end in no time may have a longer one
+		 * next. */
+		if (timed && s.walk_end == s.end)
 			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
 							       : CHUNK;
 		if (r > 0 && !any && !ww_query_full(q)) {
@@ -295,11 +297,15 @@ static int collect_kind(struct ww *ww, enum ww_kind kind, uintptr_t start,
 static int recover(struct ww *ww, const struct ww_span *span,
 		   const struct ww_map *map)
 {
+	int r;
+
 	if (map->huge)
 		return -EOPNOTSUPP;
 	if (map->kind != span->slice[0].area->kind)
 		ww_span_each(span, map->start, map->end, ww_area_note_mixed);
-	return arm(ww, span, map->kind, map->start, map->end);
+	r = arm(ww, span, map->kind, map->start, map->end);
+	/* gone since it was found? */
+	return r < 0 && !ww_sys_is_mapped(map->start) ? 0 : r;
 }
 
 static int collect_map(void *arg, const struct ww_map *map)
@@ -389,11 +395,11 @@ static int uffd_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 	struct ww_slice s = { start, end, a };
 	int r;
 
-	if (atomic_load(&a->mixed))
-		return -EOPNOTSUPP;
 	r = uffd_rearm(ww, &(struct ww_span){ &s, 1 }, start, end);
 	if (r < 0)
 		return r;
+	if (atomic_load(&a->mixed)) /* as that may have found */
+		return -EOPNOTSUPP;
 	/* What is dropped never was; before the drop, as a page that another
 	 * thread makes behind it may be noted again. */
 	if (a->kind == WW_KIND_ANON)
@@ -484,11 +490,25 @@ static int try_page(struct uffd *u, volatile char *page, size_t len)
 	return r;
 }
 
-static int uffd_probe(const char **reason, unsigned *caps)
+static int try_it(struct uffd *u, const char **reason)
 {
 	size_t len = ww_sys_page_size();
-	struct uffd u;
 	void *page;
+	int r = ww_sys_mmap(len, &page);
+
+	*reason = "no memory for a scratch page";
+	if (r < 0)
+		return r;
+	*reason = "the kernel does not track writes as it should";
+	r = try_page(u, page, len);
+	ww_sys_munmap(page, len);
+	return r;
+}
+
+static int uffd_probe(const struct ww_options *options, const char **reason,
+		      unsigned *caps)
+{
+	struct uffd u;
 	int r;
 
 	(void)caps;
@@ -499,18 +519,21 @@ static int uffd_probe(const char **reason, unsigned *caps)
 			"WRITEWATCH_TRUST_KERNEL=1 if it has the fix";
 		return -EOPNOTSUPP;
 	}
-	r = open_descriptors(&u, NULL, NULL, reason);
+	/* One that is lent can be set up only once: opening it tells. */
+	if (options && options->flags & WW_OPEN_UFFD)
+		return 0;
+	r = open_descriptors(&u, NULL, options, reason);
 	if (r < 0)
 		return r;
-	r = ww_sys_mmap(len, &page);
-	*reason = "no memory for a scratch page";
-	if (r == 0) {
-		*reason = "the kernel does not track writes as it should";
-		r = try_page(&u, page, len);
-		ww_sys_munmap(page, len);
-	}
+	r = try_it(&u, reason);
 	close_descriptors(&u);
 	return r;
+}
+
+static void uffd_close(struct ww *ww)
+{
+	close_descriptors(ww->priv);
+	free(ww->priv);
 }
 
 static int uffd_open(struct ww *ww, const struct ww_options *options)
@@ -534,15 +557,14 @@ static int uffd_open(struct ww *ww, const struct ww_options *options)
 	}
 	ww->priv = u;
 	/* Its huge pages are not ours to turn off. */
-	if (ww_process_is_other(&ww->process))
+	if (ww_process_is_other(&ww->process)) {
 		ww->caps &= ~WW_CAP_EXACT;
-	return 0;
-}
-
-static void uffd_close(struct ww *ww)
-{
-	close_descriptors(ww->priv);
-	free(ww->priv);
+	} else if (options->flags & WW_OPEN_UFFD) {
+		r = try_it(u, &reason); /* the probe could not */
+		if (r < 0)
+			uffd_close(ww);
+	}
+	return r;
 }
 
 /* --- fork child --- */
@@ -566,6 +588,8 @@ static int inherit_map(void *arg, const struct ww_map *map)
 	if (map->huge)
 		return 0;
 	r = register_range(w->ww, map->start, map->end);
+	if (r == -EOPNOTSUPP || r == -EBUSY)
+		return 0; /* its query says so, as in the parent */
 	/* The kernel cleared the protection in the child, so private pages that
 	 * exist are dirty as they are. */
 	if (r == 0 && map->kind != WW_KIND_ANON) {

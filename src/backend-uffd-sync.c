@@ -44,7 +44,8 @@ enum { CLEAN, DIRTY, NONE };
 
 static int judge_private(uint64_t entry)
 {
-	if (entry & PM_UFFD_WP)
+	/* a guard page (6.13) looks swapped */
+	if (entry & (PM_UFFD_WP | PM_GUARD))
 		return CLEAN;
 	return entry & (PM_PRESENT | PM_SWAP) ? DIRTY : NONE;
 }
@@ -86,18 +87,20 @@ static int register_range(struct ww *ww, uintptr_t start, uintptr_t end)
 	return r < 0 ? r : ww_uffd_register(&s->uffd, start, end);
 }
 
-/* Mappings that change while we look make several of one (6.1: -ENOENT). What
- * is gone by then is passed over. */
-static int protect_pieces(const struct sync *s, uintptr_t start, uintptr_t end,
-			  size_t page)
+typedef int change_fn(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+
+/* Before about 6.12 only within one mapping, else -ENOENT; and one may become
+ * several while we look. What is gone by then is passed over. */
+static int change_pieces(const struct sync *s, change_fn *change,
+			 uintptr_t start, uintptr_t end, size_t page)
 {
 	uintptr_t half = start + (end - start) / page / 2 * page;
-	int r = ww_uffd_protect(&s->uffd, start, end);
+	int r = change(&s->uffd, start, end);
 
 	if (r != -ENOENT || half == start)
 		return r == -ENOENT ? 0 : r;
-	r = protect_pieces(s, start, half, page);
-	return r < 0 ? r : protect_pieces(s, half, end, page);
+	r = change_pieces(s, change, start, half, page);
+	return r < 0 ? r : change_pieces(s, change, half, end, page);
 }
 
 /* A mapping that was put there behind our back: arm it as what it is; it is
@@ -112,9 +115,10 @@ static int recover(const struct walk *w, const struct ww_map *map)
 		return -EOPNOTSUPP;
 	r = register_range(w->ww, map->start, map->end);
 	if (r == 0)
-		r = protect_pieces(s, map->start, map->end, w->ww->page);
-	if (r < 0)
-		return r;
+		r = change_pieces(s, ww_uffd_protect, map->start, map->end,
+				  w->ww->page);
+	if (r < 0) /* gone since it was found? */
+		return ww_sys_is_mapped(map->start) ? r : 0;
 	if (map->kind != w->span->slice[0].area->kind)
 		ww_span_each(w->span, map->start, map->end, ww_area_note_mixed);
 	/* Pending only now: marked first, another query could take the mark,
@@ -300,11 +304,7 @@ static int release_map(void *arg, const struct ww_map *map)
 {
 	struct sync *s = arg;
 
-	/* Unregistering wakes nobody who waits for a protected page: take the
-	 * protection away first, then wake who was on the way. */
-	ww_uffd_unprotect(&s->uffd, map->start, map->end);
-	ww_uffd_unregister(&s->uffd, map->start, map->end);
-	ww_uffd_wake(&s->uffd, map->start, map->end);
+	ww_uffd_let_go(&s->uffd, map->start, map->end);
 	return 0;
 }
 
@@ -314,8 +314,10 @@ static void sync_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 	struct sync *s = ww->priv;
 
 	(void)a;
-	if (ww_fd_ok(&s->uffd))
-		ww_maps_each(&ww->maps, start, end, release_map, s);
+	if (!ww_fd_ok(&s->uffd))
+		ww_uffd_thread_release(&s->thread, start, end);
+	else if (ww_maps_each(&ww->maps, start, end, release_map, s) < 0)
+		ww_uffd_let_go(&s->uffd, start, end);
 }
 
 /* --- the program's changes --- */
@@ -339,6 +341,8 @@ static int sync_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 		start, end);
 	if (r < 0)
 		return r;
+	if (atomic_load(&a->mixed)) /* as that may have found */
+		return -EOPNOTSUPP;
 	/* The protection goes with the pages: who reads one again makes it look
 	 * written. To protect them anew would lose a store that came first. */
 	atomic_fetch_or(&a->weaker, WW_CAP_EXACT);
@@ -352,8 +356,11 @@ static int sync_admit(struct ww *ww, struct ww_area *a, uintptr_t start,
 	struct sync *s = ww->priv;
 
 	(void)a;
-	if (ww_fd_ok(&s->uffd))
-		ww_uffd_unprotect(&s->uffd, start, end);
+	/* In a fork child nothing is protected until its first query, and the
+	 * descriptor is the parent's. */
+	if (atomic_load(&ww->generation) == ww_fork_generation() &&
+	    ww_fd_ok(&s->uffd))
+		change_pieces(s, ww_uffd_unprotect, start, end, ww->page);
 	return 0;
 }
 
@@ -450,24 +457,35 @@ static int try_page(const struct sync *s, volatile char *page, size_t len)
 	return entry_of(s, (void *)at) == DIRTY ? 0 : -ENOSYS;
 }
 
-static int sync_probe(const char **reason, unsigned *caps)
+static int try_it(const struct sync *s, const char **reason)
 {
 	size_t len = ww_sys_page_size();
-	struct sync s;
 	void *page;
-	int r = open_descriptors(&s, NULL, reason);
+	int r = ww_sys_mmap(len, &page);
 
+	*reason = "no memory for a scratch page";
+	if (r < 0)
+		return r;
+	*reason = "pagemap does not tell what is protected: needs Linux 5.13";
+	r = try_page(s, page, len);
+	ww_sys_munmap(page, len);
+	return r;
+}
+
+static int sync_probe(const struct ww_options *options, const char **reason,
+		      unsigned *caps)
+{
+	struct sync s;
+	int r;
+
+	/* One that is lent can be set up only once: opening it tells. */
+	if (options && options->flags & WW_OPEN_UFFD)
+		return 0;
+	r = open_descriptors(&s, options, reason);
 	if (r < 0)
 		return r;
 	limit_caps(&s, caps);
-	*reason = "no memory for a scratch page";
-	r = ww_sys_mmap(len, &page);
-	if (r == 0) {
-		*reason = "pagemap does not tell what is protected: needs "
-			  "Linux 5.13";
-		r = try_page(&s, page, len);
-		ww_sys_munmap(page, len);
-	}
+	r = try_it(&s, reason);
 	close_descriptors(&s);
 	return r;
 }
@@ -483,7 +501,10 @@ static int sync_open(struct ww *ww, const struct ww_options *options)
 	r = open_descriptors(s, options, &reason);
 	if (r < 0)
 		goto err_free;
-	r = ww_uffd_thread_start(&s->thread, &s->uffd);
+	if (options->flags & WW_OPEN_UFFD)
+		r = try_it(s, &reason); /* the probe could not */
+	if (r == 0)
+		r = ww_uffd_thread_start(&s->thread, &s->uffd);
 	if (r < 0)
 		goto err_descriptors;
 	limit_caps(s, &ww->caps);
@@ -500,8 +521,7 @@ static void sync_close(struct ww *ww)
 {
 	struct sync *s = ww->priv;
 
-	if (!ww_uffd_thread_stop(&s->thread))
-		return; /* it is the thread's now */
+	ww_uffd_thread_stop(&s->thread);
 	close_descriptors(s);
 	free(s);
 }
@@ -514,11 +534,22 @@ static int sync_renew(struct ww *ww)
 	const char *reason;
 	int r;
 
+	/* The parent's, or ours of a try that failed. */
+	ww_uffd_thread_stop(&s->thread);
 	/* Copies of the parent's, which work on the parent's memory. */
-	ww_uffd_thread_forget(&s->thread);
 	close_descriptors(s);
 	r = open_descriptors(s, NULL, &reason);
-	return r < 0 ? r : ww_uffd_thread_start(&s->thread, &s->uffd);
+	if (r < 0)
+		return r;
+	limit_caps(s, &ww->caps);
+	return ww_uffd_thread_start(&s->thread, &s->uffd);
+}
+
+static void not_exact(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	(void)start;
+	(void)end;
+	atomic_fetch_or(&a->weaker, WW_CAP_EXACT);
 }
 
 static int inherit_map(void *arg, const struct ww_map *map)
@@ -529,8 +560,12 @@ static int inherit_map(void *arg, const struct ww_map *map)
 	if (map->huge)
 		return 0;
 	r = register_range(w->ww, map->start, map->end);
+	if (r == -EOPNOTSUPP || r == -EBUSY)
+		return 0; /* its query says so, as in the parent */
 	/* The kernel cleared the protection in the child, so private pages that
-	 * exist are dirty as they are. */
+	 * exist are dirty as they are; so will be what is read first. */
+	if (map->kind == WW_KIND_ANON)
+		ww_span_each(w->span, map->start, map->end, not_exact);
 	if (r == 0 && map->kind != WW_KIND_ANON) {
 		r = protect(w, map->start, map->end);
 		ww_span_each(w->span, map->start, map->end, ww_area_mark);

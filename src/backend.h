@@ -50,8 +50,10 @@ struct ww_backend {
 
 	/* Is it usable here? Try it on a page of its own; leave no trace. Sets
 	 * a sentence for a person if not, and takes from caps what can not be
-	 * promised here. */
-	int (*probe)(const char **reason, unsigned *caps);
+	 * promised here. With options (or NULL): by the descriptors that they
+	 * lend. */
+	int (*probe)(const struct ww_options *options, const char **reason,
+		     unsigned *caps);
 
 	/* Make what a tracker needs, in ww->priv; take from ww->caps. */
 	int (*open)(struct ww *ww, const struct ww_options *options);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fault-registry.c - which trackers the SIGSEGV handler looks in, and
- * installing it.
+ * fault-registry.c - the trackers of this process: which of them the SIGSEGV
+ * handler looks in, and installing it; who watches what.
  *
- * Called by the backends that let writes fault; calls sys.c. Invariant: who had
+ * Called by api.c and watch.c; calls range.c and sys.c. Invariant: who had
  * the signal before us is remembered before our handler is installed.
  *
  * Global: the signal registry. A disposition is one for the process, and a
@@ -106,11 +106,12 @@ bool ww_faults_overlap(const struct ww *ww, uintptr_t start, uintptr_t end)
 	return overlap;
 }
 
-int ww_faults_register(struct ww *ww, const struct ww_options *options)
+int ww_faults_register(struct ww *ww)
 {
 	int r;
 
-	(void)options;
+	if (ww_process_is_other(&ww->process))
+		return 0;
 	pthread_once(&ww_faults.once, init_registry);
 	ww_lock_take(&ww_faults.lock);
 	r = change_roster(ww, NULL);
@@ -126,6 +127,8 @@ int ww_faults_register(struct ww *ww, const struct ww_options *options)
 
 void ww_faults_unregister(struct ww *ww)
 {
+	if (ww_process_is_other(&ww->process))
+		return;
 	ww_lock_take(&ww_faults.lock);
 	if (change_roster(NULL, ww) < 0) {
 		/* No memory for a shorter one: leave a gap in the old. */

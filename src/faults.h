@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * faults.h - SIGSEGV for the backends that let writes fault.
+ * faults.h - the trackers of this process, and SIGSEGV for those whose backend
+ * lets writes fault.
  */
 #ifndef WW_FAULTS_H
 #define WW_FAULTS_H
@@ -9,14 +10,14 @@
 
 #include "backend.h"
 
-/* Hand faults to a tracker's backend->fault(); install the handler unless the
- * host has its own. These are, or are part of, a backend's open and close. */
-int ww_faults_register(struct ww *ww, const struct ww_options *options);
+/* Know a tracker of our own memory. Faults are handed to its backend->fault();
+ * if there is one, the handler is installed unless the host has its own. */
+int ww_faults_register(struct ww *ww);
 void ww_faults_unregister(struct ww *ww);
 
-/* Does another registered tracker watch part of it? They would take each
- * other's closing for the program's protection, or clear each other's bits.
- * Backends without a fault() register for this alone. Writer's lock. */
+/* Does another tracker watch part of it? They would take each other's closing
+ * for the program's protection, or clear each other's bits; and the kernel does
+ * not ask whose userfaultfd it is that protects a page. Writer's lock. */
 bool ww_faults_overlap(const struct ww *ww, uintptr_t start, uintptr_t end);
 
 /* Pages were opened for good, but a thread that faulted before may not have

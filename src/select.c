@@ -37,8 +37,8 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
-static int probe(const struct ww_backend *b, const char **reason,
-		 unsigned *caps)
+static int probe(const struct ww_backend *b, const struct ww_options *o,
+		 const char **reason, unsigned *caps)
 {
 	int r;
 
@@ -46,7 +46,7 @@ static int probe(const struct ww_backend *b, const char **reason,
 	*reason = "disabled by WRITEWATCH_DISABLE";
 	if (listed(ww_sys_getenv("WRITEWATCH_DISABLE"), b->name))
 		return -EPERM;
-	r = b->probe(reason, caps);
+	r = b->probe(o, reason, caps);
 	if (r == 0)
 		*reason = "usable";
 	return ww_error(r);
@@ -62,7 +62,7 @@ int ww_probe(unsigned index, struct ww_backend_info *out)
 		return -ENOENT;
 	b = backends[index];
 	out->name = b->name;
-	out->status = probe(b, &out->reason, &out->caps);
+	out->status = probe(b, NULL, &out->reason, &out->caps);
 	return 0;
 }
 
@@ -85,7 +85,7 @@ static int try_backend(struct ww **out, const struct ww_backend *b,
 	int r = -EOPNOTSUPP;
 
 	if ((caps & require) == require)
-		r = probe(b, &reason, &caps);
+		r = probe(b, o, &reason, &caps);
 	if (r == 0 && (caps & require) != require) {
 		reason = "does not guarantee here what is required";
 		r = -EOPNOTSUPP;

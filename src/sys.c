@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -24,6 +23,13 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* Linux 5.9 */
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1u << 1)
+#endif
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d61 /* Linux 5.17 */
@@ -110,19 +116,23 @@ long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
 	return r < 0 ? -errno : r;
 }
 
-int ww_sys_eventfd(void)
+int ww_sys_set_blocking(int fd)
 {
-	return result(eventfd(0, EFD_CLOEXEC));
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 ? -errno
+			 : result(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));
 }
 
-int ww_sys_poll(struct pollfd *fds, unsigned n)
+/* The upper part first: then only the lower one is copied at all. */
+int ww_sys_keep_only(int fd)
 {
-	int r;
+	int r = result((int)syscall(SYS_close_range, fd + 1, ~0u,
+				    CLOSE_RANGE_UNSHARE));
 
-	do
-		r = poll(fds, n, -1);
-	while (r < 0 && errno == EINTR);
-	return result(r);
+	if (r == 0 && fd > 0)
+		r = result((int)syscall(SYS_close_range, 0, fd - 1, 0));
+	return r;
 }
 
 int ww_sys_close(int fd)

@@ -9,7 +9,6 @@
 #ifndef WW_SYS_H
 #define WW_SYS_H
 
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -38,8 +37,8 @@ int ww_sys_open(const char *path, int flags);	 /* adds O_CLOEXEC */
 int ww_sys_userfaultfd(int flags);		 /* adds O_CLOEXEC */
 int ww_sys_dup(int fd);				 /* adds O_CLOEXEC */
 int ww_sys_pidfd_alive(int pidfd);		 /* 0, -ESRCH */
-int ww_sys_eventfd(void);			 /* adds O_CLOEXEC */
-int ww_sys_poll(struct pollfd *fds, unsigned n); /* for ever */
+int ww_sys_set_blocking(int fd);
+int ww_sys_keep_only(int fd); /* the calling thread gets a table of its own */
 int ww_sys_pidfd_self(void);
 int ww_sys_close(int fd);
 long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,

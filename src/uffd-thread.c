@@ -4,40 +4,66 @@
  *
  * Called by backend-uffd-sync.c; calls uffd.c and sys.c. Invariant: between a
  * fault and its answer there is nothing that a faulting thread may hold: no
- * lock, no allocation, no watched memory, no signal handler.
+ * lock, no allocation, no watched memory, no signal handler, and no descriptor
+ * that the host could close.
+ *
+ * It is called by a fault as well: on a page of its own, the bell. A pipe or an
+ * eventfd could be closed behind our back, or be taken for one of the host's.
  */
 #include "uffd-thread.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 
+#include "fork.h"
 #include "uapi/userfaultfd.h"
 #include "uffd.h"
 
 #define MESSAGES 16
 
-/* False: the descriptor is not ours any more. */
-static bool answer(struct ww_uffd_thread *self, uintptr_t page_size)
+static void open_page(struct ww_uffd_thread *self, uintptr_t at, size_t len)
 {
-	struct uffd_msg msg[MESSAGES];
-	ssize_t n, i;
+	/* Fails where it was unmapped or let go meanwhile: the writer was woken
+	 * by that. */
+	if (ww_uffd_unprotect(&self->uffd, at, at + len) < 0)
+		ww_uffd_wake(&self->uffd, at, at + len);
+}
 
-	if (!ww_fd_ok(self->uffd))
+/* False: it is to end. */
+static bool called(struct ww_uffd_thread *self, size_t page)
+{
+	uintptr_t bell = (uintptr_t)self->bell;
+	uintptr_t end = atomic_load(&self->release_end);
+
+	open_page(self, bell, page);
+	if (atomic_load(&self->stop))
 		return false;
-	n = ww_sys_read(self->uffd->fd, msg, sizeof(msg));
-	if (n < 0)
-		return n == -EAGAIN || n == -EINTR;
-	for (i = 0; i < n / (ssize_t)sizeof(msg[0]); i++) {
-		uintptr_t at;
+	if (end)
+		ww_uffd_let_go(&self->uffd, atomic_load(&self->release_start),
+			       end);
+	ww_uffd_protect(&self->uffd, bell, bell + page);
+	atomic_store(&self->release_end, 0);
+	return true;
+}
 
-		if (msg[i].event != UFFD_EVENT_PAGEFAULT)
+static bool answer(struct ww_uffd_thread *self, const struct uffd_msg *msg,
+		   size_t n, size_t page)
+{
+	uintptr_t at[MESSAGES];
+	size_t i, k;
+
+	for (i = 0; i < n; i++) {
+		at[i] = (uintptr_t)msg[i].arg.pagefault.address & ~(page - 1);
+		/* Two threads in one page: the first answer woke both. They may
+		 * have written by now, and a query have reported that and
+		 * protected the page again. */
+		for (k = 0; k < i && at[k] != at[i]; k++)
+			;
+		if (k < i || msg[i].event != UFFD_EVENT_PAGEFAULT)
 			continue;
-		at = (uintptr_t)msg[i].arg.pagefault.address & ~(page_size - 1);
-		/* Fails where it was unmapped or let go meanwhile: the writer
-		 * was woken by that. */
-		if (ww_uffd_unprotect(self->uffd, at, at + page_size) < 0)
-			ww_uffd_wake(self->uffd, at, at + page_size);
+		if (at[i] != (uintptr_t)self->bell)
+			open_page(self, at[i], page);
+		else if (!called(self, page))
+			return false;
 	}
 	return true;
 }
@@ -45,53 +71,84 @@ static bool answer(struct ww_uffd_thread *self, uintptr_t page_size)
 static void *run(void *arg)
 {
 	struct ww_uffd_thread *self = arg;
-	const uintptr_t page_size = ww_sys_page_size();
-	struct pollfd p[2] = { { .fd = self->uffd->fd, .events = POLLIN },
-			       { .fd = self->wake.fd, .events = POLLIN } };
+	const size_t page = ww_sys_page_size();
+	struct uffd_msg msg[MESSAGES];
+	ssize_t n;
 
-	for (;;) {
-		int r = ww_sys_poll(p, 2);
-
-		if (r < 0 || p[1].revents || p[0].revents & ~POLLIN ||
-		    (p[0].revents && !answer(self, page_size)))
-			return NULL;
-	}
+	self->own_table = ww_sys_keep_only(self->uffd.fd) == 0;
+	pthread_barrier_wait(&self->started);
+	do {
+		if (!self->own_table && !ww_fd_ok(&self->uffd))
+			break;
+		n = ww_sys_read(self->uffd.fd, msg, sizeof(msg));
+	} while (n == -EINTR ||
+		 (n > 0 &&
+		  answer(self, msg, (size_t)n / sizeof(msg[0]), page)));
+	return NULL;
 }
 
-int ww_uffd_thread_start(struct ww_uffd_thread *self, struct ww_fd *uffd)
+static int make_bell(struct ww_uffd_thread *self, const struct ww_fd *uffd)
 {
-	int fd = ww_sys_eventfd();
-	int r;
+	const size_t page = ww_sys_page_size();
+	void *bell;
+	int r = ww_sys_mmap(page, &bell);
 
-	self->uffd = uffd;
-	self->wake = WW_FD_NONE;
-	if (fd < 0)
-		return fd;
-	r = ww_fd_init(&self->wake, fd, false);
 	if (r < 0)
 		return r;
-	r = ww_sys_thread(&self->thread, run, self);
+	self->bell = bell;
+	self->bell[0] = 0; /* before 6.4 only what exists can be protected */
+	r = ww_uffd_register(uffd, (uintptr_t)bell, (uintptr_t)bell + page);
+	if (r == 0)
+		r = ww_uffd_protect(uffd, (uintptr_t)bell,
+				    (uintptr_t)bell + page);
 	if (r < 0)
-		ww_fd_finish(&self->wake);
+		ww_sys_munmap(bell, page);
 	return r;
 }
 
-bool ww_uffd_thread_stop(struct ww_uffd_thread *self)
+int ww_uffd_thread_start(struct ww_uffd_thread *self, const struct ww_fd *uffd)
 {
-	const uint64_t one = 1;
-	bool told =
-		ww_fd_ok(&self->wake) &&
-		ww_sys_write(self->wake.fd, &one, sizeof(one)) == sizeof(one);
+	int r;
 
-	if (told)
-		pthread_join(self->thread, NULL);
-	else
-		pthread_detach(self->thread);
-	ww_fd_finish(&self->wake);
-	return told;
+	*self = (struct ww_uffd_thread){ .uffd = *uffd };
+	r = ww_sys_set_blocking(uffd->fd);
+	if (r == 0)
+		r = make_bell(self, uffd);
+	if (r < 0)
+		return r;
+	pthread_barrier_init(&self->started, NULL, 2);
+	r = ww_sys_thread(&self->thread, run, self);
+	if (r < 0) {
+		ww_sys_munmap((void *)self->bell, ww_sys_page_size());
+		return r;
+	}
+	self->generation = ww_fork_generation();
+	pthread_barrier_wait(&self->started);
+	return 0;
 }
 
-void ww_uffd_thread_forget(struct ww_uffd_thread *self)
+void ww_uffd_thread_release(struct ww_uffd_thread *self, uintptr_t start,
+			    uintptr_t end)
 {
-	ww_fd_finish(&self->wake);
+	if (self->generation != ww_fork_generation() || !self->own_table)
+		return;
+	atomic_store(&self->release_start, start);
+	atomic_store(&self->release_end, end);
+	self->bell[0] = 1;
+	while (atomic_load(&self->release_end))
+		ww_sys_sleep_ns(10000);
+}
+
+void ww_uffd_thread_stop(struct ww_uffd_thread *self)
+{
+	if (!self->generation)
+		return;
+	if (self->generation == ww_fork_generation()) {
+		atomic_store(&self->stop, true);
+		self->bell[0] = 1;
+		pthread_join(self->thread, NULL);
+		pthread_barrier_destroy(&self->started);
+	}
+	self->generation = 0;
+	ww_sys_munmap((void *)self->bell, ww_sys_page_size());
 }

@@ -15,7 +15,7 @@
 
 static int make(int flags)
 {
-	int fd = ww_sys_userfaultfd(flags | O_NONBLOCK);
+	int fd = ww_sys_userfaultfd(flags);
 	int dev;
 
 	if (fd >= 0)
@@ -24,7 +24,7 @@ static int make(int flags)
 	if (dev < 0)
 		return fd;
 	fd = ww_sys_ioctl(dev, USERFAULTFD_IOC_NEW,
-			  (void *)(uintptr_t)(flags | O_CLOEXEC | O_NONBLOCK));
+			  (void *)(uintptr_t)(flags | O_CLOEXEC));
 	ww_sys_close(dev);
 	return fd;
 }
@@ -109,6 +109,13 @@ int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 int ww_uffd_unprotect(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 {
 	return change(fd, start, end, 0);
+}
+
+void ww_uffd_let_go(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
+{
+	ww_uffd_unprotect(fd, start, end);
+	ww_uffd_unregister(fd, start, end);
+	ww_uffd_wake(fd, start, end);
 }
 
 void ww_uffd_wake(const struct ww_fd *fd, uintptr_t start, uintptr_t end)

@@ -31,6 +31,9 @@ int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
 /* Take it away again, and let go who waits for that. */
 int ww_uffd_unprotect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+/* Unregistering wakes nobody who waits for a protected page: take the
+ * protection away first, then wake who was on the way. */
+void ww_uffd_let_go(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 void ww_uffd_wake(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
 #endif

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "faults.h"
 #include "sys.h"
 
 /* Walks of the text of /proc/self/maps before a cheaper way is taken. */
@@ -190,12 +191,20 @@ static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
 	return 0;
 }
 
+static bool is_watched_by_another(struct ww *ww, const struct stretches *s)
+{
+	return !ww_process_is_other(&ww->process) &&
+	       ww_faults_overlap(ww, s->map[0].start, s->map[s->n - 1].end);
+}
+
 static int watch(struct ww *ww, struct stretches *s)
 {
 	struct ww_table *t = NULL;
 	size_t i;
 	int r = -ENOMEM;
 
+	if (is_watched_by_another(ww, s))
+		return -EBUSY;
 	s->slice = malloc(s->n * sizeof(*s->slice));
 	if (!s->slice)
 		return -ENOMEM;
@@ -214,7 +223,9 @@ static int watch(struct ww *ww, struct stretches *s)
 		goto err_detach;
 	}
 	ww_ranges_publish(&ww->ranges, t);
-	for (i = 0, r = 0; ww->backend->arm && r == 0 && i < s->n; i++)
+	/* Again: the other one may have come meanwhile, and sees us now. */
+	r = is_watched_by_another(ww, s) ? -EBUSY : 0;
+	for (i = 0; ww->backend->arm && r == 0 && i < s->n; i++)
 		r = ww->backend->arm(ww, s->slice[i].area);
 	if (r < 0)
 		ww_watch_remove(ww, s->slice[0].start, s->slice[s->n - 1].end);

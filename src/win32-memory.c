@@ -240,14 +240,12 @@ static ww_DWORD make(void *address, uintptr_t size, ww_DWORD type,
 {
 	uintptr_t host = ww_sys_page_size(), start, end;
 	uintptr_t unit = host > WW_WIN32_PAGE ? host : WW_WIN32_PAGE;
-	struct ww *ww = NULL;
+	struct ww *ww = type & WW_MEM_WRITE_WATCH ? ww_win32_tracker() : NULL;
 	void *page;
 	ww_DWORD e;
 
 	if (!ww_win32_round(address, size, unit, &start, &end))
 		return WW_ERROR_INVALID_PARAMETER;
-	if (type & WW_MEM_WRITE_WATCH && !(ww = ww_win32_tracker()))
-		return WW_ERROR_NOT_SUPPORTED;
 	start = ww_win32_down(start, WW_WIN32_GRAIN);
 	*a = (struct allocation){ .protect = protect, .watched = ww };
 	e = reserve(start, end - start, a);
@@ -366,6 +364,10 @@ ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
 
 	if (!e && !size)
 		e = WW_ERROR_INVALID_PARAMETER;
+	/* Opened before the lock is taken: it makes locks of its own, and fork()
+	 * takes them all. */
+	if (!e && type & WW_MEM_WRITE_WATCH && !ww_win32_tracker())
+		e = WW_ERROR_NOT_SUPPORTED;
 	if (!e) {
 		lock_memory();
 		e = alloc_locked(address, size, type, protect, &out);

@@ -7,7 +7,7 @@ src=$1 doc=$1/doc/windows.md
 bad=0
 say() { echo "$*"; bad=1; }
 
-names=$(cat "$src"/tests/windows/*.c "$src"/tests/*.c |
+names=$(cat "$src"/tests/windows/*.c "$src"/tests/*.c "$src"/tests/torture/*.c |
 	grep -oE '\b(ROW|CASE)\([a-z0-9_]+\)' | sed 's/.*(\(.*\))/\1/' | sort -u)
 for name in $(grep -oE '`[a-z0-9_]+_[a-z0-9_]+`' "$doc" | tr -d '`' | sort -u); do
 	case $name in ww_*) continue ;; esac

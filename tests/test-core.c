@@ -337,7 +337,7 @@ static bool refused(const char *version)
 	bool known;
 
 	snprintf(release, sizeof(release), "%s", version);
-	known = b->probe(&reason, &caps) == -EOPNOTSUPP &&
+	known = b->probe(NULL, &reason, &caps) == -EOPNOTSUPP &&
 		strstr(reason, "CVE-2024-36943");
 	release[0] = '\0';
 	return known;

@@ -69,7 +69,8 @@ int test_descriptors(void);
 /* Mappings of this process. */
 long test_mappings(void);
 
-/* Run fn in a child: its exit status, or minus the signal that ended it. */
+/* Run fn in a child: its exit status, or minus the signal that ended it: SIGALRM
+ * if it hangs. */
 int test_child(void (*fn)(void *), void *arg);
 
 /* A child that lives, with copies of our descriptors, until it is let go. */
@@ -84,15 +85,19 @@ void test_sleeper_end(struct test_sleeper sleeper);
 /* Environment, usable backend or exit 77; then the cases. */
 int test_main(int (*run)(void));
 
-#define TEST_MAIN(name, ...)                                                 \
+/* The cases, as run_cases(); and with a main() that runs them. */
+#define TEST_CASES(name, ...)                                                \
 	static const struct CMUnitTest cases[] = { __VA_ARGS__ };            \
 	static int run_cases(void)                                           \
 	{                                                                    \
 		return cmocka_run_group_tests_name(name, cases, NULL, NULL); \
-	}                                                                    \
-	int main(void)                                                       \
-	{                                                                    \
-		return test_main(run_cases);                                 \
+	}
+
+#define TEST_MAIN(name, ...)                   \
+	TEST_CASES(name, __VA_ARGS__)          \
+	int main(void)                         \
+	{                                      \
+		return test_main(run_cases);   \
 	}
 
 #define CASE(fn) cmocka_unit_test(fn)
