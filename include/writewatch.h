@@ -41,12 +41,18 @@
  *             suspended thread could hold, so a garbage collector may call
  *             them while it has stopped the world. The other calls may wait
  *             for a query in another thread.
+ *             No call is a cancellation point. On uffd-sync two resets at
+ *             once may both be told a page.
  *   Signals   ww_mark() and ww_handle_fault() are async-signal-safe, the rest
- *             is not. Only a backend without WW_CAP_NO_SIGNAL touches SIGSEGV.
+ *             is not. Only a backend without WW_CAP_NO_SIGNAL touches SIGSEGV;
+ *             with it a store to watched memory may raise one, so it must not
+ *             be blocked there, nor the stack be watched memory.
  *   fork      A tracker goes on working in the child, on the child's memory:
  *             its first call there arms the memory anew and reports once every
  *             page of private memory that exists, and all of shared and file
- *             memory.
+ *             memory. fork() waits for calls that change things: a host whose
+ *             own pthread_atfork() handlers take a lock that it holds around
+ *             such a call registers them after its first ww_open().
  *   Contract  While memory is watched: change its protection with ww_protect()
  *             (unless WW_CAP_FOREIGN_MPROTECT), drop its pages with
  *             ww_discard(), and call ww_unwatch() before munmap(), mremap() or

@@ -91,21 +91,37 @@ void ww_softdirty_release(int kind)
 
 static bool is_soft(const struct ww *ww)
 {
-	return ww->backend->fault == ww_softdirty_fault;
+	return ww && ww->backend->fault == ww_softdirty_fault;
+}
+
+/* An area's state. */
+struct soft_area {
+	struct ww_prots prots;
+	bool unclosed; /* some of it could not be closed in this gate */
+};
+
+static struct soft_area *state(const struct ww_area *a)
+{
+	return a->state;
 }
 
 typedef void slice_fn(struct soft *soft, const struct ww_slice *s);
 
-/* Every slice of every tracker, as the tables were when the gate began. */
-static void each_slice(const struct ww_roster *r, slice_fn *fn)
+/* Every slice of every tracker, as the tables were when the gate began; told
+ * whose gate it is. */
+static void each_slice(const struct ww_roster *r, slice_fn *fn,
+		       struct soft *mine)
 {
 	size_t i, k;
 
 	for (i = 0; r && i < r->n; i++) {
-		struct soft *soft = r->ww[i]->priv;
+		const struct soft *soft;
 
-		for (k = 0; is_soft(r->ww[i]) && k < soft->table->n; k++)
-			fn(soft, &soft->table->slice[k]);
+		if (!is_soft(r->ww[i]))
+			continue;
+		soft = r->ww[i]->priv;
+		for (k = 0; k < soft->table->n; k++)
+			fn(mine, &soft->table->slice[k]);
 	}
 }
 
@@ -114,10 +130,11 @@ static void hold_tables(const struct ww_roster *r)
 	size_t i;
 
 	for (i = 0; r && i < r->n; i++) {
-		struct soft *soft = r->ww[i]->priv;
+		struct soft *soft;
 
 		if (!is_soft(r->ww[i]))
 			continue;
+		soft = r->ww[i]->priv;
 		soft->ticket = ww_readers_enter(&r->ww[i]->ranges.readers);
 		soft->table = ww_ranges_table(&r->ww[i]->ranges);
 	}
@@ -127,13 +144,13 @@ static void drop_tables(const struct ww_roster *r)
 {
 	size_t i;
 
-	for (i = 0; r && i < r->n; i++) {
-		struct soft *soft = r->ww[i]->priv;
+	for (i = 0; r && i < r->n; i++)
+		if (is_soft(r->ww[i])) {
+			struct soft *soft = r->ww[i]->priv;
 
-		if (is_soft(r->ww[i]))
 			ww_readers_leave(&r->ww[i]->ranges.readers,
 					 soft->ticket);
-	}
+		}
 }
 
 static size_t page_at(const struct ww_slice *s, uintptr_t at)
@@ -145,20 +162,38 @@ static size_t page_at(const struct ww_slice *s, uintptr_t at)
 static void not_closed(struct ww_area *a, size_t first, size_t end)
 {
 	ww_area_note_lost(a, ww_area_at(a, first), ww_area_at(a, end));
+	state(a)->unclosed = true;
 }
 
 static void close_slice(struct soft *soft, const struct ww_slice *s)
 {
 	(void)soft;
-	ww_prots_apply_mapped(s->area->state, s->area, page_at(s, s->start),
-			      page_at(s, s->end), false, not_closed);
+	state(s->area)->unclosed = false;
+	ww_prots_apply_mapped(&state(s->area)->prots, s->area,
+			      page_at(s, s->start), page_at(s, s->end), false,
+			      not_closed);
+}
+
+/* The room that closing gave back may be taken (RLIMIT_DATA, mappings): then
+ * the handler tries again for each page that is written, and so does the next
+ * gate. */
+static void not_opened(struct ww_area *a, size_t first, size_t end)
+{
+	(void)a;
+	(void)first;
+	(void)end;
+	atomic_store(&ww_softdirty_stuck, true);
 }
 
 static void open_slice(struct soft *soft, const struct ww_slice *s)
 {
 	(void)soft;
-	ww_prots_apply_mapped(s->area->state, s->area, page_at(s, s->start),
-			      page_at(s, s->end), true, NULL);
+	ww_prots_apply_mapped(&state(s->area)->prots, s->area,
+			      page_at(s, s->start), page_at(s, s->end), true,
+			      not_opened);
+	/* A query may have taken what not_closed() marked before the clear. */
+	if (state(s->area)->unclosed)
+		ww_area_mark(s->area, s->start, s->end);
 }
 
 static int is_dirty(uint64_t entry)
@@ -194,10 +229,10 @@ static int harvest(struct soft *soft)
 	hold_tables(roster);
 	/* Before the first page is closed: its writer has to find it so. */
 	atomic_store(&ww_softdirty_gate, ww_fork_generation());
-	each_slice(roster, close_slice);
-	each_slice(roster, save_slice);
+	each_slice(roster, close_slice, soft);
+	each_slice(roster, save_slice, soft);
 	r = ww_sys_write(soft->clear_refs.fd, "4", 1);
-	each_slice(roster, open_slice);
+	each_slice(roster, open_slice, soft);
 	/* In this order: who then still comes finds the gate open, and its
 	 * retry there. */
 	ww_faults_left();
@@ -221,42 +256,39 @@ static int serial_harvest(struct ww *ww)
 
 static size_t soft_state_bytes(size_t npages)
 {
-	return sizeof(struct ww_prots) + ww_prots_bytes(npages);
+	return sizeof(struct soft_area) + ww_prots_bytes(npages);
 }
 
 static int soft_attach(struct ww *ww, struct ww_area *a)
 {
-	struct ww_prots *prots = a->state;
-	int r;
+	struct soft_area *state = a->state;
 
 	if (a->kind != WW_KIND_ANON)
 		return -EOPNOTSUPP; /* reclaim drops entries, and their bits */
-	ww_prots_init(prots, prots + 1, ww_area_page(a, a->end));
+	ww_prots_init(&state->prots, state + 1, ww_area_page(a, a->end));
 	if (ww_process_is_other(&ww->process))
 		return 0;
-	r = ww_maps_settle(a->start, a->end);
-	if (r < 0)
-		return r;
+	return ww_maps_settle(a->start, a->end);
+}
+
+/* Cleaned as everything is: in a gate, which closes it, as it is in the table.
+ * A clear of open pages would lose the bit of one under migration. */
+static int soft_arm(struct ww *ww, struct ww_area *a)
+{
+	int r;
+
+	if (ww_process_is_other(&ww->process))
+		return 0;
 	take_serial();
+	r = harvest(ww->priv);
+	if (r == 0)
+		ww_area_forget(a, a->start, a->end);
 	/* Clean before it is set apart: then it may become one with a watched
 	 * neighbour, which it would make wholly dirty. */
-	r = harvest(ww->priv);
 	if (r == 0)
 		r = ww_maps_keep_apart(a->start, a->end);
 	drop_serial();
 	return r;
-}
-
-/* Who began a gate before the table had the area would clear its bits unsaved:
- * it is through when this returns. */
-static int soft_arm(struct ww *ww, struct ww_area *a)
-{
-	(void)a;
-	if (!ww_process_is_other(&ww->process)) {
-		take_serial();
-		drop_serial();
-	}
-	return 0;
 }
 
 static void soft_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
@@ -295,10 +327,11 @@ static int soft_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	if (!q->reset) {
 		if (!ww_fd_ok(&soft->pagemap))
 			return -EPERM;
-		take_serial();
+		/* Gates may come and go: each makes a page pending before it
+		 * cleans it, and what is pending is looked at after its entry
+		 * was read. */
 		r = ww_pagemap_runs(&soft->pagemap, start, end, is_dirty, tell,
 				    q);
-		drop_serial();
 		if (r < 0)
 			return ww_process_check(&ww->process) < 0 ? -ESRCH : r;
 	}
@@ -334,8 +367,11 @@ static int soft_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
 	take_serial();
 	r = ww_sys_mprotect(start, end - start, prot);
 	if (r == 0)
-		ww_prots_set(a->state, a, ww_area_page(a, start),
+		ww_prots_set(&state(a)->prots, a, ww_area_page(a, start),
 			     ww_area_page(a, end), prot);
+	else /* a part may have got it */
+		ww_prots_restore(&state(a)->prots, a, ww_area_page(a, start),
+				 ww_area_page(a, end));
 	drop_serial();
 	return r;
 }
@@ -434,9 +470,12 @@ static int soft_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
 
 	(void)ww;
 	/* If it was forked in the gate. What other threads of the parent had
-	 * taken and not told yet is reported here once more. */
+	 * taken and not told yet is reported here once more. Not while another
+	 * tracker of ours has a gate closed. */
+	take_serial();
 	open_slice(NULL, &s);
 	ww_pagemap_mark_populated(a, start, end);
+	drop_serial();
 	return 0;
 }
 

@@ -24,6 +24,10 @@ struct ww {
 	struct ww_process process;
 	struct ww_ranges ranges;
 	struct ww_lock lock; /* the writers': watch, protect, discard, ... */
+	/* Memory that is about to be watched, or being let go: nobody else's
+	 * meanwhile. Guarded by ww_faults.lock. */
+	const struct ww_slice *claim;
+	size_t nclaimed;
 	struct ww_maps maps;
 	size_t page;
 	unsigned flags;	  /* WW_OPEN_ */

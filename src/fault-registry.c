@@ -33,7 +33,7 @@ static int change_roster(struct ww *add, const struct ww *drop)
 		return -ENOMEM;
 	new->n = 0;
 	for (i = 0; i < n; i++)
-		if (old->ww[i] != drop)
+		if (old->ww[i] && old->ww[i] != drop)
 			new->ww[new->n++] = old->ww[i];
 	if (add)
 		new->ww[new->n++] = add;
@@ -84,26 +84,65 @@ static int install(void)
 	return ww_sys_sigaction(SIGSEGV, &act, NULL);
 }
 
-bool ww_faults_overlap(const struct ww *ww, uintptr_t start, uintptr_t end)
+static bool meet(const struct ww *other, const struct ww_slice *s)
 {
-	const struct ww_roster *r;
-	bool overlap = false;
 	size_t i;
 
-	ww_lock_take(&ww_faults.lock);
-	r = atomic_load(&ww_faults.roster);
-	for (i = 0; r && i < r->n; i++) {
-		struct ww_ranges *ranges = &r->ww[i]->ranges;
+	for (i = 0; i < other->nclaimed; i++)
+		if (other->claim[i].start < s->end &&
+		    s->start < other->claim[i].end)
+			return true;
+	return false;
+}
+
+/* Is it some other tracker's? ww_faults.lock. */
+static bool is_taken(const struct ww *ww, const struct ww_slice *s)
+{
+	const struct ww_roster *r = atomic_load(&ww_faults.roster);
+	bool taken = false;
+	size_t i;
+
+	for (i = 0; r && i < r->n && !taken; i++) {
+		struct ww *other = r->ww[i];
 		struct ww_ticket ticket;
 
-		if (r->ww[i] == ww)
+		if (!other || other == ww)
 			continue;
-		ticket = ww_readers_enter(&ranges->readers);
-		overlap = overlap || ww_ranges_overlap(ranges, start, end);
-		ww_readers_leave(&ranges->readers, ticket);
+		ticket = ww_readers_enter(&other->ranges.readers);
+		taken = meet(other, s) ||
+			ww_ranges_overlap(&other->ranges, s->start, s->end);
+		ww_readers_leave(&other->ranges.readers, ticket);
+	}
+	return taken;
+}
+
+int ww_faults_claim(struct ww *ww, const struct ww_slice *slice, size_t n)
+{
+	size_t i;
+	int r = 0;
+
+	if (ww_process_is_other(&ww->process))
+		return 0;
+	ww_lock_take(&ww_faults.lock);
+	for (i = 0; i < n && r == 0; i++)
+		if (is_taken(ww, &slice[i]))
+			r = -EBUSY;
+	if (r == 0) {
+		ww->claim = slice;
+		ww->nclaimed = n;
 	}
 	ww_lock_drop(&ww_faults.lock);
-	return overlap;
+	return r;
+}
+
+void ww_faults_claim_back(struct ww *ww, const struct ww_slice *slice, size_t n)
+{
+	if (ww_process_is_other(&ww->process))
+		return;
+	ww_lock_take(&ww_faults.lock);
+	ww->claim = slice;
+	ww->nclaimed = n;
+	ww_lock_drop(&ww_faults.lock);
 }
 
 int ww_faults_register(struct ww *ww)
@@ -131,13 +170,14 @@ void ww_faults_unregister(struct ww *ww)
 		return;
 	ww_lock_take(&ww_faults.lock);
 	if (change_roster(NULL, ww) < 0) {
-		/* No memory for a shorter one: leave a gap in the old. */
+		/* No memory for a shorter one: leave a gap in the old, which
+		 * others may be walking through. */
 		struct ww_roster *old = atomic_load(&ww_faults.roster);
 		size_t i;
 
 		for (i = 0; i < old->n; i++)
 			if (old->ww[i] == ww)
-				old->ww[i] = old->ww[--old->n];
+				old->ww[i] = NULL;
 		ww_readers_wait(&ww_faults.readers);
 	}
 	ww_lock_drop(&ww_faults.lock);

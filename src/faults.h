@@ -15,10 +15,15 @@
 int ww_faults_register(struct ww *ww);
 void ww_faults_unregister(struct ww *ww);
 
-/* Does another tracker watch part of it? They would take each other's closing
- * for the program's protection, or clear each other's bits; and the kernel does
- * not ask whose userfaultfd it is that protects a page. Writer's lock. */
-bool ww_faults_overlap(const struct ww *ww, uintptr_t start, uintptr_t end);
+/* Memory is one tracker's: two would take each other's closing for the
+ * program's protection, or clear each other's bits; and the kernel does not ask
+ * whose userfaultfd it is that protects a page. Before a tracker looks at memory
+ * that it is to watch, it claims it, -EBUSY if another one watches or claims
+ * some of it; what it lets go it claims (never refused) until it is through.
+ * The slices are the caller's until it claims none (NULL, 0). Writer's lock. */
+int ww_faults_claim(struct ww *ww, const struct ww_slice *slice, size_t n);
+void ww_faults_claim_back(struct ww *ww, const struct ww_slice *slice,
+			  size_t n);
 
 /* Pages were opened for good, but a thread that faulted before may not have
  * reached the handler yet: each thread gets one free retry. */
@@ -30,7 +35,7 @@ void ww_faults_left(void);
 
 struct ww_roster {
 	size_t n;
-	struct ww *ww[];
+	struct ww *ww[]; /* NULL: it has gone */
 };
 
 struct ww_faults {

@@ -4,7 +4,8 @@
  *
  * Called by api.c and win32-memory.c for their locks, by everyone for the
  * generation; calls sys.c. Invariant: fork() happens with every ww_lock held,
- * so a child never sees a change half made.
+ * but
+ * for gates, so a child never sees a change half made.
  *
  * Globals: the fork registry. pthread_atfork() takes no argument, so the list
  * of locks must be found without one; the generation word is one for the
@@ -59,8 +60,11 @@ static void before(void)
 	struct ww_lock *l;
 
 	pthread_mutex_lock(&forks.mutex);
-	for (l = forks.list.next; l != &forks.list; l = l->next)
+	for (l = forks.list.next; l != &forks.list; l = l->next) {
 		pthread_mutex_lock(&l->mutex);
+		if (l->rank == WW_LOCK_GATE)
+			pthread_mutex_unlock(&l->mutex);
+	}
 }
 
 static void unlock_all(void)
@@ -68,7 +72,8 @@ static void unlock_all(void)
 	struct ww_lock *l;
 
 	for (l = forks.list.prev; l != &forks.list; l = l->prev)
-		pthread_mutex_unlock(&l->mutex);
+		if (l->rank != WW_LOCK_GATE)
+			pthread_mutex_unlock(&l->mutex);
 	pthread_mutex_unlock(&forks.mutex);
 }
 
@@ -80,8 +85,11 @@ static void child(void)
 		atomic_fetch_add(&forks.last, 1);
 		atomic_store(forks.word, atomic_load(&forks.last));
 	}
-	for (l = forks.list.next; l != &forks.list; l = l->next)
+	for (l = forks.list.next; l != &forks.list; l = l->next) {
+		if (l->rank == WW_LOCK_GATE) /* whose holder is not here */
+			pthread_mutex_init(&l->mutex, NULL);
 		l->generation = ww_fork_generation();
+	}
 	unlock_all();
 }
 

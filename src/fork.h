@@ -8,7 +8,9 @@
 #include <pthread.h>
 
 /* A mutex that fork() takes before it forks, so that a child finds what it
- * guards whole. Held by the calls that change things, never by a query. */
+ * guards whole. Held by the calls that change things, never by a query. One of
+ * rank WW_LOCK_GATE fork() only waits for: a query may hold it, and the host hold
+ * a lock of its own around that which its own fork handler waits for. */
 struct ww_lock {
 	int rank; /* who holds one may take one of a higher rank */
 	pthread_mutex_t mutex;

@@ -135,13 +135,17 @@ static long count_splits(void)
 	size_t i;
 
 	for (i = 0; r && i < r->n; i++) {
-		struct ww_ranges *ranges = &r->ww[i]->ranges;
-		struct ww_ticket inner = ww_readers_enter(&ranges->readers);
-		const struct ww_table *t = ww_ranges_table(ranges);
-		bool ours = r->ww[i]->backend->fault == ww_mprotect_fault;
+		struct ww_ranges *ranges;
+		struct ww_ticket inner;
+		const struct ww_table *t;
 		size_t k;
 
-		for (k = 0; ours && k < t->n; k++) {
+		if (!r->ww[i] || r->ww[i]->backend->fault != ww_mprotect_fault)
+			continue;
+		ranges = &r->ww[i]->ranges;
+		inner = ww_readers_enter(&ranges->readers);
+		t = ww_ranges_table(ranges);
+		for (k = 0; k < t->n; k++) {
 			struct ww_area *a = t->slice[k].area;
 			size_t at = ww_area_page(a, t->slice[k].start);
 			size_t end = ww_area_page(a, t->slice[k].end);

@@ -123,3 +123,16 @@ int ww_prots_apply_mapped(struct ww_prots *self, struct ww_area *a,
 		failed(a, first, end);
 	return r;
 }
+
+void ww_prots_restore(struct ww_prots *self, const struct ww_area *a,
+		      size_t first, size_t end)
+{
+	while (first < end) {
+		size_t stop = ww_prots_same(self, a, first, end);
+
+		ww_sys_mprotect(ww_area_at(a, first),
+				(stop - first) << a->page_shift,
+				ww_prots_at(self, a, first));
+		first = stop;
+	}
+}

@@ -51,4 +51,8 @@ int ww_prots_apply_mapped(struct ww_prots *self, struct ww_area *a,
 			  void (*failed)(struct ww_area *a, size_t first,
 					 size_t end));
 
+/* All of them what they want, as far as that goes. */
+void ww_prots_restore(struct ww_prots *self, const struct ww_area *a,
+		      size_t first, size_t end);
+
 #endif

@@ -14,13 +14,30 @@
 #include "sys.h"
 
 atomic_uint ww_softdirty_gate;
+atomic_bool ww_softdirty_stuck;
 
 /* A child of a bare clone(2) or vfork(2), made while its parent had the gate
  * closed: nobody is there to open it again. */
-static void open_orphan(const struct ww_slice *s)
+static bool open_orphan(const struct ww_slice *s)
 {
-	ww_prots_apply(s->area->state, s->area, ww_area_page(s->area, s->start),
-		       ww_area_page(s->area, s->end), true);
+	int r = ww_prots_apply(s->area->state, s->area,
+			       ww_area_page(s->area, s->start),
+			       ww_area_page(s->area, s->end), true);
+
+	ww_area_note_lost(s->area, s->start, s->end);
+	return r == 0;
+}
+
+/* The gate is open, but this page could not be opened with it. Written from now
+ * on, it may be reported twice. */
+static bool open_stuck(struct ww_area *a, size_t page)
+{
+	uintptr_t at = ww_area_at(a, page);
+	int r = ww_prots_apply(a->state, a, page, page + 1, true);
+
+	if (r == 0)
+		ww_area_note_lost(a, at, at + ((uintptr_t)1 << a->page_shift));
+	return r == 0;
 }
 
 bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
@@ -33,16 +50,18 @@ bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
 	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket))
 		return false;
 	gate = atomic_load(&ww_softdirty_gate);
-	ours = gate &&
-	       ww_prots_at(s.area->state, s.area, ww_area_page(s.area, at)) &
-		       PROT_WRITE;
-	if (ours && gate != ww_fork_generation())
-		open_orphan(&s);
+	ours = ww_prots_at(s.area->state, s.area, ww_area_page(s.area, at)) &
+	       PROT_WRITE;
+	if (ours && !gate)
+		ours = atomic_load(&ww_softdirty_stuck) &&
+		       open_stuck(s.area, ww_area_page(s.area, at));
+	else if (ours && gate != ww_fork_generation())
+		ours = open_orphan(&s);
 	ww_readers_leave(&s.area->users, ticket);
 	/* Not pinned: who opens the gate waits for nobody, but who unwatches
 	 * would. A write that comes after the gate was opened again gets the
 	 * free retry of ww_faults_left(). */
-	while (ours && atomic_load(&ww_softdirty_gate) == gate &&
+	while (ours && gate && atomic_load(&ww_softdirty_gate) == gate &&
 	       gate == ww_fork_generation())
 		ww_sys_sleep_ns(WW_GATE_NS);
 	return ours;

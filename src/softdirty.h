@@ -13,6 +13,9 @@
  * watched pages of the process are read-only, and who writes waits. */
 extern atomic_uint ww_softdirty_gate;
 
+/* Set for ever once a page could not be opened with its gate. */
+extern atomic_bool ww_softdirty_stuck;
+
 /* Sleeps while it is closed. In a signal handler. */
 #define WW_GATE_NS 20000
 

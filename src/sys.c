@@ -4,7 +4,10 @@
  *
  * Called by every floor, calls libc only. Invariant: results are values or
  * -errno, and errno is read nowhere else. What the SIGSEGV handler uses from
- * here (mprotect, sigaction, sigmask, raise) is async-signal-safe.
+ * here (mprotect, nanosleep, sigaction, sigmask, raise) is async-signal-safe.
+ * Nothing here is a cancellation point, so those of the C library are made as
+ * plain system calls: a thread that is cancelled in one would keep a lock, or
+ * leave pages closed; and a store that faults must not be one.
  */
 #include "sys.h"
 
@@ -56,7 +59,9 @@ uint64_t ww_sys_now_ns(void)
 
 void ww_sys_sleep_ns(long ns)
 {
-	nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
+	const long t[2] = { 0, ns };
+
+	syscall(SYS_nanosleep, t, NULL);
 }
 
 const char *ww_sys_getenv(const char *name)
@@ -82,7 +87,8 @@ bool ww_sys_exists(const char *path)
 
 int ww_sys_open(const char *path, int flags)
 {
-	return result(open(path, flags | O_CLOEXEC));
+	return result((int)syscall(SYS_openat, AT_FDCWD, path,
+				   flags | O_CLOEXEC | O_LARGEFILE));
 }
 
 int ww_sys_userfaultfd(int flags)
@@ -99,8 +105,9 @@ int ww_sys_pidfd_alive(int pidfd)
 {
 	/* Readable when it has ended (Linux 5.3); asks no right to signal. */
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	const long now[2] = { 0, 0 };
 
-	return poll(&p, 1, 0) == 0 ? 0 : -ESRCH;
+	return syscall(SYS_ppoll, &p, 1, now, NULL, 0) == 0 ? 0 : -ESRCH;
 }
 
 int ww_sys_pidfd_self(void)
@@ -137,19 +144,19 @@ int ww_sys_keep_only(int fd)
 
 int ww_sys_close(int fd)
 {
-	return result(close(fd));
+	return result((int)syscall(SYS_close, fd));
 }
 
 ssize_t ww_sys_read(int fd, void *buf, size_t len)
 {
-	ssize_t n = read(fd, buf, len);
+	ssize_t n = syscall(SYS_read, fd, buf, len);
 
 	return n < 0 ? -errno : n;
 }
 
 ssize_t ww_sys_write(int fd, const void *buf, size_t len)
 {
-	ssize_t n = write(fd, buf, len);
+	ssize_t n = syscall(SYS_write, fd, buf, len);
 
 	return n < 0 ? -errno : n;
 }
@@ -159,7 +166,14 @@ ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at)
 	ssize_t n;
 
 	do
+#if __SIZEOF_LONG__ == 8
+		n = syscall(SYS_pread64, fd, buf, len, at);
+#elif defined(__i386__)
+		n = syscall(SYS_pread64, fd, buf, len, (long)at,
+			    (long)(at >> 32));
+#else /* a pair of registers may have to be aligned */
 		n = pread(fd, buf, len, at);
+#endif
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
 }
@@ -218,6 +232,15 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name)
 		prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, len, name));
 }
 
+void ww_sys_join(pthread_t thread)
+{
+	int old;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+	pthread_join(thread, NULL);
+	pthread_setcancelstate(old, NULL);
+}
+
 int ww_sys_thread(pthread_t *out, void *(*fn)(void *), void *arg)
 {
 	sigset_t all, old;
@@ -243,7 +266,8 @@ int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg)
 	pid = syscall(SYS_clone, 0, 0, 0, 0, 0);
 	if (pid == 0)
 		_exit(fn(arg));
-	while (pid > 0 && waitpid((pid_t)pid, &status, __WALL) < 0 &&
+	while (pid > 0 &&
+	       syscall(SYS_wait4, pid, &status, __WALL, NULL) < 0 &&
 	       errno == EINTR)
 		;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -276,7 +300,7 @@ int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
 		int r = -errno;
 
 		if (!borrowed)
-			close(fd);
+			ww_sys_close(fd);
 		return r;
 	}
 	*self = (struct ww_fd){ fd, st.st_dev, st.st_ino, borrowed };
@@ -294,6 +318,6 @@ bool ww_fd_ok(const struct ww_fd *self)
 void ww_fd_finish(struct ww_fd *self)
 {
 	if (!self->borrowed && ww_fd_ok(self))
-		close(self->fd);
+		ww_sys_close(self->fd);
 	*self = WW_FD_NONE;
 }

@@ -59,6 +59,7 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);
 
 /* A thread with all signals blocked. */
 int ww_sys_thread(pthread_t *out, void *(*fn)(void *), void *arg);
+void ww_sys_join(pthread_t thread);
 
 /* What fn returns in a child with a copy of our memory, where only system calls
  * may be made: 0-254, or 255 if it died. 0 if no child can be made. */

@@ -146,7 +146,7 @@ void ww_uffd_thread_stop(struct ww_uffd_thread *self)
 	if (self->generation == ww_fork_generation()) {
 		atomic_store(&self->stop, true);
 		self->bell[0] = 1;
-		pthread_join(self->thread, NULL);
+		ww_sys_join(self->thread);
 		pthread_barrier_destroy(&self->started);
 	}
 	self->generation = 0;

@@ -69,6 +69,7 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 		free(cut);
 		return r;
 	}
+	ww_faults_claim_back(ww, cut, n);
 	ww_ranges_publish(&ww->ranges, t);
 	ww_ranges_sync(&ww->ranges);
 	for (i = 0; i < n; i++) {
@@ -82,6 +83,7 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 		if (--cut[i].area->ncut == 0 &&
 		    !ww_ranges_hold(&ww->ranges, cut[i].area))
 			ww_area_free(cut[i].area);
+	ww_faults_claim_back(ww, NULL, 0);
 	free(cut);
 	return 0;
 }
@@ -191,20 +193,12 @@ static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
 	return 0;
 }
 
-static bool is_watched_by_another(struct ww *ww, const struct stretches *s)
-{
-	return !ww_process_is_other(&ww->process) &&
-	       ww_faults_overlap(ww, s->map[0].start, s->map[s->n - 1].end);
-}
-
 static int watch(struct ww *ww, struct stretches *s)
 {
 	struct ww_table *t = NULL;
 	size_t i;
 	int r = -ENOMEM;
 
-	if (is_watched_by_another(ww, s))
-		return -EBUSY;
 	s->slice = malloc(s->n * sizeof(*s->slice));
 	if (!s->slice)
 		return -ENOMEM;
@@ -223,9 +217,7 @@ static int watch(struct ww *ww, struct stretches *s)
 		goto err_detach;
 	}
 	ww_ranges_publish(&ww->ranges, t);
-	/* Again: the other one may have come meanwhile, and sees us now. */
-	r = is_watched_by_another(ww, s) ? -EBUSY : 0;
-	for (i = 0; ww->backend->arm && r == 0 && i < s->n; i++)
+	for (i = 0, r = 0; ww->backend->arm && r == 0 && i < s->n; i++)
 		r = ww->backend->arm(ww, s->slice[i].area);
 	if (r < 0)
 		ww_watch_remove(ww, s->slice[0].start, s->slice[s->n - 1].end);
@@ -242,11 +234,17 @@ err_detach:
 
 int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end)
 {
+	const struct ww_slice all = { start, end, NULL };
 	struct stretches s = { NULL, NULL, 0, 0 };
-	int r = find_stretches(ww, start, end, &s);
+	/* First: another one's closed pages look like the program's own. */
+	int r = ww_faults_claim(ww, &all, 1);
 
+	if (r < 0)
+		return r;
+	r = find_stretches(ww, start, end, &s);
 	if (r == 0)
 		r = watch(ww, &s);
+	ww_faults_claim_back(ww, NULL, 0);
 	free(s.slice);
 	free(s.map);
 	return r;

@@ -5,7 +5,7 @@
 set -eu
 allowed='
 __errno_location sigaddset sigismember memcpy
-ww_bits_bytes ww_bits_clear ww_bits_init ww_bits_next ww_bits_set ww_bits_test
+ww_area_note_lost ww_bits_bytes ww_bits_clear ww_bits_init ww_bits_next ww_bits_set ww_bits_test
 ww_fork_generation
 ww_ranges_pin_one ww_ranges_table ww_readers_enter ww_readers_leave
 ww_sys_is_mapped ww_sys_mprotect ww_sys_raise ww_sys_sigaction ww_sys_sigmask ww_sys_sleep_ns

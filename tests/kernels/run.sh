@@ -108,8 +108,8 @@ initramfs() {
 	done
 	find "$root/modules" -name '*.xz' -exec xz -d {} +
 	{
-		echo "writes=${WRITEWATCH_TEST_WRITES:-500000}"
-		echo "settings=\"LD_LIBRARY_PATH=/lib WRITEWATCH_TEST_WRITES=\$writes WRITEWATCH_TEST_SLOWNESS=20\""
+		echo "writes=${WRITEWATCH_TEST_WRITES:-200000}"
+		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-60}"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-300}"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
 		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"
