@@ -236,6 +236,10 @@ bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area)
 	const struct ww_table *t = atomic_load(&self->table);
 	size_t i = ww_table_find(t, area->start);
 
+	/* Newer areas may lie where parts of it were cut out. */
+	while (i < t->n && t->slice[i].start < area->end &&
+	       t->slice[i].area != area)
+		i++;
 	return i < t->n && t->slice[i].area == area;
 }
 
