@@ -70,56 +70,42 @@ static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
 		      ww_area_page(a, end));
 }
 
-/* Zero pages: only those that were something else before are dirty. */
-static bool found_zero(struct ww_query *q, uintptr_t start, uintptr_t end)
+struct found {
+	struct ww_query *q;
+	bool any; /* page counted */
+};
+
+static int found_run(void *arg, uintptr_t start, uintptr_t end)
 {
-	bool any = false;
-	unsigned i;
+	struct found *f = arg;
 
-	for (i = 0; i < q->span.n; i++) {
-		const struct ww_slice *s = &q->span.slice[i];
-		struct ww_area *a = s->area;
-		uintptr_t from = s->start > start ? s->start : start;
-		uintptr_t to = s->end < end ? s->end : end;
-		size_t at, run, run_end, stop;
-
-		if (from >= to)
-			continue;
-		stop = ww_area_page(a, to);
-		for (at = ww_area_page(a, from);
-		     ww_bits_next(populated(a), at, stop, SIZE_MAX, false, &run,
-				  &run_end);
-		     at = run_end) {
-			ww_query_found(q, ww_area_at(a, run),
-				       ww_area_at(a, run_end));
-			any = true;
-		}
-	}
-	return any;
+	ww_query_found(f->q, start, end);
+	f->any = true;
+	return 0;
 }
 
 /* Hand the regions of a scan to the query. True if any page counted. */
 static bool found(struct ww_query *q, const struct ww_scan *s)
 {
-	bool any = false;
+	struct found f = { q, false };
 	size_t i;
 
 	for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
-		if (s->kind != WW_KIND_ANON) {
-			ww_query_found(q, start, end);
-			any = true;
-		} else if (s->vec[i].categories & PAGE_IS_PFNZERO) {
-			any |= found_zero(q, start, end);
-		} else {
-			ww_span_each(&q->span, start, end, note_populated);
-			ww_query_found(q, start, end);
-			any = true;
+		/* Of zero pages only those that were something else before. */
+		if (s->kind == WW_KIND_ANON &&
+		    s->vec[i].categories & PAGE_IS_PFNZERO) {
+			ww_span_runs(&q->span, start, end, populated,
+				     found_run, &f);
+			continue;
 		}
+		if (s->kind == WW_KIND_ANON)
+			ww_span_each(&q->span, start, end, note_populated);
+		found_run(&f, start, end);
 	}
-	return any;
+	return f.any;
 }
 
 /* --- arming --- */

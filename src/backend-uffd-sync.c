@@ -200,17 +200,34 @@ static int found_nothing(struct walk *w, uintptr_t start, uintptr_t end)
 			    w);
 }
 
-static int found(void *arg, int class, uintptr_t start, uintptr_t end)
+static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct walk *w = arg;
 	int r = 0;
 
-	if (class == NONE)
-		return found_nothing(w, start, end);
 	w->told = ww_query_offer(w->q, start, end);
 	if (w->q->reset && w->told > start)
 		r = protect(w, start, w->told);
 	return r < 0 ? r : ww_query_full(w->q);
+}
+
+static struct ww_bits *pending(struct ww_area *a)
+{
+	return &a->pending;
+}
+
+static int found(void *arg, int class, uintptr_t start, uintptr_t end)
+{
+	struct walk *w = arg;
+	int r;
+
+	if (class != NONE)
+		return found_dirty(arg, start, end);
+	r = found_nothing(w, start, end);
+	/* What was marked was opened too, and is closed again. */
+	if (r == 0 && w->q->reset)
+		r = ww_span_runs(w->span, start, end, pending, found_dirty, w);
+	return r;
 }
 
 /* Shared memory that nothing protects is dirty, unless it was replaced. */

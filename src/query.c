@@ -10,25 +10,58 @@
 
 #include "writewatch.h"
 
-void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
-		  void (*fn)(struct ww_area *a, uintptr_t start, uintptr_t end))
+/* The first slice of a span that ends behind an address. */
+static unsigned find_slice(const struct ww_span *span, uintptr_t at)
 {
 	unsigned lo = 0, hi = span->n;
 
 	while (lo < hi) {
 		unsigned mid = (lo + hi) / 2;
 
-		if (span->slice[mid].end <= start)
+		if (span->slice[mid].end <= at)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	for (; lo < span->n && span->slice[lo].start < end; lo++) {
-		const struct ww_slice *s = &span->slice[lo];
+	return lo;
+}
+
+void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
+		  void (*fn)(struct ww_area *a, uintptr_t start, uintptr_t end))
+{
+	unsigned i = find_slice(span, start);
+
+	for (; i < span->n && span->slice[i].start < end; i++) {
+		const struct ww_slice *s = &span->slice[i];
 
 		fn(s->area, s->start > start ? s->start : start,
 		   s->end < end ? s->end : end);
 	}
+}
+
+int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
+		 struct ww_bits *(*bits)(struct ww_area *a),
+		 int (*fn)(void *arg, uintptr_t start, uintptr_t end),
+		 void *arg)
+{
+	unsigned i = find_slice(span, start);
+	int r = 0;
+
+	for (; i < span->n && span->slice[i].start < end; i++) {
+		const struct ww_slice *s = &span->slice[i];
+		struct ww_area *a = s->area;
+		size_t at = ww_area_page(a, s->start > start ? s->start
+							     : start);
+		size_t stop = ww_area_page(a, s->end < end ? s->end : end);
+		size_t run, run_end;
+
+		for (; r == 0 && ww_bits_next(bits(a), at, stop, SIZE_MAX,
+					      false, &run, &run_end);
+		     at = run_end)
+			r = fn(arg, ww_area_at(a, run),
+			       ww_area_at(a, run_end));
+	}
+	return r;
 }
 
 static uintptr_t store(struct ww_query *q, uintptr_t start, uintptr_t end)

@@ -54,4 +54,11 @@ void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
 		  void (*fn)(struct ww_area *a, uintptr_t start,
 			     uintptr_t end));
 
+/* Call fn for each run of set bits of the areas' bitmaps in [start, end), in
+ * order, while it returns 0. Returns what it returned last. */
+int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
+		 struct ww_bits *(*bits)(struct ww_area *a),
+		 int (*fn)(void *arg, uintptr_t start, uintptr_t end),
+		 void *arg);
+
 #endif
