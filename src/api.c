@@ -142,9 +142,9 @@ void ww_close(struct ww *ww)
 	if (!ww)
 		return;
 	enter(ww); /* in a child: never with the parent's descriptors */
-	/* Without memory for it the ranges stay as they are, and armed: better
-	 * than to free what a handler may find. */
-	if (ww_watch_remove(ww, 0, UINTPTR_MAX) < 0)
+	/* Pages that can not be opened (no mapping is left) need the handler:
+	 * better to keep all than to free what it may find. */
+	if (ww_watch_remove_all(ww) < 0)
 		return;
 	ww_faults_unregister(ww);
 	ww_lock_finish(&ww->lock);

@@ -29,11 +29,22 @@ int ww_ranges_init(struct ww_ranges *self)
 {
 	struct ww_table *t = table_new(0);
 
-	if (!t)
+	*self = (struct ww_ranges){ .last = table_new(0) };
+	if (!t || !self->last) {
+		free(t);
+		free(self->last);
 		return -ENOMEM;
-	*self = (struct ww_ranges){ .retired = NULL };
+	}
 	atomic_store(&self->table, t);
 	return 0;
+}
+
+struct ww_table *ww_ranges_last(struct ww_ranges *self)
+{
+	struct ww_table *t = self->last;
+
+	self->last = NULL;
+	return t;
 }
 
 static void free_retired(struct ww_ranges *self)
@@ -49,6 +60,7 @@ static void free_retired(struct ww_ranges *self)
 void ww_ranges_finish(struct ww_ranges *self)
 {
 	free_retired(self);
+	free(self->last);
 	free(atomic_load(&self->table));
 	atomic_store(&self->table, NULL);
 }
@@ -220,15 +232,15 @@ struct ww_table *ww_ranges_cut(const struct ww_ranges *self, uintptr_t start,
 
 /* Readers may still be in the old table. A writer that must not wait for them
  * (they may have been suspended by a collector that now grows its heap) leaves
- * it to the next one. */
+ * it to the next one, as does one that goes on with it. */
 void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
 {
 	struct ww_table *old = atomic_exchange(&self->table, t);
 
-	old->retired = self->retired;
-	self->retired = old;
 	if (ww_readers_idle(&self->readers))
 		free_retired(self);
+	old->retired = self->retired;
+	self->retired = old;
 }
 
 bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area)
@@ -246,7 +258,6 @@ bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area)
 void ww_ranges_sync(struct ww_ranges *self)
 {
 	ww_readers_wait(&self->readers);
-	free_retired(self);
 }
 
 int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,

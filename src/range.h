@@ -58,6 +58,8 @@ struct ww_ranges {
 	_Atomic(struct ww_table *) table;
 	struct ww_readers readers; /* who is using a table */
 	struct ww_table *retired;  /* writer's lock */
+	struct ww_table *last;	   /* an empty one, so that closing needs no
+				      memory */
 };
 
 /* Slices that a reader holds, ascending. */
@@ -105,6 +107,9 @@ struct ww_table *ww_ranges_add(const struct ww_ranges *self,
 struct ww_table *ww_ranges_cut(const struct ww_ranges *self, uintptr_t start,
 			       uintptr_t end);
 void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t);
+
+/* Writer: the empty table, for ww_ranges_publish(). Once. */
+struct ww_table *ww_ranges_last(struct ww_ranges *self);
 
 /* Writer: is any slice of the area left? */
 bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area);

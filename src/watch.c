@@ -40,35 +40,16 @@ static int leave_all(struct ww *ww, const struct ww_slice *cut, size_t n)
 	return r;
 }
 
-/* Detach [start, end) and take it out of the table. */
-int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
+/* Publish a table without the slices that are cut, and let go of those. They may
+ * lie in the old table, which lives until the next one is published. */
+static int let_go(struct ww *ww, struct ww_table *t, const struct ww_slice *cut,
+		  size_t n)
 {
-	const struct ww_table *old = ww_ranges_table(&ww->ranges);
-	struct ww_table *t = ww_ranges_cut(&ww->ranges, start, end);
-	size_t from = ww_table_find(old, start), i, n;
-	struct ww_slice *cut;
-	int r;
+	int r = leave_all(ww, cut, n);
+	size_t i;
 
-	for (n = 0; from + n < old->n && old->slice[from + n].start < end; n++)
-		;
-	/* old goes with the publication: keep what is cut from it. */
-	cut = malloc((n + 1) * sizeof(*cut));
-	if (!t || !cut) {
-		free(t);
-		free(cut);
-		return -ENOMEM;
-	}
-	for (i = 0; i < n; i++) {
-		cut[i] = old->slice[from + i];
-		cut[i].start = max(cut[i].start, start);
-		cut[i].end = min(cut[i].end, end);
-	}
-	r = leave_all(ww, cut, n);
-	if (r < 0) {
-		free(t);
-		free(cut);
+	if (r < 0)
 		return r;
-	}
 	ww_faults_claim_back(ww, cut, n);
 	ww_ranges_publish(&ww->ranges, t);
 	ww_ranges_sync(&ww->ranges);
@@ -84,8 +65,43 @@ int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
 		    !ww_ranges_hold(&ww->ranges, cut[i].area))
 			ww_area_free(cut[i].area);
 	ww_faults_claim_back(ww, NULL, 0);
-	free(cut);
 	return 0;
+}
+
+int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	const struct ww_table *old = ww_ranges_table(&ww->ranges);
+	struct ww_table *t = ww_ranges_cut(&ww->ranges, start, end);
+	size_t from = ww_table_find(old, start), i, n;
+	struct ww_slice *cut;
+	int r = -ENOMEM;
+
+	for (n = 0; from + n < old->n && old->slice[from + n].start < end; n++)
+		;
+	cut = malloc((n + 1) * sizeof(*cut));
+	for (i = 0; cut && i < n; i++) {
+		cut[i] = old->slice[from + i];
+		cut[i].start = max(cut[i].start, start);
+		cut[i].end = min(cut[i].end, end);
+	}
+	if (t && cut)
+		r = let_go(ww, t, cut, n);
+	if (r < 0)
+		free(t);
+	free(cut);
+	return r;
+}
+
+int ww_watch_remove_all(struct ww *ww)
+{
+	const struct ww_table *old = ww_ranges_table(&ww->ranges);
+	struct ww_table *t = ww_ranges_last(&ww->ranges);
+	int tries = 3, r;
+
+	do
+		r = let_go(ww, t, old->slice, old->n);
+	while (r < 0 && --tries);
+	return r;
 }
 
 struct stretches {

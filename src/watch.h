@@ -13,6 +13,9 @@ int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end);
 /* Detach what is watched of [start, end); waits for queries that use it. */
 int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end);
 
+/* The same for everything, at the end; needs no memory for it. */
+int ww_watch_remove_all(struct ww *ww);
+
 /* Is part of it not mapped? */
 bool ww_watch_has_hole(struct ww *ww, uintptr_t start, uintptr_t end);
 

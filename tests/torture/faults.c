@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * faults.c - each system call of sys.c and each allocation fails once, with each
+ * errno that it can give, at each place of a run through all calls: a documented
+ * code comes out, nothing is lost afterwards, no descriptor and no mapping leaks.
+ *
+ * The library is linked statically with --wrap for all of them (meson.build).
+ */
+#include "../test.h"
+
+#include <signal.h>
+
+#include "../../src/sys.h"
+
+/* --- the injection --- */
+
+static struct {
+	bool armed;
+	pthread_t thread; /* only its calls are counted */
+	long count, fail_at;
+	unsigned which;	  /* of the errno values */
+	const char *name; /* what failed */
+	unsigned choices; /* how many values that one has */
+	long mapped;	  /* mappings made less those undone */
+	bool kept;	  /* undoing one was made to fail */
+} inject;
+
+/* 0: go on; else -errno. */
+static int trip(const char *name, const int *codes, unsigned n)
+{
+	if (!inject.armed || !pthread_equal(inject.thread, pthread_self()) ||
+	    ++inject.count != inject.fail_at)
+		return 0;
+	inject.name = name;
+	inject.choices = n;
+	return -codes[inject.which < n ? inject.which : n - 1];
+}
+
+#define TRIP(name, ...)                                               \
+	static const int codes[] = { __VA_ARGS__ };                   \
+	int failed = trip(#name, codes, sizeof(codes) / sizeof(codes[0])); \
+	if (failed)                                                   \
+	return failed
+
+#define WRAP(ret, name, params, args, ...)                \
+	ret __real_##name params;                         \
+	ret __wrap_##name params;                         \
+	ret __wrap_##name params                          \
+	{                                                 \
+		TRIP(name, __VA_ARGS__);                  \
+		return __real_##name args;                \
+	}
+
+WRAP(int, ww_sys_open, (const char *path, int flags), (path, flags), ENOENT,
+     EACCES, EMFILE, ENOMEM)
+WRAP(int, ww_sys_userfaultfd, (int flags), (flags), EPERM, ENOSYS, EMFILE,
+     EINVAL)
+WRAP(int, ww_sys_dup, (int fd), (fd), EMFILE)
+WRAP(int, ww_sys_set_blocking, (int fd), (fd), EBADF)
+WRAP(int, ww_sys_pidfd_self, (void), (), EMFILE, ENOSYS)
+WRAP(long, ww_sys_memwatch,
+     (long nr, int pidfd, uintptr_t start, int len, unsigned flags,
+      int64_t *vec, int vec_len),
+     (nr, pidfd, start, len, flags, vec, vec_len), ENOMEM, EPERM, EIO)
+WRAP(ssize_t, ww_sys_write, (int fd, const void *buf, size_t len),
+     (fd, buf, len), EPERM, EIO)
+WRAP(ssize_t, ww_sys_pread, (int fd, void *buf, size_t len, off_t off),
+     (fd, buf, len, off), EIO, ENOMEM)
+WRAP(int, ww_sys_ioctl, (int fd, unsigned long request, void *arg),
+     (fd, request, arg), EINVAL, EPERM, ENOMEM, EBUSY, EAGAIN, ENOENT)
+WRAP(int, ww_sys_mprotect, (uintptr_t start, size_t len, int prot),
+     (start, len, prot), ENOMEM, EACCES)
+WRAP(int, ww_sys_madvise, (uintptr_t start, size_t len, int advice),
+     (start, len, advice), EINVAL, ENOMEM, EAGAIN)
+WRAP(int, ww_sys_sigaction,
+     (int signo, const struct sigaction *act, struct sigaction *old),
+     (signo, act, old), EINVAL)
+WRAP(int, ww_sys_thread, (pthread_t * out, void *(*fn)(void *), void *arg),
+     (out, fn, arg), EAGAIN)
+WRAP(int, ww_sys_in_child, (int (*fn)(volatile char *), volatile char *arg),
+     (fn, arg), EAGAIN)
+
+int __real_ww_sys_mmap(size_t len, void **out);
+int __wrap_ww_sys_mmap(size_t len, void **out);
+int __real_ww_sys_munmap(void *at, size_t len);
+int __wrap_ww_sys_munmap(void *at, size_t len);
+
+int __wrap_ww_sys_mmap(size_t len, void **out)
+{
+	int r;
+	TRIP(ww_sys_mmap, ENOMEM);
+	r = __real_ww_sys_mmap(len, out);
+	if (r == 0 && inject.armed)
+		inject.mapped++;
+	return r;
+}
+
+int __wrap_ww_sys_munmap(void *at, size_t len)
+{
+	static const int codes[] = { ENOMEM };
+	int r = trip("ww_sys_munmap", codes, 1);
+
+	if (r) {
+		inject.kept = true;
+		return r;
+	}
+	if (inject.armed)
+		inject.mapped--;
+	return __real_ww_sys_munmap(at, len);
+}
+
+void *__real_malloc(size_t n);
+void *__wrap_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+static const int enomem[] = { ENOMEM };
+
+void *__wrap_malloc(size_t n)
+{
+	return trip("malloc", enomem, 1) ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return trip("calloc", enomem, 1) ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+	return trip("realloc", enomem, 1) ? NULL : __real_realloc(p, n);
+}
+
+/* --- the run --- */
+
+#define N 12
+
+static char *m;
+static bool written[N]; /* must be reported by the next query */
+static int result;
+
+static void documented(int r)
+{
+	static const int codes[] = { 0,	     -EINVAL, -ENOENT,	   -EEXIST,
+				     -EFAULT, -EBUSY,  -EOPNOTSUPP, -EPERM,
+				     -ESRCH,  -ENOMEM, -ENOSYS };
+	size_t i;
+
+	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (r == codes[i])
+			return;
+	print_error("%s: code %d\n", inject.name, r);
+	abort();
+}
+
+static void put(size_t page)
+{
+	*(volatile char *)(m + page * PAGE) = 1;
+	written[page] = true;
+}
+
+/* Once more if it failed: what was dirty still is. */
+static void ask(struct ww *ww, unsigned flags, bool ranges)
+{
+	void *pages[N];
+	struct ww_range runs[N];
+	bool told[N] = { false };
+	size_t n = N, i, k;
+	int tries = 0, r;
+
+	do {
+		n = N;
+		r = ranges ? ww_get_ranges(ww, m, N * PAGE, flags, runs, &n) :
+			     ww_get(ww, m, N * PAGE, flags, pages, &n, NULL);
+		documented(r);
+		CHECK(r == 0 || n == N);
+	} while (r < 0 && ++tries < 3);
+	CHECK(r == 0);
+	for (i = 0; i < n; i++) {
+		if (!ranges)
+			told[((char *)pages[i] - m) / PAGE] = true;
+		for (k = 0; ranges && k < runs[i].len / PAGE; k++)
+			told[((char *)runs[i].start - m) / PAGE + k] = true;
+	}
+	for (i = 0; i < N; i++) {
+		if (written[i] && !told[i]) {
+			print_error("%s: page %zu LOST\n", inject.name, i);
+			abort();
+		}
+		if (flags & WW_GET_RESET)
+			written[i] = false;
+	}
+}
+
+#define AGAIN(call)                              \
+	do {                                     \
+		result = (call);                 \
+		documented(result);              \
+		if (result < 0)                  \
+			result = (call);         \
+		if (result != 0) {               \
+			print_error("%s: then %d\n", inject.name, result); \
+			abort();                 \
+		}                                \
+	} while (0)
+
+static void through_all_calls(const char *backend)
+{
+	struct ww_options o = { .size = sizeof(o), .backend = backend };
+	struct ww *ww = NULL;
+	size_t i;
+
+	memset(m, 0, N * PAGE);
+	memset(written, 0, sizeof(written));
+	result = ww_open(&ww, &o);
+	documented(result);
+	if (result < 0)
+		return;
+	AGAIN(ww_watch(ww, m, N * PAGE, 0));
+	put(1);
+	put(5);
+	ask(ww, 0, false);
+	ask(ww, WW_GET_RESET, true);
+	put(2);
+	put(3);
+	put(9);
+	ask(ww, WW_GET_RESET, false);
+	put(4);
+	result = ww_reset(ww, m + 4 * PAGE, PAGE);
+	documented(result);
+	written[4] = result < 0; /* then it is called dirty */
+	put(6);
+	result = ww_mark(ww, m + 7 * PAGE, 1);
+	documented(result);
+	written[7] = true;
+	AGAIN(ww_protect(ww, m + 6 * PAGE, 2 * PAGE, PROT_READ));
+	AGAIN(ww_protect(ww, m + 6 * PAGE, 2 * PAGE, RW));
+	result = ww_discard(ww, m + 9 * PAGE, PAGE);
+	documented(result);
+	AGAIN(ww_unwatch(ww, m + 10 * PAGE, PAGE));
+	AGAIN(ww_watch(ww, m + 10 * PAGE, PAGE, 0));
+	put(10);
+	put(11);
+	ask(ww, WW_GET_RESET, true);
+	for (i = 0; i < N; i++)
+		put(i);
+	ww_close(ww);
+	for (i = 0; i < N; i++)
+		put(i);
+}
+
+static void one_run(const char *backend, long fail_at, unsigned which)
+{
+	int before = test_descriptors();
+
+	inject.thread = pthread_self();
+	inject.count = inject.mapped = 0;
+	inject.fail_at = fail_at;
+	inject.which = which;
+	inject.name = "nothing";
+	inject.choices = 0;
+	inject.kept = false;
+	inject.armed = true;
+	through_all_calls(backend);
+	inject.armed = false;
+	if (test_descriptors() != before ||
+	    (inject.mapped != 0 && !inject.kept)) {
+		print_error("%s (call %ld, choice %u): %d descriptors and %ld "
+			    "mappings leak\n",
+			    inject.name, fail_at, which,
+			    test_descriptors() - before, inject.mapped);
+		fail();
+	}
+}
+
+static void each_call_may_fail_at_each_place(void **state)
+{
+	const char *backend = getenv("WRITEWATCH_BACKEND");
+	long at = 0, runs = 0;
+	unsigned which;
+
+	assert_non_null(backend);
+	m = test_map(N);
+	through_all_calls(backend); /* what is made once is made */
+	do {
+		at++;
+		which = 0;
+		do
+			one_run(backend, at, which++), runs++;
+		while (which < inject.choices);
+	} while (inject.choices);
+	print_message("  %ld places, %ld runs\n", at - 1, runs);
+	assert_true(at > 20);
+	test_unmap(m, N);
+}
+
+TEST_MAIN("faults", CASE(each_call_may_fail_at_each_place))
