@@ -40,6 +40,29 @@ int __wrap_ww_sys_uname_release(char *buf, size_t len)
 	return 0;
 }
 
+/* A kernel whose pages are soft-dirty; and who writes to clear_refs. */
+static bool soft_dirty;
+static atomic_int clears;
+ssize_t __real_ww_sys_pread(int fd, void *buf, size_t len, off_t at);
+ssize_t __wrap_ww_sys_pread(int fd, void *buf, size_t len, off_t at);
+ssize_t __real_ww_sys_write(int fd, const void *buf, size_t len);
+ssize_t __wrap_ww_sys_write(int fd, const void *buf, size_t len);
+
+ssize_t __wrap_ww_sys_pread(int fd, void *buf, size_t len, off_t at)
+{
+	ssize_t n = __real_ww_sys_pread(fd, buf, len, at);
+
+	if (soft_dirty && n == 8)
+		*(uint64_t *)buf |= UINT64_C(1) << 55;
+	return n;
+}
+
+ssize_t __wrap_ww_sys_write(int fd, const void *buf, size_t len)
+{
+	atomic_fetch_add(&clears, 1);
+	return __real_ww_sys_write(fd, buf, len);
+}
+
 static int fake_open(struct ww *ww, const struct ww_options *o)
 {
 	return 0;
@@ -363,6 +386,19 @@ static void kernels_that_lose_data_are_refused(void **state)
 	unsetenv("WRITEWATCH_TRUST_KERNEL");
 }
 
+/* It would wipe the bits that others in this process live by. */
+static void probing_clears_no_bit_of_this_process(void **state)
+{
+	struct ww_backend_info info = { .size = sizeof(info) };
+	unsigned i;
+
+	soft_dirty = true;
+	for (i = 0; ww_probe(i, &info) == 0; i++)
+		;
+	soft_dirty = false;
+	assert_int_equal(atomic_load(&clears), 0);
+}
+
 TEST_MAIN("core", CASE(kernels_that_lose_data_are_refused),
 	   CASE(what_was_re_armed_and_does_not_fit_is_pending),
 	  CASE(a_failing_query_gives_back_what_it_took),
@@ -371,4 +407,5 @@ TEST_MAIN("core", CASE(kernels_that_lose_data_are_refused),
 	  CASE(ranges_that_touch_take_one_call),
 	  CASE(the_text_of_maps_says_the_same),
 	  CASE(old_kernels_do_not_read_maps_for_each_range),
-	  CASE(bits_are_found_in_runs))
+	  CASE(bits_are_found_in_runs),
+	  CASE(probing_clears_no_bit_of_this_process))

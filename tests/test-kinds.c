@@ -272,10 +272,69 @@ static void neighbours_are_left_alone(void **state)
 	munmap(m + 3 * N * PAGE, PAGE);
 }
 
+static long ksm(const char *name, long set)
+{
+	char path[80];
+	long was = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/ksm/%s", name);
+	f = fopen(path, set < 0 ? "r" : "r+");
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &was) != 1)
+		was = -1;
+	rewind(f);
+	if (set >= 0)
+		fprintf(f, "%ld", set);
+	fclose(f);
+	return was;
+}
+
+/* The program turned merging on again, and KSM made a page that was written the
+ * zero page: it looks as if it had only been read. */
+static void a_zero_page_that_ksm_made_is_reported(void **state)
+{
+	const unsigned all = WW_CAP_EXACT | WW_CAP_KERNEL_WRITES |
+			     WW_CAP_NO_SIGNAL | WW_CAP_NO_THREAD;
+	struct ww *ww = test_open();
+	char *m = test_map(N);
+	long zero, run, sleeping, scan, i, merged = 0;
+
+	/* Not unasked: it changes how the system merges pages. */
+	zero = getenv("WRITEWATCH_TEST_SYSTEM") ? ksm("use_zero_pages", 1) : -1;
+	if (zero >= 0 && (test_caps(ww) & all) == all) {
+		run = ksm("run", 1);
+		sleeping = ksm("sleep_millisecs", 1);
+		scan = ksm("pages_to_scan", 10000);
+		memset(m, 1, N * PAGE);
+		assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+		test_write(m, 3, 5, -1);
+		test_expect(ww, m, N, WW_GET_RESET, 3, 5, -1);
+		memset(m + 3 * PAGE, 0, PAGE);
+		memset(m + 5 * PAGE, 0, PAGE);
+		madvise(m, N * PAGE, MADV_MERGEABLE);
+		for (i = 0; i < 3000 && merged < 2; i++) {
+			usleep(1000);
+			merged = ksm("ksm_zero_pages", -1);
+		}
+		madvise(m, 3 * PAGE, MADV_UNMERGEABLE);
+		print_message("  %ld zero pages after %ld ms\n", merged, i);
+		test_expect(ww, m + 3 * PAGE, 3, WW_GET_RESET, 0, 2, -1);
+		ksm("run", run);
+		ksm("sleep_millisecs", sleeping);
+		ksm("pages_to_scan", scan);
+		ksm("use_zero_pages", zero);
+	}
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
 TEST_MAIN("kinds", CASE(writes_are_exact_on_each_kind),
 	  CASE(entries_dropped_by_the_kernel_lose_nothing),
 	  CASE(read_only_then_writable),
 	  CASE(a_range_of_mixed_kinds_is_armed_stretch_by_stretch),
 	  CASE(huge_pages_do_not_blur),
 	  CASE(a_clean_page_dropped_behind_our_back_is_clean),
-	  CASE(neighbours_are_left_alone))
+	  CASE(neighbours_are_left_alone),
+	  CASE(a_zero_page_that_ksm_made_is_reported))

@@ -10,12 +10,12 @@ case $arch in
 amd64)
 	machine="qemu-system-x86_64 -M q35 -cpu max" tty=ttyS0 ;;
 arm64)
-	machine="qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on"
+	machine="qemu-system-aarch64 -M virt -cpu ${WRITEWATCH_ARM_CPU:-max,pauth-impdef=on}"
 	tty=ttyAMA0 ;;
 esac
 # shellcheck disable=SC2086 # a list
 timeout "${WRITEWATCH_KERNEL_LIMIT:-2400}" \
-	$machine -accel tcg,thread=multi -smp 2,sockets=2 -m 1536 \
+	$machine -accel tcg,thread=${WRITEWATCH_TCG:-multi} -smp 2,sockets=2 -m 1536 \
 	-object memory-backend-ram,size=768M,id=m0 \
 	-object memory-backend-ram,size=768M,id=m1 \
 	-numa node,nodeid=0,memdev=m0,cpus=0 \

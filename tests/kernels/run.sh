@@ -109,6 +109,7 @@ initramfs() {
 	find "$root/modules" -name '*.xz' -exec xz -d {} +
 	{
 		echo "writes=${WRITEWATCH_TEST_WRITES:-200000}"
+		echo "more='${WRITEWATCH_TEST_MORE:-}'"
 		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-60}"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-300}"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"

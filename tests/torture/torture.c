@@ -50,6 +50,14 @@ static uint64_t next_random(uint64_t *s)
 	return *s;
 }
 
+/* WRITEWATCH_TEST_WITHOUT=swap,nodes,fork,calm: to find what it takes. */
+static bool without(const char *what)
+{
+	const char *list = getenv("WRITEWATCH_TEST_WITHOUT");
+
+	return list && strstr(list, what);
+}
+
 /* --- writers --- */
 
 struct pipes {
@@ -254,6 +262,10 @@ static void *collector(void *arg)
 			atomic_fetch_sub(&calm_collectors, 1);
 			continue;
 		}
+		if (without("collectors")) {
+			sched_yield();
+			continue;
+		}
 		collect((unsigned)(r >> 4), rooms[r % 7], first,
 			part ? (r >> 40) % (N - first - 1) + 1 : N);
 	}
@@ -341,17 +353,18 @@ static void *disturber(void *arg)
 	for (round = 0; !atomic_load(&quit); round++) {
 		uint64_t r = next_random(&random);
 
-		if (round % 64 == 0 && !atomic_load(&calm))
+		if (round % 64 == 0 && !atomic_load(&calm) && !without("fork"))
 			fork_once(r);
-		disturb_neighbours(r);
+		if (!without("neighbours"))
+			disturb_neighbours(r);
 		if (has_swap)
 			push_out(r % (N - 64));
 		if (has_nodes)
 			move_pages((r >> 20) % (N - 64), (int)round & 1);
-		if (round % 16 == 0 &&
+		if (round % 16 == 0 && !without("collapse") &&
 		    madvise(m, N * PAGE, MADV_COLLAPSE) == 0)
 			atomic_fetch_add(&collapsed, 1);
-		if (round % 16 == 8)
+		if (round % 16 == 8 && !without("cold"))
 			madvise(m, N * PAGE, MADV_COLD);
 		atomic_fetch_add(&disturbers, 1);
 		sched_yield();
@@ -504,8 +517,8 @@ static int run(void)
 		seed = strtoull(text, NULL, 10);
 	for (i = 0; i < 64; i++)
 		pthread_mutex_init(&page_lock[i], NULL);
-	has_swap = find_swap();
-	has_nodes = access("/sys/devices/system/node/node1", F_OK) == 0;
+	has_swap = !without("swap") && find_swap();
+	has_nodes = !without("nodes") && access("/sys/devices/system/node/node1", F_OK) == 0;
 	return cmocka_run_group_tests_name("torture", cases, NULL, NULL);
 }
 

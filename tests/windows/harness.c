@@ -103,6 +103,14 @@ void fails_with(const void *p, DWORD code)
 	CHECK_SAME(GetLastError(), code);
 }
 
+long slowness(void)
+{
+	const char *text = getenv("WRITEWATCH_TEST_SLOWNESS");
+	long n = text ? strtol(text, NULL, 10) : 1;
+
+	return n > 0 ? n : 1;
+}
+
 #ifdef _WIN32
 
 bool reads_are_clean(void)

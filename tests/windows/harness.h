@@ -95,4 +95,7 @@ bool hands_out_once(void);
 void in_threads(unsigned n, void (*fn)(unsigned number));
 double seconds(void);
 
+/* How much slower than a real one this machine is. */
+long slowness(void);
+
 #endif

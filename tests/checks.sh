@@ -1,0 +1,231 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# checks.sh [STEP...] - the suite under sanitizers and other compilers, and what
+# tools say of the source: asan tsan m32 musl clang analyzer tidy coverage fuzz.
+# A line for each step, with its counts; ends with the sum. What fails is shown.
+# Builds in build-STEP; WRITEWATCH_CHECK_BACKENDS says which backends.
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+cd "$top"
+. examples/setup.sh
+cache=${WRITEWATCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/writewatch}
+. tests/kernels/fetch.sh
+mkdir -p "$cache/packages"
+steps=${*:-asan tsan m32 musl clang analyzer tidy coverage fuzz}
+backends=${WRITEWATCH_CHECK_BACKENDS:-uffd-async uffd-sync mprotect}
+floor=85 # percent of the lines of src/ that the suite runs; README.md says so
+log=$(mktemp)
+trap 'rm -f "$log" "$log.tests"' EXIT
+total_ok=0 total_bad=0 total_skip=0
+
+need libcmocka-dev /usr/include/cmocka.h
+need g++ c++
+need clang clang
+need clang-tidy clang-tidy
+need libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a
+need gcc-multilib /usr/include/x86_64-linux-gnu/gnu/stubs-32.h
+need musl-tools musl-gcc
+need gcovr gcovr
+install_missing
+
+# counts STEP OK BAD SKIPPED
+counts() {
+	echo "$1: $2 passed, $3 failed, $4 skipped"
+	total_ok=$((total_ok + $2)) total_bad=$((total_bad + $3))
+	total_skip=$((total_skip + $4))
+}
+
+# passes STEP COMMAND...: the step is one command
+passes() {
+	step=$1
+	shift
+	if "$@" >"$log" 2>&1; then
+		counts "$step" 1 0 0
+	else
+		tail -n 40 "$log"
+		counts "$step" 0 1 0
+	fi
+}
+
+# some STEP DIR NAME...: these tests of a build, for each backend
+some() {
+	step=$1 dir=$2
+	shift 2
+	tests=
+	for name; do
+		for backend in $backends; do
+			tests="$tests|$name $backend"
+		done
+	done
+	: >"$log.tests"
+	# names have blanks
+	(IFS='|'
+	set -f
+	# shellcheck disable=SC2086
+	set -- ${tests#|}
+	IFS=' '
+	meson test -C "$dir" --no-rebuild --print-errorlogs -t 3 "$@") \
+		>"$log.tests" 2>&1 || tail -n 60 "$log.tests"
+	json=$dir/meson-logs/testlog.json
+	ok=$(grep -c '"result": "OK"' "$json" || true)
+	skip=$(grep -c '"result": "SKIP"' "$json" || true)
+	counts "$step" "$ok" $(($(wc -l <"$json") - ok - skip)) "$skip"
+}
+
+all='contract copies errors fork kernel-writes kinds owners query races remote
+	signals threads win32 model torture conformance'
+
+asan() {
+	build build-asan -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false
+	export ASAN_OPTIONS=detect_leaks=0:allow_user_segv_handler=1:use_sigaltstack=0:handle_segv=0
+	export UBSAN_OPTIONS=halt_on_error=1
+	# shellcheck disable=SC2086
+	some asan build-asan $all
+	unset ASAN_OPTIONS UBSAN_OPTIONS
+}
+
+tsan() {
+	build build-tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false
+	export TSAN_OPTIONS="handle_segv=0 halt_on_error=1"
+	keep=$backends backends=uffd-async
+	some tsan build-tsan query races threads owners
+	backends=$keep
+	unset TSAN_OPTIONS
+}
+
+# cross NAME CPU_FAMILY CPU C-COMPILER FLAGS LIBRARY-DIR: a file for meson
+cross() {
+	cat >"build-$1.ini" <<-X
+		[binaries]
+		c = [$4]
+		cpp = [$4]
+		ar = 'ar'
+		strip = 'strip'
+		pkgconfig = 'pkg-config'
+		[properties]
+		sys_root = '$top/build-$1-root'
+		pkg_config_libdir = '$top/build-$1-root/usr/lib/$5/pkgconfig'
+		needs_exe_wrapper = false
+		[built-in options]
+		c_link_args = [$6]
+		[host_machine]
+		system = 'linux'
+		cpu_family = '$2'
+		cpu = '$3'
+		endian = 'little'
+	X
+}
+
+m32() {
+	rm -rf build-m32-root
+	mkdir build-m32-root
+	for p in libcmocka0 libcmocka-dev; do
+		fetch_package bookworm i386 $p
+		cp -a "$package/root/." build-m32-root
+	done
+	lib=$top/build-m32-root/usr/lib/i386-linux-gnu
+	cross m32 x86 i686 "'gcc', '-m32'" i386-linux-gnu "'-m32', '-L$lib'"
+	set -- --cross-file build-m32.ini
+	[ ! -f build-m32/build.ninja ] || set --
+	build build-m32 -Dtests=true -Dwerror=true "$@"
+	export LD_LIBRARY_PATH="$lib"
+	# shellcheck disable=SC2086
+	some m32 build-m32 $all
+	unset LD_LIBRARY_PATH
+}
+
+# Without cmocka, which Debian does not have for it: the rows of the conformance
+# table, the examples.
+musl() {
+	rm -rf build-musl
+	mkdir build-musl
+	ok=0 bad=0
+	for headers in linux asm-generic; do
+		ln -s "/usr/include/$headers" build-musl/$headers
+	done
+	ln -s "/usr/include/$(gcc -print-multiarch)/asm" build-musl/asm
+	flags="-std=gnu11 -O1 -g -Wall -Werror -D_GNU_SOURCE -static -Iinclude -isystem build-musl"
+	# shellcheck disable=SC2086
+	for p in conformance:tests/windows compat-layer:examples/compat-layer.c \
+		dirty:examples/dirty.c rewind:examples/rewind.c; do
+		files=${p#*:}
+		[ ! -d "$files" ] || files="$files/*.c"
+		musl-gcc $flags -o "build-musl/${p%%:*}" $files src/*.c -lm \
+			>"$log" 2>&1 || { cat "$log"; bad=$((bad + 1)); continue; }
+	done
+	for backend in $backends; do
+		for p in conformance compat-layer dirty "rewind -q examples/gun.rle"; do
+			# shellcheck disable=SC2086
+			if WRITEWATCH_BACKEND=$backend timeout 200 build-musl/$p \
+				>"$log" 2>&1; then
+				ok=$((ok + 1))
+			else
+				tail -n 20 "$log"
+				bad=$((bad + 1))
+			fi
+		done
+	done
+	counts musl $ok $bad 0
+}
+
+clang() {
+	[ -f build-clang/build.ninja ] ||
+		CC=clang CXX=clang++ meson setup build-clang >"$log" 2>&1
+	build build-clang -Dtests=true -Dwerror=true
+	some clang build-clang query errors kinds signals threads conformance
+}
+
+analyze() {
+	for f in src/*.c; do
+		gcc -std=gnu11 -O1 -D_GNU_SOURCE -Iinclude -fanalyzer -Werror \
+			-c -o /dev/null "$f" || return 1
+	done
+}
+
+analyzer() {
+	passes analyzer analyze
+}
+
+tidy_all() {
+	command clang-tidy -p build-clang --quiet --warnings-as-errors='*' \
+		src/*.c examples/*.c
+}
+
+tidy() {
+	[ -f build-clang/build.ninja ] ||
+		CC=clang CXX=clang++ meson setup build-clang >"$log" 2>&1
+	passes tidy tidy_all
+}
+
+coverage() {
+	build build-coverage -Dtests=true -Db_coverage=true
+	# shellcheck disable=SC2086
+	some "suite for coverage" build-coverage $all limits faults hostile
+	(cd build-coverage && meson test --no-rebuild core select >/dev/null 2>&1) || true
+	passes "coverage of $floor %" gcovr --root . --filter src/ \
+		--exclude 'src/backend-(memwatch|softdirty).c' \
+		--exclude src/softdirty-handler.c --exclude src/win32-subpage.c \
+		--fail-under-line $floor build-coverage
+	tail -n 40 "$log" | grep -E '^TOTAL|lines' || true
+}
+
+fuzz_model() {
+	command clang -g -O1 -std=gnu11 -D_GNU_SOURCE -Iinclude -fsanitize=fuzzer,address \
+		-o build-fuzz/model tests/torture/model.c \
+		tests/torture/model-fuzz.c src/*.c -lpthread &&
+		ASAN_OPTIONS=handle_segv=0:detect_leaks=0 build-fuzz/model \
+			-max_total_time="${WRITEWATCH_FUZZ_SECONDS:-30}" \
+			-max_len=480 -handle_segv=0 -artifact_prefix=build-fuzz/
+}
+
+fuzz() {
+	mkdir -p build-fuzz
+	passes fuzz fuzz_model
+}
+
+export WRITEWATCH_TEST_SLOWNESS="${WRITEWATCH_TEST_SLOWNESS:-8}"
+for step in $steps; do
+	$step
+done
+echo "$total_ok passed, $total_bad failed, $total_skip skipped"
+[ $total_bad = 0 ]
