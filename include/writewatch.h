@@ -61,9 +61,11 @@
  *             wholly dirty by the userfaultfd backends, and is undefined on
  *             the others. Watching may turn transparent huge pages and KSM off
  *             for the memory, and they stay off.
- *   Unseen    Another mapping of the same file or memfd; devices, io_uring
- *             fixed buffers and O_DIRECT reads that were under way at a reset:
- *             call ww_mark() when their data has landed.
+ *   Unseen    Another mapping of the same file or memfd; and what pins pages
+ *             first and writes to them later, if a reset comes between the
+ *             two: devices, io_uring fixed buffers, O_DIRECT reads,
+ *             process_vm_writev(2), ptrace(2) and /proc/PID/mem. Call ww_mark()
+ *             when the data has landed. (read(2) and the like are seen.)
  */
 #ifndef WRITEWATCH_H
 #define WRITEWATCH_H

@@ -6,6 +6,7 @@
 #include "test.h"
 
 #include <sched.h>
+#include <sys/uio.h>
 #include <sys/syscall.h>
 
 #include "../src/uapi/procfs.h"
@@ -320,6 +321,59 @@ static void racing_stores_are_never_lost(void **state)
 	end();
 }
 
+static void *write_pinned(void *source)
+{
+	struct iovec local = { source, 8 }, remote = { m + 2 * PAGE, 8 };
+
+	CHECK(process_vm_writev(getpid(), &local, 1, &remote, 1, 0) == 8);
+	return NULL;
+}
+
+/* 6.12, 6.18: process_vm_writev(2) pins the pages first, and writes to them by
+ * the kernel's own mapping later. A reset between the two, here while the
+ * source's page is waited for, loses the write. */
+static void a_write_to_pinned_pages_is_lost_over_a_reset(void **state)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = 1 /* MISSING */ };
+	struct { uint64_t dst, src, len, mode; int64_t copied; } fill;
+	int waits = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	char *source, *content = test_map(1);
+	pthread_t t;
+
+	begin();
+	source = mmap(NULL, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range = (struct uffdio_range){ (uintptr_t)source, PAGE };
+	if (waits >= 0 && ioctl(waits, UFFDIO_API, &api) == 0 &&
+	    ioctl(waits, UFFDIO_REGISTER, &reg) == 0) {
+		struct uffd_msg msg;
+
+		memset(m, 1, N * PAGE);
+		assert_int_equal(scan(PM_SCAN_WP_MATCHING), 0);
+		pthread_create(&t, NULL, write_pinned, source);
+		assert_int_equal(read(waits, &msg, sizeof(msg)), sizeof(msg));
+		/* pinned, told as written, and re-armed */
+		assert_int_equal(scan(PM_SCAN_WP_MATCHING), 0);
+		assert_int_equal(regions(), 1);
+		memset(content, 7, PAGE);
+		fill.dst = (uintptr_t)source;
+		fill.src = (uintptr_t)content;
+		fill.len = PAGE;
+		fill.mode = 0;
+		assert_int_equal(ioctl(waits, 0xc028aa03 /* UFFDIO_COPY */,
+				       &fill),
+				 0);
+		pthread_join(t, NULL);
+		assert_int_equal(m[2 * PAGE], 7); /* it has landed, */
+		assert_int_equal(scan(0), 0);
+		assert_int_equal(regions(), 0); /* and nothing tells */
+	}
+	close(waits);
+	munmap(source, PAGE);
+	test_unmap(content, 1);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest cases[] = {
@@ -333,6 +387,7 @@ int main(void)
 		CASE(the_check_does_not_ask_whose_it_is),
 		CASE(pieces_of_untouched_memory_do_not_merge_again),
 		CASE(racing_stores_are_never_lost),
+		CASE(a_write_to_pinned_pages_is_lost_over_a_reset),
 	};
 	const char *require = getenv("WRITEWATCH_REQUIRE_BACKEND");
 

@@ -10,7 +10,7 @@ case $arch in
 amd64)
 	machine="qemu-system-x86_64 -M q35 -cpu max" tty=ttyS0 ;;
 arm64)
-	machine="qemu-system-aarch64 -M virt -cpu ${WRITEWATCH_ARM_CPU:-max,pauth-impdef=on}"
+	machine="qemu-system-aarch64 -M virt -cpu max,pauth-impdef=on"
 	tty=ttyAMA0 ;;
 esac
 # shellcheck disable=SC2086 # a list

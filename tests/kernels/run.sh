@@ -111,7 +111,7 @@ initramfs() {
 		echo "writes=${WRITEWATCH_TEST_WRITES:-200000}"
 		echo "more='${WRITEWATCH_TEST_MORE:-}'"
 		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-60}"
-		echo "limit=${WRITEWATCH_TEST_LIMIT:-300}"
+		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
 		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"
 		echo "by_backend='${WRITEWATCH_TEST_PROGRAMS-$by_backend}'"

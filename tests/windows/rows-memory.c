@@ -146,7 +146,7 @@ static void row_7_16_address_rules(void)
 				PAGE_READWRITE),
 		   base + UNIT);
 	VirtualQuery(base + UNIT, &m, sizeof(m));
-	CHECK_SAME(m.RegionSize, 3 * UNIT);
+	CHECK_SAME(m.RegionSize, 2 * UNIT + ENTRY);
 	fails_with(VirtualAlloc(base, UNIT, MEM_RESERVE, PAGE_READWRITE), 487);
 	end();
 }
