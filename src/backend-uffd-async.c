@@ -17,8 +17,6 @@
  * Invariant: a scan that re-arms hands each page that it re-armed to the query,
  * or to the populated bitmap if it was a zero page.
  */
-#include "backend.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,86 +24,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "pagemap.h"
 #include "sys.h"
 #include "uapi/userfaultfd.h"
+#include "uffd-async.h"
 #include "uffd.h"
-
-/* Bytes scanned before it is asked how long that took. */
-#define CHUNK ((uint64_t)1 << 30)
-#define CHUNK_NS 2000000u
-
-struct uffd {
-	struct ww_fd uffd;
-	struct ww_pagemap pagemap;
-};
-
-static int scan(const struct ww *ww, struct ww_scan *s)
-{
-	const struct uffd *u = ww->priv;
-
-	return ww_pagemap_scan(&u->pagemap, s);
-}
-
-/* --- what a scan found --- */
 
 static struct ww_bits *populated(struct ww_area *a)
 {
-	return a->state;
+	return &((struct ww_uffd_area *)a->state)->populated;
 }
 
 static size_t uffd_state_bytes(size_t npages)
 {
-	return sizeof(struct ww_bits) + ww_bits_bytes(npages);
-}
-
-static void note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_set(populated(a), ww_area_page(a, start), ww_area_page(a, end));
-}
-
-static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_clear(populated(a), ww_area_page(a, start),
-		      ww_area_page(a, end));
-}
-
-struct found {
-	struct ww_query *q;
-	bool any; /* page counted */
-};
-
-static int found_run(void *arg, uintptr_t start, uintptr_t end)
-{
-	struct found *f = arg;
-
-	ww_query_found(f->q, start, end);
-	f->any = true;
-	return 0;
-}
-
-/* Hand the regions of a scan to the query. True if any page counted. */
-static bool found(struct ww_query *q, const struct ww_scan *s)
-{
-	struct found f = { q, false };
-	size_t i;
-
-	for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
-		uintptr_t start = (uintptr_t)s->vec[i].start;
-		uintptr_t end = (uintptr_t)s->vec[i].end;
-
-		/* Of zero pages only those that were something else before. */
-		if (s->kind == WW_KIND_ANON &&
-		    s->vec[i].categories & PAGE_IS_PFNZERO) {
-			ww_span_runs(&q->span, start, end, populated,
-				     found_run, &f);
-			continue;
-		}
-		if (s->kind == WW_KIND_ANON)
-			ww_span_each(&q->span, start, end, note_populated);
-		found_run(&f, start, end);
-	}
-	return f.any;
+	return sizeof(struct ww_uffd_area) + ww_bits_bytes(npages);
 }
 
 /* --- arming --- */
@@ -121,14 +52,14 @@ static int rearm_kind(struct ww *ww, const struct ww_span *span,
 	s.vec = vec;
 	s.vec_len = kind == WW_KIND_ANON ? WW_SCAN_VEC : 0;
 	while (s.start < end) {
-		int r = scan(ww, &s);
+		int r = ww_uffd_scan(ww, &s);
 		size_t i;
 
 		for (i = 0; i < s.vec_len && s.vec[i].end; i++)
 			if (!(s.vec[i].categories & PAGE_IS_PFNZERO))
 				ww_span_each(span, (uintptr_t)s.vec[i].start,
 					     (uintptr_t)s.vec[i].end,
-					     note_populated);
+					     ww_uffd_note_populated);
 		if (r < 0)
 			return r;
 		s.start = s.walk_end;
@@ -138,7 +69,7 @@ static int rearm_kind(struct ww *ww, const struct ww_span *span,
 
 static int register_range(const struct ww *ww, uintptr_t start, uintptr_t end)
 {
-	const struct uffd *u = ww->priv;
+	const struct ww_uffd_async *u = ww->priv;
 	int r = 0;
 
 	/* In another process it is for that process to do. */
@@ -150,7 +81,7 @@ static int register_range(const struct ww *ww, uintptr_t start, uintptr_t end)
 static int arm(struct ww *ww, const struct ww_span *span, enum ww_kind kind,
 	       uintptr_t start, uintptr_t end)
 {
-	const struct uffd *u = ww->priv;
+	const struct ww_uffd_async *u = ww->priv;
 	int r = register_range(ww, start, end);
 
 	if (r < 0)
@@ -169,7 +100,8 @@ static int uffd_attach(struct ww *ww, struct ww_area *a)
 	struct ww_slice all = { a->start, a->end, a };
 	struct ww_bits *bits = populated(a);
 
-	ww_bits_init(bits, bits + 1, ww_area_page(a, a->end));
+	ww_bits_init(bits, (struct ww_uffd_area *)a->state + 1,
+		     ww_area_page(a, a->end));
 	return arm(ww, &(struct ww_span){ &all, 1 }, a->kind, a->start, a->end);
 }
 
@@ -182,7 +114,7 @@ struct walk {
 
 static int unregister_map(void *arg, const struct ww_map *map)
 {
-	const struct uffd *u = arg;
+	const struct ww_uffd_async *u = arg;
 
 	ww_uffd_unregister(&u->uffd, map->start, map->end);
 	return 0;
@@ -191,7 +123,7 @@ static int unregister_map(void *arg, const struct ww_map *map)
 static void uffd_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 			uintptr_t end)
 {
-	struct uffd *u = ww->priv;
+	struct ww_uffd_async *u = ww->priv;
 
 	(void)a;
 	/* Explicitly: closing the descriptor does not do it while a fork child
@@ -201,83 +133,6 @@ static void uffd_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 }
 
 /* --- queries --- */
-
-/* How far to scan before the lock is dropped: long stretches of nothing are one
- * step, populated memory is some 3 ms a GiB. */
-static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
-{
-	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
-}
-
-/* An answer was all zero pages: where is the next page that counts? They would
- * eat the caller's room one call at a time. Nothing is re-armed. */
-static int skip_zero(struct ww *ww, struct ww_query *q, struct ww_scan *s,
-		     uintptr_t end)
-{
-	s->flags = 0;
-	s->max_pages = 0;
-	s->vec_len = WW_SCAN_VEC;
-	s->end = end;
-	while (s->start < end) {
-		struct ww_query probe = { .ranges = &(struct ww_range){ 0 },
-					  .room = 1,
-					  .page = q->page,
-					  .span = q->span,
-					  .pos = s->start };
-		int r = scan(ww, s);
-
-		if (r < 0)
-			return r;
-		/* Pending pages count too: the scan then goes on there. */
-		if (found(&probe, s)) {
-			s->start = (uintptr_t)probe.ranges[0].start;
-			return 0;
-		}
-		s->start = s->walk_end;
-	}
-	return 0;
-}
-
-static int collect_kind(struct ww *ww, enum ww_kind kind, uintptr_t start,
-			uintptr_t end, struct ww_query *q)
-{
-	struct page_region vec[WW_SCAN_VEC];
-	struct ww_scan s = { .start = start, .kind = kind, .vec = vec };
-	uint64_t chunk = CHUNK;
-
-	while (s.start < end && !ww_query_full(q)) {
-		size_t left = ww_query_pages_left(q);
-		size_t room = q->pages ? left : q->room - q->n;
-		bool timed = end - s.start > CHUNK;
-		uint64_t t = timed ? ww_sys_now_ns() : 0;
-		bool any;
-		int r;
-
-		s.end = chunk_end(s.start, end, chunk);
-		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
-		s.max_pages = q->pages ? left : 0;
-		s.vec_len = room < WW_SCAN_VEC ? room : WW_SCAN_VEC;
-		r = scan(ww, &s);
-		any = found(q, &s);
-		if (r < 0)
-			return r;
-		ww_query_settled(q, s.walk_end);
-		s.start = s.walk_end;
-		/* A call that got to its end in no time may have a longer one
-		 * next. */
-		if (timed && s.walk_end == s.end)
-			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
-							       : CHUNK;
-		if (r > 0 && !any && !ww_query_full(q)) {
-			r = skip_zero(ww, q, &s, end);
-			if (r < 0)
-				return r;
-			if (!ww_query_full(q))
-				ww_query_settled(q, s.start);
-		}
-	}
-	return 0;
-}
 
 /* Tracking was lost: arm the mapping that is there now as what it is. */
 static int recover(struct ww *ww, const struct ww_span *span,
@@ -302,7 +157,7 @@ static int collect_map(void *arg, const struct ww_map *map)
 
 	if (ww_query_full(q))
 		return 0;
-	r = collect_kind(w->ww, map->kind, map->start, map->end, q);
+	r = ww_uffd_collect(w->ww, map->kind, map->start, map->end, q);
 	if (r != -EPERM)
 		return r;
 	r = recover(w->ww, w->span, map);
@@ -320,13 +175,13 @@ static int uffd_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 			struct ww_query *q)
 {
 	const struct ww_area *a = q->span.slice[0].area;
-	struct uffd *u = ww->priv;
+	struct ww_uffd_async *u = ww->priv;
 	int r = -EPERM;
 
-	if (!ww_fd_ok(&u->pagemap.fd))
+	if (!ww_pagemap_ok(&u->pagemap))
 		return -EPERM;
 	if (!atomic_load(&a->mixed))
-		r = collect_kind(ww, a->kind, start, end, q);
+		r = ww_uffd_collect(ww, a->kind, start, end, q);
 	if (r != -EPERM)
 		return r;
 	/* Some mapping is not registered, or not of the area's kind. What was
@@ -352,10 +207,10 @@ static int uffd_rearm(struct ww *ww, const struct ww_span *span,
 		      uintptr_t start, uintptr_t end)
 {
 	const struct ww_area *a = span->slice[0].area;
-	struct uffd *u = ww->priv;
+	struct ww_uffd_async *u = ww->priv;
 	int r = -EPERM;
 
-	if (!ww_fd_ok(&u->pagemap.fd))
+	if (!ww_pagemap_ok(&u->pagemap))
 		return -EPERM;
 	if (!atomic_load(&a->mixed))
 		r = rearm_kind(ww, span, a->kind, start, end);
@@ -389,26 +244,42 @@ static int uffd_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 	/* What is dropped never was; before the drop, as a page that another
 	 * thread makes behind it may be noted again. */
 	if (a->kind == WW_KIND_ANON)
-		forget_populated(a, start, end);
+		ww_uffd_forget_populated(a, start, end);
 	return ww_maps_drop(start, end);
 }
 
 /* --- descriptors, probe --- */
 
-static void close_descriptors(struct uffd *u)
+/* Before, swapped pages could look clean in it (6.7 and 6.8). */
+static bool superset_is_one(void)
+{
+	unsigned major = 0, minor = 0;
+	char release[65];
+
+	if (ww_sys_uname_release(release, sizeof(release)) < 0)
+		return false;
+	/* NOLINTNEXTLINE(cert-err34-c): zeros are fine */
+	sscanf(release, "%u.%u", &major, &minor);
+	return major > 6 || (major == 6 && minor >= 10);
+}
+
+static void close_descriptors(struct ww_uffd_async *u)
 {
 	ww_fd_finish(&u->pagemap.fd);
 	ww_fd_finish(&u->uffd);
 }
 
-static int open_descriptors(struct uffd *u, const struct ww_process *process,
+static int open_descriptors(struct ww_uffd_async *u,
+			    const struct ww_process *process,
 			    const struct ww_options *o, const char **reason)
 {
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_WP_ASYNC };
 	int r;
 
-	*u = (struct uffd){ WW_FD_NONE, { WW_FD_NONE, false } };
+	*u = (struct ww_uffd_async){ WW_FD_NONE,
+				     { WW_FD_NONE, false, 0 },
+				     superset_is_one() };
 	r = ww_uffd_open(&u->uffd, o, NULL, reason);
 	if (r < 0)
 		return r;
@@ -452,7 +323,7 @@ static bool kernel_loses_data(void)
 }
 
 /* The real thing on a page: written is dirty, re-armed is clean, and again. */
-static int try_page(struct uffd *u, volatile char *page, size_t len)
+static int try_page(struct ww_uffd_async *u, volatile char *page, size_t len)
 {
 	uintptr_t at = (uintptr_t)page;
 	struct page_region vec[1];
@@ -476,7 +347,7 @@ static int try_page(struct uffd *u, volatile char *page, size_t len)
 	return r;
 }
 
-static int try_it(struct uffd *u, const char **reason)
+static int try_it(struct ww_uffd_async *u, const char **reason)
 {
 	size_t len = ww_sys_page_size();
 	void *page;
@@ -494,7 +365,7 @@ static int try_it(struct uffd *u, const char **reason)
 static int uffd_probe(const struct ww_options *options, const char **reason,
 		      unsigned *caps)
 {
-	struct uffd u;
+	struct ww_uffd_async u;
 	int r;
 
 	(void)caps;
@@ -525,7 +396,7 @@ static void uffd_close(struct ww *ww)
 static int uffd_open(struct ww *ww, const struct ww_options *options)
 {
 	const char *reason;
-	struct uffd *u = malloc(sizeof(*u));
+	struct ww_uffd_async *u = malloc(sizeof(*u));
 	int r;
 
 	/* A userfaultfd works on the memory of the process that made it. */
@@ -557,7 +428,7 @@ static int uffd_open(struct ww *ww, const struct ww_options *options)
 
 static int uffd_renew(struct ww *ww)
 {
-	struct uffd *u = ww->priv;
+	struct ww_uffd_async *u = ww->priv;
 	const char *reason;
 
 	/* Copies of the parent's, which work on the parent's memory. */
@@ -568,7 +439,7 @@ static int uffd_renew(struct ww *ww)
 static int inherit_map(void *arg, const struct ww_map *map)
 {
 	const struct walk *w = arg;
-	const struct uffd *u = w->ww->priv;
+	const struct ww_uffd_async *u = w->ww->priv;
 	int r;
 
 	if (map->huge)

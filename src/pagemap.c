@@ -30,7 +30,7 @@ int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
 
 int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 {
-	bool lazy = s->kind == WW_KIND_ANON;
+	bool lazy = s->kind == WW_KIND_ANON && !s->superset;
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
 		.flags = s->flags | PM_SCAN_CHECK_WPASYNC,
@@ -67,14 +67,29 @@ int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 int ww_pagemap_init(struct ww_pagemap *self)
 {
 	struct ww_scan empty = { .kind = WW_KIND_ANON };
+	static atomic_uint made;
 	int r;
 
 	self->guard = true;
 	r = ww_pagemap_scan(self, &empty);
-	if (r != -EINVAL)
+	if (r == -EINVAL) {
+		self->guard = false;
+		r = ww_pagemap_scan(self, &empty);
+	}
+	if (r < 0)
 		return r;
-	self->guard = false;
-	return ww_pagemap_scan(self, &empty);
+	/* Far behind all that a process can have, odd, and another each time.
+	 */
+	self->position = (INT64_C(1) << 62) +
+			 (int64_t)(ww_sys_now_ns() & 0xffffffffffff) * 1024 +
+			 (atomic_fetch_add(&made, 1) & 511) * 2 + 1;
+	return ww_sys_set_position(self->fd.fd, self->position);
+}
+
+bool ww_pagemap_ok(const struct ww_pagemap *self)
+{
+	return self->fd.fd >= 0 &&
+	       ww_sys_position(self->fd.fd) == self->position;
 }
 
 int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,

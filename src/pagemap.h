@@ -23,12 +23,16 @@ int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
 struct ww_pagemap {
 	struct ww_fd fd;
 	bool guard; /* the kernel knows PAGE_IS_GUARD (6.15) */
+	int64_t position; /* of the file, which nobody else has */
 };
 
 struct ww_scan {
 	uintptr_t start, end;
 	enum ww_kind kind;  /* WW_KIND_ANON: armed lazily; else up front */
 	uint64_t flags;	    /* PM_SCAN_WP_MATCHING */
+	bool superset;	    /* the kernel's faster walk: what is written, and
+			       perhaps what does not exist. Not with re-arming
+			       of memory that is armed lazily. */
 	size_t max_pages;   /* 0: no limit */
 	size_t vec_len;	    /* regions; 0: no vector */
 	uintptr_t walk_end; /* out: below it all was handled */
@@ -38,6 +42,10 @@ struct ww_scan {
 
 /* Find out what it can do. -ENOTTY: it has no PAGEMAP_SCAN. */
 int ww_pagemap_init(struct ww_pagemap *self);
+
+/* Is it still the file that we made? As ww_fd_ok(), but at half the cost: by
+ * its position, which is not used otherwise. For each query. */
+bool ww_pagemap_ok(const struct ww_pagemap *self);
 
 /* Written pages of memory that is registered with WP_ASYNC (elsewhere: -EPERM).
  * Of memory that is armed lazily, regions of zero pages have PAGE_IS_PFNZERO.

@@ -50,16 +50,15 @@ int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	for (; i < span->n && span->slice[i].start < end; i++) {
 		const struct ww_slice *s = &span->slice[i];
 		struct ww_area *a = s->area;
-		size_t at = ww_area_page(a, s->start > start ? s->start
-							     : start);
+		size_t at =
+			ww_area_page(a, s->start > start ? s->start : start);
 		size_t stop = ww_area_page(a, s->end < end ? s->end : end);
 		size_t run, run_end;
 
 		for (; r == 0 && ww_bits_next(bits(a), at, stop, SIZE_MAX,
 					      false, &run, &run_end);
 		     at = run_end)
-			r = fn(arg, ww_area_at(a, run),
-			       ww_area_at(a, run_end));
+			r = fn(arg, ww_area_at(a, run), ww_area_at(a, run_end));
 	}
 	return r;
 }

@@ -178,6 +178,18 @@ ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at)
 	return n < 0 ? -errno : n;
 }
 
+int64_t ww_sys_position(int fd)
+{
+	off_t at = lseek(fd, 0, SEEK_CUR);
+
+	return at < 0 ? -errno : at;
+}
+
+int ww_sys_set_position(int fd, int64_t at)
+{
+	return lseek(fd, (off_t)at, SEEK_SET) < 0 ? -errno : 0;
+}
+
 int ww_sys_ioctl(int fd, unsigned long request, void *arg)
 {
 	return result(ioctl(fd, request, arg));
@@ -266,8 +278,7 @@ int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg)
 	pid = syscall(SYS_clone, 0, 0, 0, 0, 0);
 	if (pid == 0)
 		_exit(fn(arg));
-	while (pid > 0 &&
-	       syscall(SYS_wait4, pid, &status, __WALL, NULL) < 0 &&
+	while (pid > 0 && syscall(SYS_wait4, pid, &status, __WALL, NULL) < 0 &&
 	       errno == EINTR)
 		;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

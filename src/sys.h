@@ -46,6 +46,8 @@ long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
 ssize_t ww_sys_read(int fd, void *buf, size_t len);
 ssize_t ww_sys_write(int fd, const void *buf, size_t len);
 ssize_t ww_sys_pread(int fd, void *buf, size_t len, off_t at);
+int64_t ww_sys_position(int fd);
+int ww_sys_set_position(int fd, int64_t at);
 int ww_sys_ioctl(int fd, unsigned long request, void *arg);
 
 int ww_sys_mmap(size_t len, void **out); /* zeroed, MAP_NORESERVE */

@@ -81,9 +81,9 @@ static void *run(void *arg)
 		if (!self->own_table && !ww_fd_ok(&self->uffd))
 			break;
 		n = ww_sys_read(self->uffd.fd, msg, sizeof(msg));
-	} while (n == -EINTR ||
-		 (n > 0 &&
-		  answer(self, msg, (size_t)n / sizeof(msg[0]), page)));
+	} while (
+		n == -EINTR ||
+		(n > 0 && answer(self, msg, (size_t)n / sizeof(msg[0]), page)));
 	return NULL;
 }
 

@@ -40,8 +40,8 @@ static int leave_all(struct ww *ww, const struct ww_slice *cut, size_t n)
 	return r;
 }
 
-/* Publish a table without the slices that are cut, and let go of those. They may
- * lie in the old table, which lives until the next one is published. */
+/* Publish a table without the slices that are cut, and let go of those. They
+ * may lie in the old table, which lives until the next one is published. */
 static int let_go(struct ww *ww, struct ww_table *t, const struct ww_slice *cut,
 		  size_t n)
 {

@@ -47,12 +47,16 @@ mutant drops-every-1000th-page query.c \
 				start += q->page;
 				continue;
 			}' torture uffd-async
-mutant resets-before-it-reads backend-uffd-async.c \
-	'		r = scan(ww, &s);
+mutant resets-before-it-reads uffd-collect.c \
+	'		r = ww_uffd_scan(ww, &s);
 		any = found(q, &s);' \
-	'		if (q->reset)
-			rearm_kind(ww, &q->span, kind, s.start, s.end);
-		r = scan(ww, &s);
+	'		if (q->reset) {
+			struct ww_scan all = s;
+
+			all.vec_len = 0;
+			ww_uffd_scan(ww, &all);
+		}
+		r = ww_uffd_scan(ww, &s);
 		any = found(q, &s);' query uffd-async
 mutant forgets-pending-bits query.c \
 	'	while (!ww_query_full(q)) {
@@ -100,9 +104,9 @@ mutant ignores-openers backend-mprotect.c \
 	'		if (ww_mprotect_busy(w) ||
 		    (at' '		if (0 ||
 		    (at' threads mprotect
-mutant forgets-that-it-was-populated backend-uffd-async.c \
+mutant forgets-that-it-was-populated uffd-collect.c \
 	'		if (s->kind == WW_KIND_ANON)
-			ww_span_each(&q->span, start, end, note_populated);' \
+			ww_span_each(&q->span, start, end, ww_uffd_note_populated);' \
 	'' kinds uffd-async
 mutant takes-memory-of-another-tracker fault-registry.c \
 	'		if (is_taken(ww, &slice[i]))' \

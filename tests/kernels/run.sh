@@ -86,6 +86,7 @@ initramfs() {
 	cp "$tests"/src/libwritewatch.so.? "$root/lib/"
 	case $2 in
 	amd64)
+		cp -L "$(gcc -print-file-name=libgcc_s.so.1)" "$root/lib/" # pthread_cancel
 		ldd "$root"/tests/* | awk '$3 ~ /^\// { print $3 }
 			$1 ~ /^\/lib64/ { print $1 }' | sort -u |
 			grep -v libwritewatch >"$work/$1.libs"
