@@ -109,9 +109,9 @@ initramfs() {
 	done
 	find "$root/modules" -name '*.xz' -exec xz -d {} +
 	{
-		echo "writes=${WRITEWATCH_TEST_WRITES:-200000}"
+		echo "writes=${WRITEWATCH_TEST_WRITES:-100000}"
 		echo "more='${WRITEWATCH_TEST_MORE:-}'"
-		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-60}"
+		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-100}"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
 		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"

@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include "../../src/sys.h"
+#include "writewatch-win32.h"
 
 /* --- the injection --- */
 
@@ -21,7 +22,7 @@ static struct {
 	unsigned which;	  /* of the errno values */
 	const char *name; /* what failed */
 	unsigned choices; /* how many values that one has */
-	long mapped;	  /* mappings made less those undone */
+	long mapped;	  /* bytes mapped less those unmapped */
 	bool kept;	  /* undoing one was made to fail */
 } inject;
 
@@ -68,6 +69,12 @@ WRAP(ssize_t, ww_sys_pread, (int fd, void *buf, size_t len, off_t off),
      (fd, buf, len, off), EIO, ENOMEM)
 WRAP(int, ww_sys_ioctl, (int fd, unsigned long request, void *arg),
      (fd, request, arg), EINVAL, EPERM, ENOMEM, EBUSY, EAGAIN, ENOENT)
+WRAP(int64_t, ww_sys_position, (int fd), (fd), EBADF)
+WRAP(int, ww_sys_set_position, (int fd, int64_t off), (fd, off), EINVAL)
+WRAP(int, ww_sys_name_anon, (uintptr_t start, size_t len, const char *name),
+     (start, len, name), EINVAL)
+WRAP(int, ww_sys_sigmask, (int how, const sigset_t *set, sigset_t *old),
+     (how, set, old), EINVAL)
 WRAP(int, ww_sys_mprotect, (uintptr_t start, size_t len, int prot),
      (start, len, prot), ENOMEM, EACCES)
 WRAP(int, ww_sys_madvise, (uintptr_t start, size_t len, int advice),
@@ -80,6 +87,19 @@ WRAP(int, ww_sys_thread, (pthread_t * out, void *(*fn)(void *), void *arg),
 WRAP(int, ww_sys_in_child, (int (*fn)(volatile char *), volatile char *arg),
      (fn, arg), EAGAIN)
 
+int __real_ww_sys_reserve(void *at, size_t len, void **out);
+int __wrap_ww_sys_reserve(void *at, size_t len, void **out);
+
+int __wrap_ww_sys_reserve(void *at, size_t len, void **out)
+{
+	int r;
+	TRIP(ww_sys_reserve, ENOMEM);
+	r = __real_ww_sys_reserve(at, len, out);
+	if (r == 0 && inject.armed)
+		inject.mapped += (long)len;
+	return r;
+}
+
 int __real_ww_sys_mmap(size_t len, void **out);
 int __wrap_ww_sys_mmap(size_t len, void **out);
 int __real_ww_sys_munmap(void *at, size_t len);
@@ -91,7 +111,7 @@ int __wrap_ww_sys_mmap(size_t len, void **out)
 	TRIP(ww_sys_mmap, ENOMEM);
 	r = __real_ww_sys_mmap(len, out);
 	if (r == 0 && inject.armed)
-		inject.mapped++;
+		inject.mapped += (long)len;
 	return r;
 }
 
@@ -105,7 +125,7 @@ int __wrap_ww_sys_munmap(void *at, size_t len)
 		return r;
 	}
 	if (inject.armed)
-		inject.mapped--;
+		inject.mapped -= (long)len;
 	return __real_ww_sys_munmap(at, len);
 }
 
@@ -205,6 +225,38 @@ static void ask(struct ww *ww, unsigned flags, bool ranges)
 		}                                \
 	} while (0)
 
+/* A null pointer, with a code of its own, or it works. */
+static void through_win32(void)
+{
+	const ww_DWORD type = WW_MEM_RESERVE | WW_MEM_COMMIT |
+			      WW_MEM_WRITE_WATCH;
+	void *pages[16];
+	ww_ULONG_PTR count = 16;
+	ww_DWORD granularity;
+	char *p;
+	int tries;
+
+	for (tries = 0; tries < 3; tries++) {
+		p = ww_VirtualAlloc(NULL, 0x10000, type, WW_PAGE_READWRITE);
+		if (p)
+			break;
+		CHECK(ww_GetLastError() == WW_ERROR_NOT_ENOUGH_MEMORY ||
+		      ww_GetLastError() == WW_ERROR_COMMITMENT_LIMIT);
+	}
+	CHECK(p);
+	p[0x5000] = 1;
+	if (ww_GetWriteWatch(1, p, 0x10000, pages, &count, &granularity) != 0) {
+		count = 16;
+		CHECK(ww_GetWriteWatch(1, p, 0x10000, pages, &count,
+				       &granularity) == 0);
+	}
+	CHECK(count >= 1);
+	for (tries = 0; tries < 3; tries++)
+		if (ww_VirtualFree(p, 0, WW_MEM_RELEASE))
+			return;
+	CHECK(!"released");
+}
+
 static void through_all_calls(const char *backend)
 {
 	struct ww_options o = { .size = sizeof(o), .backend = backend };
@@ -248,6 +300,7 @@ static void through_all_calls(const char *backend)
 	ww_close(ww);
 	for (i = 0; i < N; i++)
 		put(i);
+	through_win32();
 }
 
 static void one_run(const char *backend, long fail_at, unsigned which)
@@ -267,7 +320,7 @@ static void one_run(const char *backend, long fail_at, unsigned which)
 	if (test_descriptors() != before ||
 	    (inject.mapped != 0 && !inject.kept)) {
 		print_error("%s (call %ld, choice %u): %d descriptors and %ld "
-			    "mappings leak\n",
+			    "bytes leak\n",
 			    inject.name, fail_at, which,
 			    test_descriptors() - before, inject.mapped);
 		fail();
