@@ -176,12 +176,12 @@ static void locking_marks_or_is_marked(void **state)
 
 	begin();
 	if ((test_caps(ww) & all) == all) {
-		assert_int_equal(mlock(m + 2 * PAGE, PAGE), 0);
+		assert_int_equal(syscall(SYS_mlock, m + 2 * PAGE, PAGE), 0);
 		munlock(m + 2 * PAGE, PAGE);
 		test_expect(ww, m, N, WW_GET_RESET, 2, -1);
 	}
 	assert_int_equal(ww_mark(ww, m + 5 * PAGE, PAGE), 0);
-	assert_int_equal(mlock(m + 5 * PAGE, PAGE), 0);
+	assert_int_equal(syscall(SYS_mlock, m + 5 * PAGE, PAGE), 0);
 	munlock(m + 5 * PAGE, PAGE);
 	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
 	end();

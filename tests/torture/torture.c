@@ -522,6 +522,9 @@ static int run(void)
 
 	if (text)
 		writes_wanted = strtol(text, NULL, 10);
+	text = getenv("WRITEWATCH_TEST_MOST");
+	if (text && strtol(text, NULL, 10) < writes_wanted)
+		writes_wanted = strtol(text, NULL, 10);
 	text = getenv("WRITEWATCH_TEST_SEED");
 	if (text)
 		seed = strtoull(text, NULL, 10);
