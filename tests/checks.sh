@@ -222,7 +222,7 @@ coverage() {
 	(cd build-coverage && meson test --no-rebuild core select >/dev/null 2>&1) || true
 	passes "coverage of $floor %" gcovr --root . --filter src/ \
 		--exclude 'src/backend-(memwatch|softdirty).c' \
-		--exclude src/softdirty-handler.c --exclude src/win32-subpage.c \
+		--exclude src/cli/ --exclude src/softdirty-handler.c --exclude src/win32-subpage.c \
 		--fail-under-line $floor build-coverage
 	tail -n 40 "$log" | grep -E '^TOTAL|lines' || true
 }

@@ -21,7 +21,10 @@ need g++ c++
 need libcmocka-dev /usr/include/cmocka.h
 need binutils readelf
 # in CI nothing is left out for want of a tool
-[ -z "${CI:-}" ] || need gcc-mingw-w64-x86-64 x86_64-w64-mingw32-gcc
+[ -z "${CI:-}" ] || {
+	need gcc-mingw-w64-x86-64 x86_64-w64-mingw32-gcc
+	need mandoc mandoc
+}
 install_missing
 build "$dir" -Dtests=true -Dwerror=$werror
 if [ -n "$kernels" ]; then
