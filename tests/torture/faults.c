@@ -73,8 +73,6 @@ WRAP(int64_t, ww_sys_position, (int fd), (fd), EBADF)
 WRAP(int, ww_sys_set_position, (int fd, int64_t off), (fd, off), EINVAL)
 WRAP(int, ww_sys_name_anon, (uintptr_t start, size_t len, const char *name),
      (start, len, name), EINVAL)
-WRAP(int, ww_sys_sigmask, (int how, const sigset_t *set, sigset_t *old),
-     (how, set, old), EINVAL)
 WRAP(int, ww_sys_mprotect, (uintptr_t start, size_t len, int prot),
      (start, len, prot), ENOMEM, EACCES)
 WRAP(int, ww_sys_madvise, (uintptr_t start, size_t len, int advice),
@@ -314,6 +312,8 @@ static void one_run(const char *backend, long fail_at, unsigned which)
 	inject.name = "nothing";
 	inject.choices = 0;
 	inject.kept = false;
+	if (getenv("WRITEWATCH_TEST_TRACE"))
+		print_message("call %ld, choice %u\n", fail_at, which);
 	inject.armed = true;
 	through_all_calls(backend);
 	inject.armed = false;
