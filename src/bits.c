@@ -13,7 +13,7 @@
 
 #define WORD_BITS 64u
 #define CHUNK_WORDS 512u /* words for each summary bit: 4 KiB */
-#define CHUNK_BITS (WORD_BITS * CHUNK_WORDS)
+_Static_assert(WORD_BITS * CHUNK_WORDS == WW_BITS_CHUNK, "bits.h");
 
 static size_t words(size_t nbits)
 {

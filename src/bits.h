@@ -34,4 +34,33 @@ bool ww_bits_test(const struct ww_bits *self, size_t bit);
 bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 		  bool take, size_t *run, size_t *run_end);
 
+/* --- what a query asks for each run that it finds --- */
+
+#define WW_BITS_CHUNK 32768u /* bits for each summary bit */
+
+/* Is surely no bit set in [first, end)? One or two loads. */
+static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
+				 size_t end)
+{
+	size_t chunk = first / WW_BITS_CHUNK;
+
+	return first < end && (end - 1) / WW_BITS_CHUNK == chunk &&
+	       !(atomic_load(&self->summary[chunk / 64]) >> (chunk % 64) & 1);
+}
+
+/* Are all bits of [first, end) set, and can be found, as far as two loads can
+ * tell? */
+static inline bool ww_bits_full(const struct ww_bits *self, size_t first,
+				size_t end)
+{
+	size_t n = end - first;
+	uint64_t ones;
+
+	if (n == 0 || first / 64 != (end - 1) / 64 ||
+	    ww_bits_quiet(self, first, end))
+		return false;
+	ones = (~UINT64_C(0) >> (64 - n)) << (first % 64);
+	return (atomic_load(&self->word[first / 64]) & ones) == ones;
+}
+
 #endif

@@ -15,6 +15,8 @@ static unsigned find_slice(const struct ww_span *span, uintptr_t at)
 {
 	unsigned lo = 0, hi = span->n;
 
+	if (hi == 1)
+		return span->slice[0].end <= at;
 	while (lo < hi) {
 		unsigned mid = (lo + hi) / 2;
 
@@ -99,6 +101,8 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 		return true;
 	first = ww_area_page(a, from);
 	stop = ww_area_page(a, end);
+	if (ww_bits_quiet(&a->pending, first, stop))
+		return true;
 	while (!ww_query_full(q)) {
 		size_t run;
 

@@ -297,8 +297,10 @@ void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end)
 
 void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
-	ww_bits_clear(&a->pending, ww_area_page(a, start),
-		      ww_area_page(a, end));
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	if (!ww_bits_quiet(&a->pending, first, stop))
+		ww_bits_clear(&a->pending, first, stop);
 }
 
 void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)

@@ -39,7 +39,10 @@ int ww_uffd_scan(const struct ww *ww, struct ww_scan *s)
 
 void ww_uffd_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
-	ww_bits_set(populated(a), ww_area_page(a, start), ww_area_page(a, end));
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	if (!ww_bits_full(populated(a), first, stop))
+		ww_bits_set(populated(a), first, stop);
 }
 
 void ww_uffd_forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
@@ -59,7 +62,8 @@ static int found_run(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct found *f = arg;
 
-	ww_query_found(f->q, start, end);
+	if (!ww_query_found_quick(f->q, start, end))
+		ww_query_found(f->q, start, end);
 	f->any = true;
 	return 0;
 }
@@ -81,7 +85,10 @@ static bool found(struct ww_query *q, const struct ww_scan *s)
 				     &f);
 			continue;
 		}
-		if (s->kind == WW_KIND_ANON)
+		if (s->kind == WW_KIND_ANON && q->span.n == 1)
+			ww_uffd_note_populated(q->span.slice[0].area, start,
+					       end);
+		else if (s->kind == WW_KIND_ANON)
 			ww_span_each(&q->span, start, end,
 				     ww_uffd_note_populated);
 		found_run(&f, start, end);

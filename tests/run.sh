@@ -1,19 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# run.sh [--werror] [--build DIR] [--kernels [NAME...]] - build, then run the whole
-# test suite, or with --kernels the same on other kernels (kernels/run.sh), and end
-# with "N passed, N failed, N skipped". A skip names its reason;
+# run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...]] - build, then run
+# the whole test suite, or with --kernels the same on other kernels (kernels/run.sh),
+# and end with "N passed, N failed, N skipped". With --bench measure instead: tables
+# here, CSV files and plots in DIR/bench. A skip names its reason;
 # WRITEWATCH_REQUIRE_BACKEND=a,b makes a skip of those backends a failure.
 set -eu
 cd "$(dirname "$0")/.."
 . examples/setup.sh
-dir=build werror=false kernels=
+dir=build werror=false kernels= bench=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--werror) werror=true ;;
 	--build) shift; dir=$1 ;;
+	--bench) bench=yes ;;
 	--kernels) shift; kernels=yes; break ;;
-	*) echo "usage: sh tests/run.sh [--werror] [--build DIR] [--kernels [NAME...]]"; exit 2 ;;
+	*) echo "usage: sh tests/run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...]]"; exit 2 ;;
 	esac
 	shift
 done
@@ -30,6 +32,11 @@ build "$dir" -Dtests=true -Dwerror=$werror
 if [ -n "$kernels" ]; then
 	[ $werror = false ] || set -- --werror "$@"
 	exec sh tests/kernels/run.sh "$dir" "$@"
+fi
+
+if [ -n "$bench" ]; then
+	mkdir -p "$dir/bench"
+	exec "$dir/tests/bench" "$dir/bench"
 fi
 
 status=0
