@@ -109,7 +109,7 @@ initramfs() {
 	done
 	find "$root/modules" -name '*.xz' -exec xz -d {} +
 	{
-		echo "writes=${WRITEWATCH_TEST_WRITES:-100000}"
+		echo "writes=${WRITEWATCH_TEST_WRITES:-60000}"
 		echo "more='${WRITEWATCH_TEST_MORE:-}'"
 		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-100}"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"

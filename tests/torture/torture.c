@@ -2,14 +2,14 @@
 /*
  * torture.c - a mirror kept from the reported pages alone equals memory.
  *
- * Work is cut in epochs: writers write, park, the last query runs, the mirror is
- * compared. A later write to a page would hide a lost one, so in an epoch each
- * page is written exactly once, by whatever the epoch's shuffled order says: a
- * store, a wide store, an atomic, a store across two pages, or the kernel (read,
- * recv, pread; and while nobody resets process_vm_writev and /proc/self/mem,
- * which pin pages). Meanwhile two
- * collectors get and reset with arrays of all sizes, and others fork, map and
- * protect next door, push pages to swap, to the other node, and into huge pages.
+ * Work is cut in epochs: writers write, park, the last query runs, the mirror
+ * is compared. A later write to a page would hide a lost one, so in an epoch
+ * each page is written exactly once, by whatever the epoch's shuffled order
+ * says: a store, a wide store, an atomic, a store across two pages, or the
+ * kernel (read, recv, pread; and while nobody resets process_vm_writev and
+ * /proc/self/mem, which pin pages). Meanwhile two collectors get and reset with
+ * arrays of all sizes, and others fork, map and protect next door, push pages
+ * to swap, to the other node, and into huge pages.
  *
  * WRITEWATCH_TEST_SEED replays a run, WRITEWATCH_TEST_WRITES sets its length.
  */
@@ -68,16 +68,16 @@ struct pipes {
 static int self_mem;
 
 /* EFAULT where the backend can not let the kernel in: mark and retry. */
-#define UNTIL_LET_IN(at, len, call)                                        \
-	do {                                                               \
-		ssize_t got;                                               \
-		do {                                                       \
-			if (!(caps & WW_CAP_KERNEL_WRITES))                \
-				CHECK(ww_mark(ww, at, len) == 0);          \
-			got = (call);                                      \
-		} while (got < 0 && errno == EFAULT &&                     \
-			 !(caps & WW_CAP_KERNEL_WRITES));                  \
-		CHECK(got == (ssize_t)(len));                              \
+#define UNTIL_LET_IN(at, len, call)                                            \
+	do {                                                                   \
+		ssize_t got;                                                   \
+		do {                                                           \
+			if (!(caps & WW_CAP_KERNEL_WRITES))                    \
+				CHECK(ww_mark(ww, at, len) == 0);              \
+			got = (call);                                          \
+		} while (got < 0 && errno == EFAULT &&                         \
+			 !(caps & WW_CAP_KERNEL_WRITES));                      \
+		CHECK(got == (ssize_t)(len));                                  \
 	} while (0)
 
 static void kernel_write(const struct pipes *p, char *at, unsigned kind,
@@ -110,8 +110,9 @@ static void pinned_write(char *at, uint64_t value)
 	if (mem && value & 1)
 		CHECK(pwrite(self_mem, &value, 8, (off_t)(uintptr_t)at) == 8);
 	else
-		UNTIL_LET_IN(at, 8, process_vm_writev(getpid(), &local, 1,
-						      &remote, 1, 0));
+		UNTIL_LET_IN(
+			at, 8,
+			process_vm_writev(getpid(), &local, 1, &remote, 1, 0));
 	atomic_fetch_add(&kernel_done, 1);
 }
 
@@ -244,8 +245,7 @@ static size_t collect(unsigned way, size_t room, size_t first, size_t npages)
 		CHECK(ww_GetWriteWatch(WW_WRITE_WATCH_FLAG_RESET, start, len,
 				       pages, &count, &granularity) == 0);
 		for (i = 0; i < count; i++)
-			copy((void *)((uintptr_t)pages[i] & ~(PAGE - 1)),
-			     PAGE);
+			copy((void *)((uintptr_t)pages[i] & ~(PAGE - 1)), PAGE);
 		return count;
 	}
 }
@@ -505,10 +505,11 @@ static void pages_written_once_an_epoch_are_never_lost(void **state)
 /* A library that suppresses a quick second report would fail. */
 static void hot_pages_are_never_lost(void **state)
 {
-	long epochs = writes_wanted / 2000;
+	long epochs = writes_wanted / 2000,
+	     least = test_slowness() > 1 ? 10 : 50;
 
 	begin();
-	torture(write_hot, epochs < 50 ? 50 : (unsigned)epochs);
+	torture(write_hot, (unsigned)(epochs < least ? least : epochs));
 }
 
 static int run(void)
@@ -532,7 +533,8 @@ static int run(void)
 		pthread_mutex_init(&page_lock[i], NULL);
 	self_mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 	has_swap = !without("swap") && find_swap();
-	has_nodes = !without("nodes") && access("/sys/devices/system/node/node1", F_OK) == 0;
+	has_nodes = !without("nodes") &&
+		    access("/sys/devices/system/node/node1", F_OK) == 0;
 	return cmocka_run_group_tests_name("torture", cases, NULL, NULL);
 }
 
