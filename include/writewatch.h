@@ -25,7 +25,7 @@
  *               -ENOENT      not watched; no such backend
  *               -EEXIST      ww_watch(): part of it is watched already
  *               -EFAULT      memory that is not mapped, or a hole in it
- *               -EBUSY       another userfaultfd owns the memory
+ *               -EBUSY       another tracker or userfaultfd owns the memory
  *               -EOPNOTSUPP  not this kind of memory; unmet `require`
  *               -EPERM       the system does not allow it
  *               -ESRCH       the watched process is gone
@@ -135,7 +135,9 @@ struct ww_options {
 	int uffd;	  /* a userfaultfd before its UFFDIO_API, and */
 	int pagemap;	  /* an open /proc/PID/pagemap: for hosts that locked
 			     themselves down; borrowed, never closed, to be
-			     kept open until ww_close() */
+			     kept open until ww_close(). The first may become a
+			     blocking one; the file position of the second is
+			     the library's */
 	void (*log)(void *data, const char *line); /* says which backend was
 				refused and why; called only from ww_open(),
 				ww_watch(), ww_close(); line is the library's */
