@@ -23,7 +23,9 @@ need g++ c++
 need clang clang
 need clang-tidy clang-tidy
 need libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a
-need gcc-multilib /usr/include/x86_64-linux-gnu/gnu/stubs-32.h
+# gcc-multilib, which has no version, excludes the cross compilers
+need gcc-12-multilib /usr/lib/gcc/x86_64-linux-gnu/12/32/libgcc.a
+need libc6-dev-i386 /usr/include/gnu/stubs-32.h
 need musl-tools musl-gcc
 need gcovr gcovr
 install_missing
@@ -138,11 +140,11 @@ m32() {
 	rm -rf build-m32-root
 	mkdir build-m32-root
 	for p in libcmocka0 libcmocka-dev; do
-		fetch_package bookworm i386 $p
+		fetch_package bookworm i386 $p || { counts m32 0 1 0; return; }
 		cp -a "$package/root/." build-m32-root
 	done
 	lib=$top/build-m32-root/usr/lib/i386-linux-gnu
-	cross m32 x86 i686 "'gcc', '-m32'" i386-linux-gnu "'-m32', '-L$lib'"
+	cross m32 x86 i686 "'gcc', '-m32', '-isystem', '/usr/include/$(gcc -print-multiarch)'" i386-linux-gnu "'-m32', '-L$lib'"
 	set -- --cross-file build-m32.ini
 	[ ! -f build-m32/build.ninja ] || set --
 	build build-m32 -Dtests=true -Dwerror=true "$@"

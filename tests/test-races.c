@@ -36,7 +36,7 @@ static void finish(pthread_t t)
 static void *reset_first_half(void *arg)
 {
 	while (!atomic_load(&stop)) {
-		((volatile char *)m)[3 * PAGE] = 1;
+		__atomic_store_n(m + 3 * PAGE, 1, __ATOMIC_RELAXED);
 		CHECK(ww_reset(ww, m, N / 2 * PAGE) == 0);
 	}
 	return NULL;

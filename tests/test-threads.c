@@ -94,7 +94,7 @@ static void *churn(void *arg)
 	char *mine = arg;
 	unsigned i;
 
-	for (i = 0; i < 3000 / test_slowness(); i++) {
+	for (i = 0; i < 3000 / (unsigned)test_slowness(); i++) {
 		CHECK(ww_watch(ww, mine, 8 * PAGE, 0) == 0);
 		((volatile char *)mine)[PAGE] = 1;
 		CHECK(ww_unwatch(ww, mine + 2 * PAGE, 2 * PAGE) == 0);
@@ -305,7 +305,7 @@ static void stores_race_unwatch_and_close(void **state)
 	atomic_store(&stop, false);
 	atomic_store(&stores, 0);
 	pthread_create(&t, NULL, store_always, NULL);
-	for (i = 0; i < 2000 / test_slowness(); i++) {
+	for (i = 0; i < 2000 / (unsigned)test_slowness(); i++) {
 		assert_int_equal(ww_watch(ww, m, 64 * PAGE, 0), 0);
 		if (i % 3 == 0)
 			assert_int_equal(ww_reset(ww, m, 64 * PAGE), 0);

@@ -22,6 +22,11 @@ private_apt() {
 		-o Acquire::Retries=3 -o Acquire::http::Timeout=30 -qq "$@"
 }
 
+load_lists() {
+	private_apt "$suite" "$arch" get update >"$state/log" 2>&1 &&
+		! grep -q -e '^E:' -e '^W: Failed' "$state/log"
+}
+
 # Once in a run for each suite and architecture. False: not reachable.
 update_suite() {
 	suite=$1 arch=$2 state=$cache/apt/$1-$2
@@ -33,8 +38,11 @@ update_suite() {
 	[ "$suite" = bullseye ] ||
 		echo "deb [signed-by=$keyring] $updates $suite-security main" \
 			>>"$state/sources.list"
-	private_apt "$suite" "$arch" get update >"$state/log" 2>&1 &&
-		! grep -q -e '^E:' -e '^W: Failed' "$state/log" || return 1
+	if ! load_lists; then
+		# the security part may be in the middle of a change
+		sed -i '2,$d' "$state/sources.list"
+		load_lists || return 1
+	fi
 	updated="${updated:-} $1-$2"
 }
 

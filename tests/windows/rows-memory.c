@@ -238,7 +238,7 @@ static void row_7_27_out_of_address_space(void)
 {
 	DWORD e;
 
-	CHECK(!VirtualAlloc(NULL, ~(SIZE_T)0 / 2,
+	CHECK(!VirtualAlloc(NULL, ~(SIZE_T)0 - 0xfffff,
 			    MEM_RESERVE | MEM_WRITE_WATCH, PAGE_READWRITE));
 	e = GetLastError();
 	CHECK(e == 8 || e == 1455 || e == 87);

@@ -202,7 +202,7 @@ static void row_3_1_18_wrapping(void)
 
 static void row_3_1_19_count_overflows(void)
 {
-	ULONG_PTR huge = UINTPTR_MAX / 4;
+	ULONG_PTR huge = UINTPTR_MAX / sizeof(void *) + 1;
 
 	begin_dirty();
 	refuse(87, 1, base, SIZE, results, &huge, &granularity);
