@@ -106,7 +106,9 @@ asan() {
 
 tsan() {
 	build build-tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false
-	export TSAN_OPTIONS="handle_segv=0 halt_on_error=1"
+	# the child of a bare clone(2) has no other thread, which it can not know
+	echo "race:bare_clones_at_every_moment_work" >build-tsan/suppressions
+	export TSAN_OPTIONS="handle_segv=0 halt_on_error=1 suppressions=$top/build-tsan/suppressions"
 	keep=$backends backends=uffd-async
 	some tsan build-tsan query races threads owners
 	backends=$keep
