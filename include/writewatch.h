@@ -136,8 +136,7 @@ struct ww_options {
 	int pagemap;	  /* an open /proc/PID/pagemap: for hosts that locked
 			     themselves down; borrowed, never closed, to be
 			     kept open until ww_close(). The first may become a
-			     blocking one; the file position of the second is
-			     the library's */
+			     blocking one */
 	void (*log)(void *data, const char *line); /* says which backend was
 				refused and why; called only from ww_open(),
 				ww_watch(), ww_close(); line is the library's */

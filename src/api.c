@@ -144,9 +144,13 @@ void ww_close(struct ww *ww)
 	enter(ww); /* in a child: never with the parent's descriptors */
 	/* Pages that can not be opened (no mapping is left) need the handler:
 	 * better to keep all than to free what it may find. */
-	if (ww_watch_remove_all(ww) < 0)
+	ww_lock_take(&ww->lock);
+	if (ww_watch_remove_all(ww) < 0) {
+		ww_lock_drop(&ww->lock);
 		return;
+	}
 	ww_faults_unregister(ww);
+	ww_lock_drop(&ww->lock);
 	ww_lock_finish(&ww->lock);
 	ww->backend->close(ww);
 	ww_maps_close(&ww->maps);

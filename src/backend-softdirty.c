@@ -89,9 +89,12 @@ void ww_softdirty_release(int kind)
 
 /* --- the gate --- */
 
-static bool is_soft(const struct ww *ww)
+/* A tracker of this backend, or NULL. */
+static struct ww *soft_at(const struct ww_roster *r, size_t i)
 {
-	return ww && ww->backend->fault == ww_softdirty_fault;
+	struct ww *ww = atomic_load(&r->ww[i]);
+
+	return ww && ww->backend->fault == ww_softdirty_fault ? ww : NULL;
 }
 
 /* An area's state. */
@@ -115,12 +118,10 @@ static void each_slice(const struct ww_roster *r, slice_fn *fn,
 	size_t i, k;
 
 	for (i = 0; r && i < r->n; i++) {
-		const struct soft *soft;
+		const struct ww *ww = soft_at(r, i);
+		const struct soft *soft = ww ? ww->priv : NULL;
 
-		if (!is_soft(r->ww[i]))
-			continue;
-		soft = r->ww[i]->priv;
-		for (k = 0; k < soft->table->n; k++)
+		for (k = 0; soft && k < soft->table->n; k++)
 			fn(mine, &soft->table->slice[k]);
 	}
 }
@@ -130,13 +131,13 @@ static void hold_tables(const struct ww_roster *r)
 	size_t i;
 
 	for (i = 0; r && i < r->n; i++) {
-		struct soft *soft;
+		struct ww *ww = soft_at(r, i);
+		struct soft *soft = ww ? ww->priv : NULL;
 
-		if (!is_soft(r->ww[i]))
+		if (!soft)
 			continue;
-		soft = r->ww[i]->priv;
-		soft->ticket = ww_readers_enter(&r->ww[i]->ranges.readers);
-		soft->table = ww_ranges_table(&r->ww[i]->ranges);
+		soft->ticket = ww_readers_enter(&ww->ranges.readers);
+		soft->table = ww_ranges_table(&ww->ranges);
 	}
 }
 
@@ -144,13 +145,13 @@ static void drop_tables(const struct ww_roster *r)
 {
 	size_t i;
 
-	for (i = 0; r && i < r->n; i++)
-		if (is_soft(r->ww[i])) {
-			struct soft *soft = r->ww[i]->priv;
+	for (i = 0; r && i < r->n; i++) {
+		struct ww *ww = soft_at(r, i);
+		struct soft *soft = ww ? ww->priv : NULL;
 
-			ww_readers_leave(&r->ww[i]->ranges.readers,
-					 soft->ticket);
-		}
+		if (soft)
+			ww_readers_leave(&ww->ranges.readers, soft->ticket);
+	}
 }
 
 static size_t page_at(const struct ww_slice *s, uintptr_t at)
@@ -165,10 +166,16 @@ static void not_closed(struct ww_area *a, size_t first, size_t end)
 	state(a)->unclosed = true;
 }
 
-static void close_slice(struct soft *soft, const struct ww_slice *s)
+/* An area may have several slices. */
+static void begin_slice(struct soft *soft, const struct ww_slice *s)
 {
 	(void)soft;
 	state(s->area)->unclosed = false;
+}
+
+static void close_slice(struct soft *soft, const struct ww_slice *s)
+{
+	(void)soft;
 	ww_prots_apply_mapped(&state(s->area)->prots, s->area,
 			      page_at(s, s->start), page_at(s, s->end), false,
 			      not_closed);
@@ -229,6 +236,7 @@ static int harvest(struct soft *soft)
 	hold_tables(roster);
 	/* Before the first page is closed: its writer has to find it so. */
 	atomic_store(&ww_softdirty_gate, ww_fork_generation());
+	each_slice(roster, begin_slice, soft);
 	each_slice(roster, close_slice, soft);
 	each_slice(roster, save_slice, soft);
 	r = ww_sys_write(soft->clear_refs.fd, "4", 1);
@@ -294,9 +302,14 @@ static int soft_arm(struct ww *ww, struct ww_area *a)
 static void soft_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
 			uintptr_t end)
 {
-	(void)a;
-	if (!ww_process_is_other(&ww->process))
-		ww_maps_let_join(start, end);
+	if (ww_process_is_other(&ww->process))
+		return;
+	/* In no table any more, so no gate closes it again. */
+	if (atomic_load(&ww_softdirty_stuck))
+		ww_prots_apply_mapped(&state(a)->prots, a,
+				      ww_area_page(a, start),
+				      ww_area_page(a, end), true, NULL);
+	ww_maps_let_join(start, end);
 }
 
 /* --- queries --- */

@@ -80,10 +80,12 @@ int ww_handle_fault(int signo, void *siginfo, void *ucontext)
 		return 0;
 	ticket = ww_readers_enter(&ww_faults.readers);
 	r = atomic_load(&ww_faults.roster);
-	for (i = 0; r && !ours && i < r->n; i++)
-		ours = r->ww[i] && r->ww[i]->backend->fault &&
-		       r->ww[i]->backend->fault(r->ww[i],
-						(uintptr_t)info->si_addr);
+	for (i = 0; r && !ours && i < r->n; i++) {
+		struct ww *ww = atomic_load(&r->ww[i]);
+
+		ours = ww && ww->backend->fault &&
+		       ww->backend->fault(ww, (uintptr_t)info->si_addr);
+	}
 	ww_readers_leave(&ww_faults.readers, ticket);
 	ours = ours || stale();
 	errno = saved;

@@ -32,11 +32,14 @@ static int change_roster(struct ww *add, const struct ww *drop)
 	if (!new)
 		return -ENOMEM;
 	new->n = 0;
-	for (i = 0; i < n; i++)
-		if (old->ww[i] && old->ww[i] != drop)
-			new->ww[new->n++] = old->ww[i];
+	for (i = 0; i < n; i++) {
+		struct ww *ww = atomic_load(&old->ww[i]);
+
+		if (ww && ww != drop)
+			atomic_init(&new->ww[new->n++], ww);
+	}
 	if (add)
-		new->ww[new->n++] = add;
+		atomic_init(&new->ww[new->n++], add);
 	atomic_store(&ww_faults.roster, new);
 	ww_readers_wait(&ww_faults.readers);
 	free(old);
@@ -103,7 +106,7 @@ static bool is_taken(const struct ww *ww, const struct ww_slice *s)
 	size_t i;
 
 	for (i = 0; r && i < r->n && !taken; i++) {
-		struct ww *other = r->ww[i];
+		struct ww *other = atomic_load(&r->ww[i]);
 		struct ww_ticket ticket;
 
 		if (!other || other == ww)
@@ -176,8 +179,8 @@ void ww_faults_unregister(struct ww *ww)
 		size_t i;
 
 		for (i = 0; i < old->n; i++)
-			if (old->ww[i] == ww)
-				old->ww[i] = NULL;
+			if (atomic_load(&old->ww[i]) == ww)
+				atomic_store(&old->ww[i], NULL);
 		ww_readers_wait(&ww_faults.readers);
 	}
 	ww_lock_drop(&ww_faults.lock);

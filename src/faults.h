@@ -35,7 +35,7 @@ void ww_faults_left(void);
 
 struct ww_roster {
 	size_t n;
-	struct ww *ww[]; /* NULL: it has gone */
+	_Atomic(struct ww *) ww[]; /* NULL: it has gone. Load it once */
 };
 
 struct ww_faults {

@@ -140,9 +140,11 @@ static long count_splits(void)
 		const struct ww_table *t;
 		size_t k;
 
-		if (!r->ww[i] || r->ww[i]->backend->fault != ww_mprotect_fault)
+		struct ww *ww = atomic_load(&r->ww[i]);
+
+		if (!ww || ww->backend->fault != ww_mprotect_fault)
 			continue;
-		ranges = &r->ww[i]->ranges;
+		ranges = &ww->ranges;
 		inner = ww_readers_enter(&ranges->readers);
 		t = ww_ranges_table(ranges);
 		for (k = 0; k < t->n; k++) {

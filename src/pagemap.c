@@ -78,6 +78,8 @@ int ww_pagemap_init(struct ww_pagemap *self)
 	}
 	if (r < 0)
 		return r;
+	if (self->fd.borrowed)
+		return 0; /* its position is the host's */
 	/* Far behind all that a process can have, odd, and another each time.
 	 */
 	self->position = (INT64_C(1) << 62) +
@@ -88,6 +90,8 @@ int ww_pagemap_init(struct ww_pagemap *self)
 
 bool ww_pagemap_ok(const struct ww_pagemap *self)
 {
+	if (self->fd.borrowed)
+		return ww_fd_ok(&self->fd);
 	return self->fd.fd >= 0 &&
 	       ww_sys_position(self->fd.fd) == self->position;
 }

@@ -31,17 +31,22 @@ static void open_page(struct ww_uffd_thread *self, uintptr_t at, size_t len)
 /* False: it is to end. */
 static bool called(struct ww_uffd_thread *self, size_t page)
 {
-	uintptr_t bell = (uintptr_t)self->bell;
-	uintptr_t end = atomic_load(&self->release_end);
+	uintptr_t bell = (uintptr_t)self->bell, end;
 
 	open_page(self, bell, page);
 	if (atomic_load(&self->stop))
 		return false;
+	end = atomic_load(&self->release_end);
 	if (end)
 		ww_uffd_let_go(&self->uffd, atomic_load(&self->release_start),
 			       end);
+	/* Who called may not have written yet: it calls once more then, for
+	 * nothing, or while it waits. Let it run first, whatever its priority.
+	 */
+	ww_sys_sleep_ns(1000);
 	ww_uffd_protect(&self->uffd, bell, bell + page);
-	atomic_store(&self->release_end, 0);
+	if (end)
+		atomic_store(&self->release_end, 0);
 	return true;
 }
 
@@ -84,6 +89,7 @@ static void *run(void *arg)
 	} while (
 		n == -EINTR ||
 		(n > 0 && answer(self, msg, (size_t)n / sizeof(msg[0]), page)));
+	atomic_store(&self->ended, true);
 	return NULL;
 }
 
@@ -134,9 +140,11 @@ void ww_uffd_thread_release(struct ww_uffd_thread *self, uintptr_t start,
 		return;
 	atomic_store(&self->release_start, start);
 	atomic_store(&self->release_end, end);
-	self->bell[0] = 1;
-	while (atomic_load(&self->release_end))
+	/* The bell may be open still from the call before: ring again. */
+	do {
+		self->bell[0] = 1;
 		ww_sys_sleep_ns(10000);
+	} while (atomic_load(&self->release_end));
 }
 
 void ww_uffd_thread_stop(struct ww_uffd_thread *self)
@@ -145,7 +153,10 @@ void ww_uffd_thread_stop(struct ww_uffd_thread *self)
 		return;
 	if (self->generation == ww_fork_generation()) {
 		atomic_store(&self->stop, true);
-		self->bell[0] = 1;
+		while (!atomic_load(&self->ended)) {
+			self->bell[0] = 1;
+			ww_sys_sleep_ns(10000);
+		}
 		ww_sys_join(self->thread);
 		pthread_barrier_destroy(&self->started);
 	}

@@ -20,7 +20,7 @@ struct ww_uffd_thread {
 	bool own_table;	     /* of descriptors: no close of the host's hits it */
 	volatile char *bell; /* a page that is protected: to write to it is to
 				call the thread */
-	atomic_bool stop;
+	atomic_bool stop, ended;
 	atomic_uintptr_t release_start, release_end; /* what it is called for */
 };
 

@@ -156,6 +156,61 @@ static void a_daemon_that_closes_everything_goes_on(void **state)
 	in_child(close_everything);
 }
 
+/* Many slices, all let go by the thread; and the end, again and again. */
+static void close_descriptors_again_and_again(void *arg)
+{
+	int round, i;
+
+	(void)arg;
+	for (round = 0; round < 300 / (int)test_slowness() + 3; round++) {
+		begin();
+		CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+		for (i = 0; i < N; i++)
+			CHECK(ww_watch(ww, m + i * PAGE, PAGE, 0) == 0);
+		for (i = 3; i < 32; i++)
+			close(i);
+		m[5 * PAGE] = 2;
+		CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+		ww_close(ww);
+		memset(m, 3, N * PAGE);
+		test_unmap(m, N);
+	}
+}
+
+static void closing_after_the_host_closed_all_never_hangs(void **state)
+{
+	in_child(close_descriptors_again_and_again);
+}
+
+/* One open file for two trackers, and for the host itself. */
+static void share_a_pagemap(void *arg)
+{
+	struct ww_options o = { .size = sizeof(o), .flags = WW_OPEN_PAGEMAP };
+	struct ww *other;
+	char *more = test_map(N);
+
+	(void)arg;
+	o.pagemap = open("/proc/self/pagemap", O_RDONLY);
+	CHECK(o.pagemap >= 0 && ww_open(&ww, &o) == 0);
+	m = test_map(N);
+	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
+	CHECK(ww_open(&other, &o) == 0);
+	CHECK(ww_watch(other, more, N * PAGE, 0) == 0);
+	CHECK(lseek(o.pagemap, 4096, SEEK_SET) == 4096);
+	m[PAGE] = more[2 * PAGE] = 1;
+	CHECK(dirty(WW_GET_RESET) == 1);
+	CHECK(test_count(other, more, N, WW_GET_RESET) == 1);
+	ww_close(other);
+	m[PAGE] = 2;
+	CHECK(dirty(WW_GET_RESET) == 1);
+	ww_close(ww);
+}
+
+static void a_lent_descriptor_may_be_shared(void **state)
+{
+	in_child(share_a_pagemap);
+}
+
 static void set_nofile(rlim_t cur)
 {
 	struct rlimit limit;
@@ -450,6 +505,8 @@ TEST_CASES("hostile",
 	   CASE(descriptors_made_early_serve_a_locked_down_host),
 	   CASE(descriptors_of_another_kind_are_einval),
 	   CASE(a_daemon_that_closes_everything_goes_on),
+	   CASE(closing_after_the_host_closed_all_never_hangs),
+	   CASE(a_lent_descriptor_may_be_shared),
 	   CASE(descriptors_that_ran_out_are_enomem),
 	   CASE(a_child_that_fails_to_renew_can_try_again),
 	   CASE(a_mark_of_a_child_does_not_touch_the_parent),

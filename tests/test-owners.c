@@ -103,6 +103,48 @@ static void memory_changes_hands_without_a_loss(void **state)
 	test_unmap(m, N);
 }
 
+static void *reset_the_other_half(void *arg)
+{
+	while (!atomic_load(&stop))
+		CHECK(ww_reset(pair[0], m, N / 2 * PAGE) == 0);
+	return arg;
+}
+
+static void *store_in_this_half(void *arg)
+{
+	unsigned i;
+
+	for (i = 0; !atomic_load(&stop); i++)
+		__atomic_store_n(m + (N / 2 + i % (N / 2)) * PAGE, 1,
+				 __ATOMIC_RELAXED);
+	return arg;
+}
+
+/* What one closes for a reset may be let go by another meanwhile. */
+static void stores_survive_an_unwatch_while_others_reset(void **state)
+{
+	pthread_t t[2];
+	int round;
+
+	pair[0] = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(pair[0], m, N / 2 * PAGE, 0), 0);
+	atomic_store(&stop, false);
+	pthread_create(&t[0], NULL, reset_the_other_half, NULL);
+	pthread_create(&t[1], NULL, store_in_this_half, NULL);
+	for (round = 0; round < 3000 / test_slowness() + 50; round++) {
+		char *half = m + N / 2 * PAGE;
+
+		assert_int_equal(ww_watch(pair[0], half, N / 2 * PAGE, 0), 0);
+		assert_int_equal(ww_unwatch(pair[0], half, N / 2 * PAGE), 0);
+	}
+	atomic_store(&stop, true);
+	pthread_join(t[0], NULL);
+	pthread_join(t[1], NULL);
+	ww_close(pair[0]);
+	test_unmap(m, N);
+}
+
 /* --- cancelled threads --- */
 
 static void *call_until_cancelled(void *arg)
@@ -233,5 +275,6 @@ static void a_lock_of_the_host_s_may_be_held_around_queries(void **state)
 
 TEST_MAIN("owners", CASE(of_two_that_watch_at_once_the_winner_sees_all),
 	  CASE(memory_changes_hands_without_a_loss),
+	  CASE(stores_survive_an_unwatch_while_others_reset),
 	  CASE(cancelled_threads_leave_nothing_locked),
 	  CASE(a_lock_of_the_host_s_may_be_held_around_queries))
