@@ -235,7 +235,7 @@ static void a_stopped_world_can_be_collected(void **state)
 	struct sigaction act = { .sa_handler = suspend,
 				 .sa_flags = SA_RESTART };
 	pthread_t t[2];
-	unsigned round;
+	long round;
 	int i;
 
 	ww = test_open();
@@ -247,7 +247,7 @@ static void a_stopped_world_can_be_collected(void **state)
 	for (i = 0; i < 2; i++)
 		pthread_create(&t[i], NULL, mutate, (void *)(uintptr_t)i);
 	alarm(50 + 10 * (unsigned)test_slowness()); /* a hang is a failure */
-	for (round = 0; round < 300; round++) {
+	for (round = 0; round < 300 / test_slowness() + 10; round++) {
 		char *more = test_map(2);
 
 		atomic_store(&resume, false);
