@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #ifndef _WIN32
 #include <pthread.h>
+#include <sched.h>
 #include <time.h>
 #include <unistd.h>
 #endif
@@ -111,7 +112,17 @@ long slowness(void)
 	return n > 0 ? n : 1;
 }
 
+unsigned often(unsigned n)
+{
+	return slowness() > 1 ? n / 10 + 1 : n;
+}
+
 #ifdef _WIN32
+
+void step_aside(void)
+{
+	Sleep(0);
+}
 
 bool reads_are_clean(void)
 {
@@ -162,6 +173,11 @@ static int prepare(void)
 }
 
 #else
+
+void step_aside(void)
+{
+	sched_yield();
+}
 
 static unsigned caps(void)
 {

@@ -98,4 +98,10 @@ double seconds(void);
 /* How much slower than a real one this machine is. */
 long slowness(void);
 
+/* How often to try what is tried n times on a real one. */
+unsigned often(unsigned n);
+
+/* Let others run. */
+void step_aside(void);
+
 #endif

@@ -140,7 +140,7 @@ static void row_12_one_entry_over_64_mib(void)
 	int i;
 
 	begin_arena(((SIZE_T)64 << 20) / UNIT);
-	for (i = 0; i < 200; i++) {
+	for (i = 0; i < (int)often(200); i++) {
 		n = 1;
 		CHECK_SAME(GetWriteWatch(0, arena, npages * UNIT, &page, &n,
 					 &g),

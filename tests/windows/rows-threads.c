@@ -36,7 +36,7 @@ static void write_once_a_round(unsigned number)
 	unsigned round;
 	SIZE_T i;
 
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < often(ROUNDS); round++) {
 		if (number == 0) {
 			ADD(opened);
 			while (READ(done) < 2 * (round + 1))
@@ -46,7 +46,7 @@ static void write_once_a_round(unsigned number)
 			continue;
 		}
 		while (READ(opened) <= round)
-			;
+			step_aside();
 		for (i = number - 1; i < PAGES; i += 2)
 			((volatile char *)arena)[i * UNIT]++;
 		ADD(done);
@@ -69,7 +69,7 @@ static void row_10_1_no_racing_write_is_lost(void)
 	begin_arena();
 	in_threads(3, write_once_a_round);
 	CHECK_SAME(failures, 0);
-	for (round = 0; round < ROUNDS; round++)
+	for (round = 0; round < often(ROUNDS); round++)
 		for (i = 0; i < PAGES; i++)
 			lost += seen[round][i] == 0;
 	CHECK_SAME(lost, 0);
@@ -81,7 +81,7 @@ static void row_10_4_a_store_after_the_reset_marks(void)
 	int i;
 
 	begin();
-	for (i = 0; i < 2000; i++) {
+	for (i = 0; i < (int)often(2000); i++) {
 		touch(i % 16);
 		CHECK_SAME(ResetWriteWatch(base, SIZE), 0);
 		touch((i + 1) % 16);
@@ -126,7 +126,7 @@ static void query_what_may_be_gone(unsigned number)
 	void *pages[8];
 	int i;
 
-	for (i = 0; i < 300; i++) {
+	for (i = 0; i < (int)often(300); i++) {
 		ULONG_PTR n = 8;
 		DWORD g;
 		char *p;
