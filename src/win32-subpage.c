@@ -99,6 +99,13 @@ static uint64_t store(uintptr_t page, uint64_t bits, void **addresses,
 	return stored;
 }
 
+/* The call fails: what was re-armed is dirty again, the whole host page. */
+static void give_back(struct ww *ww, void *const *addresses, size_t n)
+{
+	while (n--)
+		ww_mark(ww, addresses[n], 1);
+}
+
 static int get_parts(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 		     void **addresses, size_t *count, uintptr_t host)
 {
@@ -123,8 +130,10 @@ static int get_parts(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 				   reset ? WW_GET_RESET : 0, &dirty, &one,
 				   NULL);
 		}
-		if (r < 0)
+		if (r < 0) {
+			give_back(ww, addresses, reset ? n : 0);
 			return r;
+		}
 		if (one && dirty) {
 			page = (uintptr_t)dirty;
 			bits = bits_between(page, host, 0, UINTPTR_MAX);
@@ -157,7 +166,7 @@ int ww_win32_get(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 
 int ww_win32_reset(struct ww *ww, uintptr_t start, uintptr_t end)
 {
-	uintptr_t host = ww_sys_page_size();
+	uintptr_t host = ww_sys_page_size(), from = start;
 	void *scratch = NULL;
 	int r = 0;
 
@@ -172,6 +181,9 @@ int ww_win32_reset(struct ww *ww, uintptr_t start, uintptr_t end)
 			break;
 		start = (uintptr_t)scratch + WW_WIN32_PAGE;
 	}
+	/* Which of it was dirty is not known any more. */
+	if (r < 0)
+		ww_mark(ww, (void *)from, end - from);
 	return r;
 }
 
