@@ -40,7 +40,8 @@ if [ -n "$bench" ]; then
 fi
 
 status=0
-meson test -C "$dir" --no-rebuild --print-errorlogs || status=1
+# the limits are for a machine that does nothing else
+meson test -C "$dir" --no-rebuild --print-errorlogs -t 3 || status=1
 count() {
 	grep -c "\"result\": \"$1\"" "$dir/meson-logs/testlog.json" || true
 }

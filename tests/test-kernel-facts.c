@@ -292,7 +292,7 @@ static bool collect(char *mirror)
 static void racing_stores_are_never_lost(void **state)
 {
 	char *mirror = calloc(N, PAGE);
-	unsigned e, i, lost = 0, epochs = 20000 / (unsigned)test_slowness();
+	unsigned e, i, lost = 0, epochs = 2000 / (unsigned)test_slowness() + 50;
 	pthread_t t[2];
 
 	begin();
