@@ -17,7 +17,6 @@
  * Invariant: a page that a call cleared is stored or pending.
  */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -181,14 +180,9 @@ static int mw_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
  * tests/test-softdirty-facts.c). Only the version shows it. */
 static bool migration_loses_bits(void)
 {
-	unsigned major = 0, minor = 0;
-	char release[65];
+	struct ww_version v = ww_kernel_version();
 
-	if (ww_sys_uname_release(release, sizeof(release)) < 0)
-		return true;
-	/* NOLINTNEXTLINE(cert-err34-c): zeros are fine */
-	sscanf(release, "%u.%u", &major, &minor);
-	return major != 6 || minor != 1;
+	return v.major != 6 || v.minor != 1;
 }
 
 static int mw_open(struct ww *ww, const struct ww_options *options)

@@ -99,7 +99,7 @@ static struct ww *soft_at(const struct ww_roster *r, size_t i)
 
 /* An area's state. */
 struct soft_area {
-	struct ww_prots prots;
+	struct ww_prots prots; /* first: the handler knows no more */
 	bool unclosed; /* some of it could not be closed in this gate */
 };
 

@@ -18,11 +18,7 @@
  * or to the populated bitmap if it was a zero page.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #include "sys.h"
 #include "uapi/userfaultfd.h"
@@ -253,14 +249,9 @@ static int uffd_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
 /* Before, swapped pages could look clean in it (6.7 and 6.8). */
 static bool superset_is_one(void)
 {
-	unsigned major = 0, minor = 0;
-	char release[65];
+	struct ww_version v = ww_kernel_version();
 
-	if (ww_sys_uname_release(release, sizeof(release)) < 0)
-		return false;
-	/* NOLINTNEXTLINE(cert-err34-c): zeros are fine */
-	sscanf(release, "%u.%u", &major, &minor);
-	return major > 6 || (major == 6 && minor >= 10);
+	return v.major > 6 || (v.major == 6 && v.minor >= 10);
 }
 
 static void close_descriptors(struct ww_uffd_async *u)
@@ -310,16 +301,12 @@ err:
 static bool kernel_loses_data(void)
 {
 	const char *trust = ww_sys_getenv("WRITEWATCH_TRUST_KERNEL");
-	unsigned major = 0, minor = 0, patch = 0;
-	char release[65];
+	struct ww_version v = ww_kernel_version();
 
 	if ((trust && *trust && *trust != '0') ||
-	    ww_sys_exists("/proc/version_signature") ||
-	    ww_sys_uname_release(release, sizeof(release)) < 0)
+	    ww_sys_exists("/proc/version_signature"))
 		return false;
-	/* NOLINTNEXTLINE(cert-err34-c): zeros are fine */
-	sscanf(release, "%u.%u.%u", &major, &minor, &patch);
-	return major == 6 && (minor == 7 || (minor == 8 && patch < 10));
+	return v.major == 6 && (v.minor == 7 || (v.minor == 8 && v.patch < 10));
 }
 
 /* The real thing on a page: written is dirty, re-armed is clean, and again. */

@@ -3,9 +3,8 @@
  * fork.c - knowing that we are a fork child, and locks that survive it.
  *
  * Called by api.c and win32-memory.c for their locks, by everyone for the
- * generation; calls sys.c. Invariant: fork() happens with every ww_lock held,
- * but
- * for gates, so a child never sees a change half made.
+ * generation; calls sys.c. Invariant: fork() happens with every ww_lock held
+ * but for gates, so a child never sees a change half made.
  *
  * Globals: the fork registry. pthread_atfork() takes no argument, so the list
  * of locks must be found without one; the generation word is one for the

@@ -135,12 +135,11 @@ static long count_splits(void)
 	size_t i;
 
 	for (i = 0; r && i < r->n; i++) {
+		struct ww *ww = atomic_load(&r->ww[i]);
 		struct ww_ranges *ranges;
 		struct ww_ticket inner;
 		const struct ww_table *t;
 		size_t k;
-
-		struct ww *ww = atomic_load(&r->ww[i]);
 
 		if (!ww || ww->backend->fault != ww_mprotect_fault)
 			continue;

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* A descriptor of ours, known again by the file behind it. */
@@ -31,6 +32,23 @@ uint64_t ww_sys_now_ns(void);
 void ww_sys_sleep_ns(long ns);
 const char *ww_sys_getenv(const char *name);
 int ww_sys_uname_release(char *buf, size_t len);
+
+/* The kernel's version, for what nothing else shows; zeros if it is not known. */
+struct ww_version {
+	unsigned major, minor, patch;
+};
+
+static inline struct ww_version ww_kernel_version(void)
+{
+	struct ww_version v = { 0, 0, 0 };
+	char release[65];
+
+	if (ww_sys_uname_release(release, sizeof(release)) == 0)
+		/* NOLINTNEXTLINE(cert-err34-c): zeros are fine */
+		sscanf(release, "%u.%u.%u", &v.major, &v.minor, &v.patch);
+	return v;
+}
+
 bool ww_sys_exists(const char *path);
 
 int ww_sys_open(const char *path, int flags);	 /* adds O_CLOEXEC */

@@ -225,7 +225,7 @@ int ww_uffd_collect(struct ww *ww, enum ww_kind kind, uintptr_t start,
 
 	if (kind != WW_KIND_ANON || !u->superset || npages < SPARSE_PAGES)
 		return collect_exactly(ww, kind, start, end, q, &runs);
-	if (was == SPARSE && npages <= CHUNK / 4096)
+	if (was == SPARSE && end - start <= CHUNK)
 		r = collect_candidates(ww, start, end, q, &runs);
 	else
 		r = collect_exactly(ww, kind, start, end, q, &runs);

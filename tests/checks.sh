@@ -117,7 +117,7 @@ tsan() {
 
 # cross NAME CPU_FAMILY CPU C-COMPILER FLAGS LIBRARY-DIR: a file for meson
 cross() {
-	cat >"build-$1.ini" <<-X
+	cat >"build-$1-root/cross.ini" <<-X
 		[binaries]
 		c = [$4]
 		cpp = [$4]
@@ -147,7 +147,7 @@ m32() {
 	done
 	lib=$top/build-m32-root/usr/lib/i386-linux-gnu
 	cross m32 x86 i686 "'gcc', '-m32', '-isystem', '/usr/include/$(gcc -print-multiarch)'" i386-linux-gnu "'-m32', '-L$lib'"
-	set -- --cross-file build-m32.ini
+	set -- --cross-file build-m32-root/cross.ini
 	[ ! -f build-m32/build.ninja ] || set --
 	build build-m32 -Dtests=true -Dwerror=true "$@"
 	export LD_LIBRARY_PATH="$lib"
