@@ -143,9 +143,22 @@ struct ww_options {
 	void *log_data;				   /* handed to log */
 };
 
-#define WW_WATCH_HUGE (1u << 0)	  /* reserved: -EINVAL in this release */
-#define WW_WATCH_COARSE (1u << 1) /* reserved: -EINVAL in this release */
-#define WW_WATCH_HOT_OK (1u << 2) /* reserved: -EINVAL in this release */
+/* Permissions to report more than was written, for speed. A backend uses those
+ * that help it; a range that one is used for has no WW_CAP_EXACT. */
+#define WW_WATCH_HUGE                                                          \
+	(1u << 0) /* keep transparent huge pages (uffd-async, private          \
+		     memory): the first write to one shows as all of it, later \
+		     ones as pages; a page that was only read may show once */
+#define WW_WATCH_COARSE                                                        \
+	(1u << 1) /* a fault opens an aligned block of 16 pages (mprotect,     \
+		     uffd-sync): fewer faults for writes side by side */
+#define WW_WATCH_HOT_OK                                                        \
+	(1u << 2) /* pages that many queries in a row reset are left open and  \
+		     reported by each, without a fault; one that is written no \
+		     more is reported 16 passes longer at most (uffd-async,    \
+		     uffd-sync, mprotect). ww_reset() closes them. A query     \
+		     that filled its array must go on behind the last page,                             \
+		     not at the start again */
 
 #define WW_GET_RESET                                                           \
 	(1u << 0) /* what is returned becomes clean, in the same               \
@@ -206,7 +219,7 @@ int ww_probe(unsigned index, struct ww_backend_info *out);
  * large it is.
  *
  * @param start, len  whole pages, bytes
- * @param flags       0
+ * @param flags       WW_WATCH_, or 0: exact, if the backend is
  * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM;
  *         on failure nothing is watched that was not before
  * Threads: any; writes racing this call may or may not be reported. Signals:

@@ -186,7 +186,8 @@ int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags)
 	uintptr_t at = (uintptr_t)start;
 	int r = check(ww, start, len);
 
-	if (r < 0 || flags)
+	if (r < 0 ||
+	    flags & ~(WW_WATCH_HUGE | WW_WATCH_COARSE | WW_WATCH_HOT_OK))
 		return -EINVAL;
 	r = enter(ww);
 	if (r < 0)
@@ -195,7 +196,7 @@ int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags)
 	if (ww_ranges_overlap(&ww->ranges, at, at + len))
 		r = -EEXIST;
 	else
-		r = ww_watch_add(ww, at, at + len);
+		r = ww_watch_add(ww, at, at + len, flags);
 	ww_lock_drop(&ww->lock);
 	if (r < 0 && ww->log)
 		ww->log(ww->log_data,
@@ -388,6 +389,7 @@ static struct ww_span next_span(const struct ww *ww, const struct ww_pins *pins,
 	while (ww->backend->joins && i + n < pins->n &&
 	       s[n].start == s[n - 1].end &&
 	       s[n].area->kind == s[0].area->kind &&
+	       s[n].area->flags == s[0].area->flags && !s[0].area->hot.word &&
 	       !atomic_load(&s[n].area->mixed) &&
 	       !atomic_load(&s[0].area->mixed))
 		n++;
@@ -413,6 +415,8 @@ static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 		     i += q->span.n) {
 			q->span = next_span(ww, &pins, i);
 			q->pos = q->span.slice[0].start;
+			if (q->reset && pins.slice[i].area->hot.word)
+				ww_hot_begin(&pins.slice[i].area->hot, q->pos);
 			r = ww->backend->collect(ww, q->pos, span_end(&q->span),
 						 q);
 		}

@@ -136,7 +136,7 @@ static int mw_attach(struct ww *ww, struct ww_area *a)
 	if (a->kind != WW_KIND_ANON)
 		return -EOPNOTSUPP; /* reclaim drops entries, and their bits */
 	if (!ww_process_is_other(&ww->process)) {
-		r = ww_maps_settle(a->start, a->end);
+		r = ww_maps_settle(a->start, a->end, false);
 		/* Clean before it is set apart: then it may become one with a
 		 * watched neighbour, and give it the mark of a new mapping. */
 		if (r == 0)

@@ -101,6 +101,22 @@ static void add(struct ww_area *a, struct closing *c, size_t first, size_t end)
 	}
 }
 
+/* Pages that were told: what is hot stays open, and so dirty. */
+static void add_cold(struct ww_area *a, struct closing *c, size_t first,
+		     size_t end)
+{
+	while (first < end) {
+		bool keep;
+		size_t run_end = ww_hot_run(&a->hot, first, end, &keep);
+
+		if (keep)
+			ww_bits_set(&state(a)->dirty, first, run_end);
+		else
+			add(a, c, first, run_end);
+		first = run_end;
+	}
+}
+
 static int mp_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 		      struct ww_query *q)
 {
@@ -129,7 +145,10 @@ static int mp_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 		if (!q->reset)
 			continue;
 		stored = ww_area_page(a, to);
-		add(a, &c, run, stored);
+		if (a->hot.word)
+			add_cold(a, &c, run, stored);
+		else
+			add(a, &c, run, stored);
 		if (stored < run_end)
 			ww_bits_set(&m->dirty, stored, run_end);
 	}
@@ -320,6 +339,7 @@ const struct ww_backend ww_backend_mprotect = {
 	.name = "mprotect",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_EXACT | WW_CAP_SHARED |
 		WW_CAP_NO_THREAD,
+	.modes = WW_WATCH_COARSE | WW_WATCH_HOT_OK,
 	.by_prot = true,
 	.probe = mp_probe,
 	.open = mp_open,

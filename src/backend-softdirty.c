@@ -276,7 +276,7 @@ static int soft_attach(struct ww *ww, struct ww_area *a)
 	ww_prots_init(&state->prots, state + 1, ww_area_page(a, a->end));
 	if (ww_process_is_other(&ww->process))
 		return 0;
-	return ww_maps_settle(a->start, a->end);
+	return ww_maps_settle(a->start, a->end, false);
 }
 
 /* Cleaned as everything is: in a gate, which closes it, as it is in the table.

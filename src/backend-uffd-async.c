@@ -63,14 +63,17 @@ static int rearm_kind(struct ww *ww, const struct ww_span *span,
 	return 0;
 }
 
-static int register_range(const struct ww *ww, uintptr_t start, uintptr_t end)
+static int register_range(const struct ww *ww, const struct ww_span *span,
+			  enum ww_kind kind, uintptr_t start, uintptr_t end)
 {
 	const struct ww_uffd_async *u = ww->priv;
 	int r = 0;
 
 	/* In another process it is for that process to do. */
 	if (!ww_process_is_other(&ww->process))
-		r = ww_maps_settle(start, end);
+		r = ww_maps_settle(start, end,
+				   kind == WW_KIND_ANON &&
+					   ww_uffd_keeps_huge(span));
 	return r < 0 ? r : ww_uffd_register(&u->uffd, start, end);
 }
 
@@ -78,7 +81,7 @@ static int arm(struct ww *ww, const struct ww_span *span, enum ww_kind kind,
 	       uintptr_t start, uintptr_t end)
 {
 	const struct ww_uffd_async *u = ww->priv;
-	int r = register_range(ww, start, end);
+	int r = register_range(ww, span, kind, start, end);
 
 	if (r < 0)
 		return r;
@@ -431,7 +434,7 @@ static int inherit_map(void *arg, const struct ww_map *map)
 
 	if (map->huge)
 		return 0;
-	r = register_range(w->ww, map->start, map->end);
+	r = register_range(w->ww, w->span, map->kind, map->start, map->end);
 	if (r == -EOPNOTSUPP || r == -EBUSY)
 		return 0; /* its query says so, as in the parent */
 	/* The kernel cleared the protection in the child, so private pages that
@@ -458,6 +461,7 @@ const struct ww_backend ww_backend_uffd_async = {
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_EXACT |
 		WW_CAP_SHARED | WW_CAP_NO_SIGNAL | WW_CAP_NO_THREAD |
 		WW_CAP_REMOTE | WW_CAP_FOREIGN_MPROTECT,
+	.modes = WW_WATCH_HUGE | WW_WATCH_HOT_OK,
 	.joins = true,
 	.probe = uffd_probe,
 	.open = uffd_open,

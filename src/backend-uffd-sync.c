@@ -82,7 +82,7 @@ static uintptr_t span_end(const struct ww_span *span)
 static int register_range(struct ww *ww, uintptr_t start, uintptr_t end)
 {
 	struct sync *s = ww->priv;
-	int r = ww_maps_settle(start, end);
+	int r = ww_maps_settle(start, end, false);
 
 	return r < 0 ? r : ww_uffd_register(&s->uffd, start, end);
 }
@@ -200,6 +200,26 @@ static int found_nothing(struct walk *w, uintptr_t start, uintptr_t end)
 			    w);
 }
 
+/* Of what is hot the protection stays away. */
+static int protect_cold(const struct walk *w, uintptr_t start, uintptr_t end)
+{
+	struct ww_area *a = w->span->slice[0].area;
+	size_t page, stop = ww_area_page(a, end);
+	int r = 0;
+
+	if (!a->hot.word)
+		return protect(w, start, end);
+	for (page = ww_area_page(a, start); r == 0 && page < stop;) {
+		uintptr_t from = ww_area_at(a, page);
+		bool keep;
+
+		page = ww_hot_run(&a->hot, page, stop, &keep);
+		if (!keep)
+			r = protect(w, from, ww_area_at(a, page));
+	}
+	return r;
+}
+
 static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct walk *w = arg;
@@ -207,7 +227,7 @@ static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 
 	w->told = ww_query_offer(w->q, start, end);
 	if (w->q->reset && w->told > start)
-		r = protect(w, start, w->told);
+		r = protect_cold(w, start, w->told);
 	return r < 0 ? r : ww_query_full(w->q);
 }
 
@@ -521,7 +541,7 @@ static int sync_open(struct ww *ww, const struct ww_options *options)
 	if (options->flags & WW_OPEN_UFFD)
 		r = try_it(s, &reason); /* the probe could not */
 	if (r == 0)
-		r = ww_uffd_thread_start(&s->thread, &s->uffd);
+		r = ww_uffd_thread_start(&s->thread, &s->uffd, &ww->ranges);
 	if (r < 0)
 		goto err_descriptors;
 	limit_caps(s, &ww->caps);
@@ -559,7 +579,7 @@ static int sync_renew(struct ww *ww)
 	if (r < 0)
 		return r;
 	limit_caps(s, &ww->caps);
-	return ww_uffd_thread_start(&s->thread, &s->uffd);
+	return ww_uffd_thread_start(&s->thread, &s->uffd, &ww->ranges);
 }
 
 static void not_exact(struct ww_area *a, uintptr_t start, uintptr_t end)
@@ -604,6 +624,7 @@ const struct ww_backend ww_backend_uffd_sync = {
 	.name = "uffd-sync",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_EXACT |
 		WW_CAP_NO_SIGNAL | WW_CAP_FOREIGN_MPROTECT,
+	.modes = WW_WATCH_COARSE | WW_WATCH_HOT_OK,
 	.joins = true,
 	.probe = sync_probe,
 	.open = sync_open,

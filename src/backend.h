@@ -49,8 +49,9 @@ struct ww {
 struct ww_backend {
 	const char *name;
 	unsigned caps;
-	bool joins;   /* a span may be several areas that touch */
-	bool by_prot; /* wants an area for each protection */
+	unsigned modes; /* WW_WATCH_ bits that it can make use of */
+	bool joins;	/* a span may be several areas that touch */
+	bool by_prot;	/* wants an area for each protection */
 
 	/* Is it usable here? Try it on a page of its own; leave no trace. Sets
 	 * a sentence for a person if not, and takes from caps what can not be

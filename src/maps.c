@@ -214,9 +214,12 @@ int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
 	return r < 0 ? r : 0;
 }
 
-int ww_maps_settle(uintptr_t start, uintptr_t end)
+int ww_maps_settle(uintptr_t start, uintptr_t end, bool huge)
 {
-	int r = ww_sys_madvise(start, end - start, MADV_NOHUGEPAGE);
+	int r = 0;
+
+	if (!huge)
+		r = ww_sys_madvise(start, end - start, MADV_NOHUGEPAGE);
 
 	if (r == 0 || r == -EINVAL)
 		r = ww_sys_madvise(start, end - start, MADV_UNMERGEABLE);

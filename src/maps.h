@@ -48,9 +48,9 @@ void ww_maps_end(struct ww_maps_walk *walk);
 int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
 		 int (*fn)(void *arg, const struct ww_map *map), void *arg);
 
-/* No huge pages and no KSM: one write would show as 512 pages, or none at all.
- * They are not there to turn off: fine. 0 or -errno. */
-int ww_maps_settle(uintptr_t start, uintptr_t end);
+/* No huge pages (but with huge) and no KSM: one write would show as 512 pages,
+ * or none at all. They are not there to turn off: fine. 0 or -errno. */
+int ww_maps_settle(uintptr_t start, uintptr_t end, bool huge);
 
 /* Read-ahead advice, which means nothing to anonymous memory, keeps a mapping
  * from becoming one with what is mapped beside it later, which would make it

@@ -243,6 +243,15 @@ static bool open_coarse(const struct ww_slice *s, size_t page)
 	return r == 0;
 }
 
+/* The page, or the block where that was asked for. */
+static int open_fine(struct ww_slice s, size_t page)
+{
+	if (!(s.area->flags & WW_WATCH_COARSE))
+		return open_run(s.area, page, page + 1);
+	ww_slice_block(&s, ww_area_at(s.area, page));
+	return ww_mprotect_open(s.area, s.start, s.end);
+}
+
 bool ww_mprotect_fault(struct ww *ww, uintptr_t at)
 {
 	struct ww_ticket ticket;
@@ -254,7 +263,7 @@ bool ww_mprotect_fault(struct ww *ww, uintptr_t at)
 		return false;
 	page = ww_area_page(s.area, at);
 	ours = wanted(s.area, page) & PROT_WRITE;
-	if (ours && !(take_two() && open_run(s.area, page, page + 1) == 0))
+	if (ours && !(take_two() && open_fine(s, page) == 0))
 		ours = open_coarse(&s, page);
 	ww_readers_leave(&s.area->users, ticket);
 	return ours;

@@ -18,6 +18,7 @@
 #define WW_RANGE_H
 
 #include "bits.h"
+#include "hot.h"
 #include "readers.h"
 
 enum ww_kind {
@@ -30,6 +31,7 @@ struct ww_area {
 	uintptr_t start, end; /* as attached; slices may cover less */
 	enum ww_kind kind;
 	int prot;	/* PROT_ bits of the memory when it was attached */
+	unsigned flags; /* WW_WATCH_ bits that the backend makes use of */
 	unsigned watch; /* number of the ww_watch() call that made it */
 	unsigned ncut;	/* slices just cut out; writer's lock */
 	size_t mapped;	/* bytes of the mapping that holds this struct */
@@ -39,8 +41,9 @@ struct ww_area {
 	atomic_bool mixed;  /* memory of another kind was put inside */
 	struct ww_readers users;
 	struct ww_bits
-		pending; /* pages to report besides what the backend says */
-	void *state;	 /* the backend's, zeroed */
+		pending;   /* pages to report besides what the backend says */
+	struct ww_hot hot; /* WW_WATCH_HOT_OK */
+	void *state;	   /* the backend's, zeroed */
 };
 
 struct ww_slice {
@@ -130,6 +133,22 @@ static inline size_t ww_area_page(const struct ww_area *a, uintptr_t at)
 static inline uintptr_t ww_area_at(const struct ww_area *a, size_t page)
 {
 	return a->start + ((uintptr_t)page << a->page_shift);
+}
+
+/* Pages that a fault opens together where WW_WATCH_COARSE was asked for. */
+#define WW_COARSE_PAGES ((size_t)16)
+
+/* Clip a slice to the block around an address in it. */
+static inline void ww_slice_block(struct ww_slice *s, uintptr_t at)
+{
+	size_t first = ww_area_page(s->area, at) & ~(WW_COARSE_PAGES - 1);
+	uintptr_t start = ww_area_at(s->area, first);
+	uintptr_t end = ww_area_at(s->area, first + WW_COARSE_PAGES);
+
+	if (s->start < start)
+		s->start = start;
+	if (s->end > end)
+		s->end = end;
 }
 
 /* Report [start, end) with the next query. Async-signal-safe. */

@@ -21,6 +21,13 @@ struct ww_uffd_area {
 	atomic_uint sparse; /* what the last query found (uffd-collect.c) */
 };
 
+/* Huge pages are kept: a zero page may have been written to, as one may be made
+ * of a piece of a huge page. */
+static inline bool ww_uffd_keeps_huge(const struct ww_span *span)
+{
+	return span->slice[0].area->flags & WW_WATCH_HUGE;
+}
+
 /* Scan memory that is registered. As ww_pagemap_scan(). */
 int ww_uffd_scan(const struct ww *ww, struct ww_scan *s);
 

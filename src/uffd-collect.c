@@ -68,6 +68,14 @@ static int found_run(void *arg, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
+/* Never more than a zero page, unless the bitmap says so? */
+static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
+{
+	return s->kind == WW_KIND_ANON &&
+	       s->vec[i].categories & PAGE_IS_PFNZERO &&
+	       !ww_uffd_keeps_huge(&q->span);
+}
+
 /* Hand the regions of a scan to the query. True if any page counted. */
 static bool found(struct ww_query *q, const struct ww_scan *s)
 {
@@ -79,8 +87,7 @@ static bool found(struct ww_query *q, const struct ww_scan *s)
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
 		/* Of zero pages only those that were something else before. */
-		if (s->kind == WW_KIND_ANON &&
-		    s->vec[i].categories & PAGE_IS_PFNZERO) {
+		if (is_zero(q, s, i)) {
 			ww_span_runs(&q->span, start, end, populated, found_run,
 				     &f);
 			continue;
@@ -214,6 +221,61 @@ static int collect_candidates(struct ww *ww, uintptr_t start, uintptr_t end,
 		       : 0;
 }
 
+/* [start, end) is dirty: leave open what is hot, collect the rest exactly. */
+static int collect_run(struct ww *ww, enum ww_kind kind, uintptr_t start,
+		       uintptr_t end, struct ww_query *q, size_t *runs)
+{
+	struct ww_area *a = q->span.slice[0].area;
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+	int r = 0;
+
+	if (kind == WW_KIND_ANON)
+		ww_uffd_note_populated(a, start, end);
+	while (r == 0 && page < stop && !ww_query_full(q)) {
+		uintptr_t from = ww_area_at(a, page), to;
+		bool keep;
+
+		page = ww_hot_run(&a->hot, page, stop, &keep);
+		to = ww_area_at(a, page);
+		if (keep)
+			ww_query_offer(q, from, to);
+		else
+			r = collect_exactly(ww, kind, from, to, q, runs);
+	}
+	return r;
+}
+
+/* Hot pages are there: a scan that re-arms nothing tells what is dirty. */
+static int collect_around(struct ww *ww, enum ww_kind kind, uintptr_t start,
+			  uintptr_t end, struct ww_query *q, size_t *runs)
+{
+	struct page_region vec[WW_SCAN_VEC];
+	struct ww_scan s = { .start = start, .kind = kind, .vec = vec };
+
+	s.vec_len = WW_SCAN_VEC;
+	while (s.start < end && !ww_query_full(q)) {
+		int i, n, r = 0;
+
+		s.end = chunk_end(s.start, end, CHUNK);
+		n = ww_uffd_scan(ww, &s);
+		for (i = 0; i < n && r == 0; i++) {
+			uintptr_t from = (uintptr_t)vec[i].start;
+			uintptr_t to = (uintptr_t)vec[i].end;
+
+			if (is_zero(q, &s, (size_t)i))
+				r = collect_exactly(ww, kind, from, to, q,
+						    runs);
+			else
+				r = collect_run(ww, kind, from, to, q, runs);
+		}
+		if (n < 0 || r < 0)
+			return n < 0 ? n : r;
+		ww_query_settled(q, s.walk_end);
+		s.start = s.walk_end;
+	}
+	return 0;
+}
+
 int ww_uffd_collect(struct ww *ww, enum ww_kind kind, uintptr_t start,
 		    uintptr_t end, struct ww_query *q)
 {
@@ -223,6 +285,8 @@ int ww_uffd_collect(struct ww *ww, enum ww_kind kind, uintptr_t start,
 	unsigned was = atomic_load(sparse);
 	int r;
 
+	if (q->reset && q->span.slice[0].area->hot.word)
+		return collect_around(ww, kind, start, end, q, &runs);
 	if (kind != WW_KIND_ANON || !u->superset || npages < SPARSE_PAGES)
 		return collect_exactly(ww, kind, start, end, q, &runs);
 	if (was == SPARSE && end - start <= CHUNK)

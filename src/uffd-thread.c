@@ -17,8 +17,27 @@
 #include "fork.h"
 #include "uapi/userfaultfd.h"
 #include "uffd.h"
+#include "writewatch.h"
 
 #define MESSAGES 16
+
+/* Memory that may be reported coarsely: all of the block at once, as far as it
+ * is watched. */
+static bool open_block(struct ww_uffd_thread *self, uintptr_t at)
+{
+	struct ww_ticket ticket;
+	struct ww_slice s;
+	int r = -1;
+
+	if (!ww_ranges_pin_one(self->ranges, at, &s, &ticket))
+		return false;
+	if (s.area->flags & WW_WATCH_COARSE) {
+		ww_slice_block(&s, at);
+		r = ww_uffd_unprotect(&self->uffd, s.start, s.end);
+	}
+	ww_readers_leave(&s.area->users, ticket);
+	return r == 0;
+}
 
 static void open_page(struct ww_uffd_thread *self, uintptr_t at, size_t len)
 {
@@ -65,10 +84,12 @@ static bool answer(struct ww_uffd_thread *self, const struct uffd_msg *msg,
 			;
 		if (k < i || msg[i].event != UFFD_EVENT_PAGEFAULT)
 			continue;
-		if (at[i] != (uintptr_t)self->bell)
+		if (at[i] == (uintptr_t)self->bell) {
+			if (!called(self, page))
+				return false;
+		} else if (!open_block(self, at[i])) {
 			open_page(self, at[i], page);
-		else if (!called(self, page))
-			return false;
+		}
 	}
 	return true;
 }
@@ -112,11 +133,12 @@ static int make_bell(struct ww_uffd_thread *self, const struct ww_fd *uffd)
 	return r;
 }
 
-int ww_uffd_thread_start(struct ww_uffd_thread *self, const struct ww_fd *uffd)
+int ww_uffd_thread_start(struct ww_uffd_thread *self, const struct ww_fd *uffd,
+			 struct ww_ranges *ranges)
 {
 	int r;
 
-	*self = (struct ww_uffd_thread){ .uffd = *uffd };
+	*self = (struct ww_uffd_thread){ .ranges = ranges, .uffd = *uffd };
 	r = ww_sys_set_blocking(uffd->fd);
 	if (r == 0)
 		r = make_bell(self, uffd);

@@ -9,15 +9,17 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "range.h"
 #include "sys.h"
 
 struct ww_uffd_thread {
+	struct ww_ranges *ranges;
 	struct ww_fd uffd; /* the tracker's; the number is good in its table */
 	pthread_t thread;
 	pthread_barrier_t started;
 	unsigned generation; /* the fork generation it runs in; 0: it does not
 			      */
-	bool own_table;	     /* of descriptors: no close of the host's hits it */
+	bool own_table; /* of descriptors: no close of the host's hits it */
 	volatile char *bell; /* a page that is protected: to write to it is to
 				call the thread */
 	atomic_bool stop, ended;
@@ -28,7 +30,8 @@ struct ww_uffd_thread {
  * takes no lock and allocates nothing. It has a descriptor table of its own
  * (Linux 5.9), so that writers get their answer whatever the host closes. 0 or
  * -errno. */
-int ww_uffd_thread_start(struct ww_uffd_thread *self, const struct ww_fd *uffd);
+int ww_uffd_thread_start(struct ww_uffd_thread *self, const struct ww_fd *uffd,
+			 struct ww_ranges *ranges);
 
 /* Have it let go of memory, whose registration our own descriptor can not end
  * as the host closed it. */

@@ -183,20 +183,30 @@ static bool may_split(struct ww *ww)
 	return ww->splits >= 0;
 }
 
-static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
+static int attach(struct ww *ww, const struct ww_map *map, unsigned flags,
+		  struct ww_area **out)
 {
-	size_t npages = (map->end - map->start) / ww->page;
+	size_t npages = (map->end - map->start) / ww->page, bytes = 0;
 	struct ww_area *a;
 	int r;
 
 	if (!may_split(ww))
 		return -ENOMEM;
-	r = ww_area_new(&a, map->start, map->end,
-			ww->backend->state_bytes
-				? ww->backend->state_bytes(npages)
-				: 0);
+	if (ww->backend->state_bytes)
+		bytes = (ww->backend->state_bytes(npages) + 7) / 8 * 8;
+	flags &= ww->backend->modes;
+	if (map->kind != WW_KIND_ANON) /* reclaim would lose their entries */
+		flags &= ~WW_WATCH_HUGE;
+	r = ww_area_new(
+		&a, map->start, map->end,
+		bytes + (flags & WW_WATCH_HOT_OK ? ww_hot_bytes(npages) : 0));
 	if (r < 0)
 		return r;
+	a->flags = flags;
+	if (flags) /* all of them report more than was written */
+		atomic_store(&a->weaker, WW_CAP_EXACT);
+	if (flags & WW_WATCH_HOT_OK)
+		ww_hot_init(&a->hot, (char *)a->state + bytes);
 	a->kind = map->kind;
 	a->prot = map->prot;
 	a->watch = ww->watches;
@@ -209,7 +219,7 @@ static int attach(struct ww *ww, const struct ww_map *map, struct ww_area **out)
 	return 0;
 }
 
-static int watch(struct ww *ww, struct stretches *s)
+static int watch(struct ww *ww, struct stretches *s, unsigned flags)
 {
 	struct ww_table *t = NULL;
 	size_t i;
@@ -222,7 +232,7 @@ static int watch(struct ww *ww, struct stretches *s)
 	for (i = 0; i < s->n; i++) {
 		struct ww_area *a;
 
-		r = attach(ww, &s->map[i], &a);
+		r = attach(ww, &s->map[i], flags, &a);
 		if (r < 0)
 			goto err_detach;
 		s->slice[i] = (struct ww_slice){ a->start, a->end, a };
@@ -248,7 +258,7 @@ err_detach:
 	return r;
 }
 
-int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end)
+int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end, unsigned flags)
 {
 	const struct ww_slice all = { start, end, NULL };
 	struct stretches s = { NULL, NULL, 0, 0 };
@@ -259,7 +269,7 @@ int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end)
 		return r;
 	r = find_stretches(ww, start, end, &s);
 	if (r == 0)
-		r = watch(ww, &s);
+		r = watch(ww, &s, flags);
 	ww_faults_claim_back(ww, NULL, 0);
 	free(s.slice);
 	free(s.map);

@@ -7,8 +7,9 @@
 
 #include "backend.h"
 
-/* Attach [start, end), of which nothing is watched, and publish it. */
-int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end);
+/* Attach [start, end), of which nothing is watched, and publish it. flags:
+ * WW_WATCH_ bits. */
+int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end, unsigned flags);
 
 /* Detach what is watched of [start, end); waits for queries that use it. */
 int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end);

@@ -31,7 +31,7 @@
 #define COLLECTORS 2u
 
 static struct ww *ww;
-static unsigned caps;
+static unsigned caps, range_caps; /* of the tracker, of the memory */
 static char *m, *mirror;
 static pthread_mutex_t page_lock[64];
 static long writes_wanted = 10000000;
@@ -434,7 +434,7 @@ static void run_epoch(unsigned e)
 
 		while (atomic_load(&disturbers) < was + 2)
 			spurious += collect(k++, N, 0, N);
-		if (caps & WW_CAP_EXACT)
+		if (range_caps & WW_CAP_EXACT)
 			assert_int_equal(spurious, 0);
 	}
 	atomic_store(&calm, false);
@@ -443,7 +443,7 @@ static void run_epoch(unsigned e)
 }
 
 static void torture(void (*how)(const struct pipes *, unsigned, uint64_t *),
-		    unsigned epochs)
+		    unsigned epochs, unsigned flags)
 {
 	pthread_t t[WRITERS + COLLECTORS + 1];
 	uintptr_t i, n = 0;
@@ -458,7 +458,10 @@ static void torture(void (*how)(const struct pipes *, unsigned, uint64_t *),
 	atomic_store(&epoch, 0);
 	atomic_store(&writes, 0);
 	atomic_store(&reports, 0);
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	if (flags & WW_WATCH_HUGE)
+		madvise(m, N * PAGE, MADV_HUGEPAGE);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, flags), 0);
+	assert_int_equal(ww_range_info(ww, m, NULL, &range_caps, NULL), 0);
 	for (i = 0; i < WRITERS; i++)
 		pthread_create(&t[n++], NULL, writer, (void *)i);
 	for (i = 0; i < COLLECTORS; i++)
@@ -499,7 +502,7 @@ static void pages_written_once_an_epoch_are_never_lost(void **state)
 	long epochs = writes_wanted / N;
 
 	begin();
-	torture(write_once_each, epochs < 4 ? 4 : (unsigned)epochs);
+	torture(write_once_each, epochs < 4 ? 4 : (unsigned)epochs, 0);
 }
 
 /* A library that suppresses a quick second report would fail. */
@@ -509,7 +512,18 @@ static void hot_pages_are_never_lost(void **state)
 	     least = test_slowness() > 1 ? 10 : 50;
 
 	begin();
-	torture(write_hot, (unsigned)(epochs < least ? least : epochs));
+	torture(write_hot, (unsigned)(epochs < least ? least : epochs), 0);
+}
+
+/* More may be told than was written, not less. */
+static void nothing_is_lost_with_every_permission(void **state)
+{
+	const unsigned all = WW_WATCH_HUGE | WW_WATCH_COARSE | WW_WATCH_HOT_OK;
+	long epochs = writes_wanted / N / 4;
+
+	begin();
+	torture(write_hot, epochs < 40 ? 40 : (unsigned)epochs, all);
+	torture(write_once_each, epochs < 4 ? 4 : (unsigned)epochs, all);
 }
 
 static int run(void)
@@ -517,6 +531,7 @@ static int run(void)
 	static const struct CMUnitTest cases[] = {
 		CASE(pages_written_once_an_epoch_are_never_lost),
 		CASE(hot_pages_are_never_lost),
+		CASE(nothing_is_lost_with_every_permission),
 	};
 	const char *text = getenv("WRITEWATCH_TEST_WRITES");
 	size_t i;
