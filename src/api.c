@@ -88,14 +88,17 @@ int ww_open_backend(struct ww **out, const struct ww_backend *backend,
 		    const struct ww_options *options)
 {
 	struct ww *ww;
+	void *memory;
 	int r;
 
 	r = ww_fork_init();
 	if (r < 0)
 		return r;
-	ww = calloc(1, sizeof(*ww));
-	if (!ww)
-		return -ENOMEM;
+	/* Not malloc()ed: that memory may be watched (range.c). */
+	r = ww_sys_mmap(sizeof(*ww), &memory);
+	if (r < 0)
+		return r;
+	ww = memory;
 	ww->backend = backend;
 	ww->caps = backend->caps;
 	ww->page = ww_sys_page_size();
@@ -133,7 +136,7 @@ err_ranges:
 err_process:
 	ww_process_finish(&ww->process);
 err_free:
-	free(ww);
+	ww_sys_munmap(ww, sizeof(*ww));
 	return r;
 }
 
@@ -156,7 +159,7 @@ void ww_close(struct ww *ww)
 	ww_maps_close(&ww->maps);
 	ww_ranges_finish(&ww->ranges);
 	ww_process_finish(&ww->process);
-	free(ww);
+	ww_sys_munmap(ww, sizeof(*ww));
 }
 
 int ww_info(const struct ww *ww, struct ww_backend_info *out)

@@ -21,7 +21,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "backend.h"
@@ -530,11 +529,14 @@ static int sync_probe(const struct ww_options *options, const char **reason,
 static int sync_open(struct ww *ww, const struct ww_options *options)
 {
 	const char *reason;
-	struct sync *s = calloc(1, sizeof(*s));
-	int r;
+	struct sync *s;
+	void *memory;
+	/* Not malloc()ed: the thread may write to it (range.c). */
+	int r = ww_sys_mmap(sizeof(*s), &memory);
 
-	if (!s)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
+	s = memory;
 	r = open_descriptors(s, options, &reason);
 	if (r < 0)
 		goto err_free;
@@ -550,7 +552,7 @@ static int sync_open(struct ww *ww, const struct ww_options *options)
 err_descriptors:
 	close_descriptors(s);
 err_free:
-	free(s);
+	ww_sys_munmap(s, sizeof(*s));
 	return r;
 }
 
@@ -560,7 +562,7 @@ static void sync_close(struct ww *ww)
 
 	ww_uffd_thread_stop(&s->thread);
 	close_descriptors(s);
-	free(s);
+	ww_sys_munmap(s, sizeof(*s));
 }
 
 /* --- fork child --- */

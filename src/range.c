@@ -14,6 +14,8 @@
 
 #include "sys.h"
 
+#define SMALL ((size_t)512) /* bytes of an area */
+
 static struct ww_table *table_new(size_t n)
 {
 	struct ww_table *t = malloc(sizeof(*t) + n * sizeof(struct ww_slice));
@@ -260,6 +262,13 @@ void ww_ranges_sync(struct ww_ranges *self)
 	ww_readers_wait(&self->readers);
 }
 
+static atomic_uint areas;
+
+unsigned ww_areas(void)
+{
+	return atomic_load(&areas);
+}
+
 int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
 		size_t state_bytes)
 {
@@ -267,27 +276,38 @@ int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
 	size_t npages = (end - start) / page;
 	size_t head = (sizeof(struct ww_area) + 63) / 64 * 64;
 	size_t bits = (ww_bits_bytes(npages) + 63) / 64 * 64;
+	size_t bytes = head + bits + state_bytes, shift = 0;
 	struct ww_area *a;
-	void *memory;
+	char *memory;
+	void *mapped;
 	int r;
 
-	r = ww_sys_mmap(head + bits + state_bytes, &memory);
+	/* Not malloc()ed: that memory may be watched, and this is written to
+	 * in the SIGSEGV handler. Small ones begin at different offsets, not to
+	 * fight for the same lines of the cache. */
+	if (bytes <= SMALL)
+		shift = atomic_load(&areas) % (page / SMALL) * SMALL;
+	r = ww_sys_mmap(shift + bytes, &mapped);
 	if (r < 0)
 		return r;
-	a = memory;
+	memory = (char *)mapped + shift;
+	a = (struct ww_area *)memory;
 	a->start = start;
 	a->end = end;
 	a->page_shift = (unsigned)__builtin_ctzl(page);
-	a->mapped = head + bits + state_bytes;
-	ww_bits_init(&a->pending, (char *)memory + head, npages);
-	a->state = (char *)memory + head + bits;
+	a->mapped = mapped;
+	a->mapped_len = shift + bytes;
+	ww_bits_init(&a->pending, memory + head, npages);
+	a->state = memory + head + bits;
 	*out = a;
+	atomic_fetch_add(&areas, 1);
 	return 0;
 }
 
 void ww_area_free(struct ww_area *area)
 {
-	ww_sys_munmap(area, area->mapped);
+	atomic_fetch_sub(&areas, 1);
+	ww_sys_munmap(area->mapped, area->mapped_len);
 }
 
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end)

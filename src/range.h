@@ -34,7 +34,8 @@ struct ww_area {
 	unsigned flags; /* WW_WATCH_ bits that the backend makes use of */
 	unsigned watch; /* number of the ww_watch() call that made it */
 	unsigned ncut;	/* slices just cut out; writer's lock */
-	size_t mapped;	/* bytes of the mapping that holds this struct */
+	void *mapped;	/* the mapping that holds this struct */
+	size_t mapped_len;
 	unsigned page_shift;
 	atomic_uint lost;   /* times that part of it was called dirty unknown */
 	atomic_uint weaker; /* WW_CAP_ bits that no longer hold for it */
@@ -124,6 +125,9 @@ void ww_ranges_sync(struct ww_ranges *self);
 int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
 		size_t state_bytes);
 void ww_area_free(struct ww_area *area);
+
+/* Areas of all trackers. */
+unsigned ww_areas(void);
 
 static inline size_t ww_area_page(const struct ww_area *a, uintptr_t at)
 {

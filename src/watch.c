@@ -17,6 +17,8 @@
 /* Walks of the text of /proc/self/maps before a cheaper way is taken. */
 #define TEXT_WALKS 64
 
+#define FEW_AREAS 8 /* whose mappings are not counted */
+
 static uintptr_t min(uintptr_t a, uintptr_t b)
 {
 	return a < b ? a : b;
@@ -170,7 +172,8 @@ static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
  * is the program's: it must be able to map and to start threads. */
 static bool may_split(struct ww *ww)
 {
-	if (ww_process_is_other(&ww->process))
+	/* For the first few it is not worth 40 us to count. */
+	if (ww_process_is_other(&ww->process) || ww_areas() < FEW_AREAS)
 		return true;
 	if (ww->splits < 2) {
 		long left = ww_maps_left();

@@ -2,6 +2,8 @@
 /* test-kinds.c - the same expectations for each kind of memory. */
 #include "test.h"
 
+#include <inttypes.h>
+
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -18,8 +20,8 @@ enum kind {
 	NKINDS
 };
 
-static const char *const names[] = { "private",	      "shared",
-				     "memfd",	      "private memfd",
+static const char *const names[] = { "private",	     "shared",
+				     "memfd",	     "private memfd",
 				     "private file", "shared file" };
 
 static int file_of(enum kind kind)
@@ -39,17 +41,17 @@ static int file_of(enum kind kind)
 	assert_true(fd >= 0);
 	assert_int_equal(ftruncate(fd, N * (off_t)PAGE), 0);
 	for (i = 0; i < N; i += 3)
-		assert_int_equal(pwrite(fd, page, sizeof(page),
-					i * (off_t)PAGE),
-				 sizeof(page));
+		assert_int_equal(
+			pwrite(fd, page, sizeof(page), i * (off_t)PAGE),
+			sizeof(page));
 	return fd;
 }
 
 static char *map_kind(enum kind kind, int prot, int fd)
 {
-	int flags = kind == SHARED || kind == MEMFD || kind == FILE_SHARED ?
-			    MAP_SHARED :
-			    MAP_PRIVATE;
+	int flags = kind == SHARED || kind == MEMFD || kind == FILE_SHARED
+			    ? MAP_SHARED
+			    : MAP_PRIVATE;
 	char *m;
 
 	if (fd < 0)
@@ -188,9 +190,8 @@ static void a_range_of_mixed_kinds_is_armed_stretch_by_stretch(void **state)
 				      -1, 0),
 				 m + 3 * N * PAGE);
 		assert_int_equal(ww_watch(ww, m, 5 * N * PAGE, 0), 0);
-		assert_int_equal(ww_range_info(ww, m + 4 * N * PAGE, &r, NULL,
-					       NULL),
-				 0);
+		assert_int_equal(
+			ww_range_info(ww, m + 4 * N * PAGE, &r, NULL, NULL), 0);
 		assert_ptr_equal(r.start, m);
 		assert_int_equal(r.len, 5 * N * PAGE);
 		c = m[N * PAGE];
@@ -213,8 +214,8 @@ static void a_range_of_mixed_kinds_is_armed_stretch_by_stretch(void **state)
 static void huge_pages_do_not_blur(void **state)
 {
 	size_t huge = test_huge_page(), n = huge / PAGE;
-	char *area = mmap(NULL, 3 * huge, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			  0);
+	char *area =
+		mmap(NULL, 3 * huge, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *m = (char *)(((uintptr_t)area + huge - 1) & ~(huge - 1));
 	struct ww *ww = test_open();
 
@@ -338,6 +339,60 @@ static void a_zero_page_that_ksm_made_is_reported(void **state)
 	test_unmap(m, N);
 }
 
+/* --- the heap, where the library has memory of its own --- */
+
+static bool find_heap(struct ww_range *out)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512];
+	bool found = false;
+
+	CHECK(f);
+	while (!found && fgets(line, sizeof(line), f)) {
+		uintptr_t start, end;
+
+		if (!strstr(line, "[heap]") ||
+		    sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &start, &end) != 2)
+			continue;
+		*out = (struct ww_range){ (void *)start, end - start };
+		found = true;
+	}
+	fclose(f);
+	return found;
+}
+
+static void watch_the_heap(void *arg)
+{
+	static void *pages[8192];
+	struct ww *ww = test_open();
+	char *p = malloc(3 * PAGE), *page = p + PAGE - (uintptr_t)p % PAGE;
+	struct ww_range heap;
+	int i;
+
+	if (!find_heap(&heap) || page < (char *)heap.start)
+		return; /* malloc() has none (musl, sanitizers) */
+	CHECK(ww_watch(ww, heap.start, heap.len, 0) == 0);
+	for (i = 0; i < 50; i++) {
+		size_t n = 8192, k;
+
+		free(malloc(100));
+		page[i]++;
+		CHECK(ww_get(ww, heap.start, heap.len, WW_GET_RESET, pages, &n,
+			     NULL) == 0);
+		for (k = 0; k < n && pages[k] != page; k++)
+			;
+		CHECK(k < n);
+	}
+	CHECK(ww_unwatch(ww, heap.start, heap.len) == 0);
+	free(p);
+	ww_close(ww);
+}
+
+static void the_heap_can_be_watched(void **state)
+{
+	assert_int_equal(test_child(watch_the_heap, NULL), 0);
+}
+
 TEST_MAIN("kinds", CASE(writes_are_exact_on_each_kind),
 	  CASE(entries_dropped_by_the_kernel_lose_nothing),
 	  CASE(read_only_then_writable),
@@ -345,4 +400,5 @@ TEST_MAIN("kinds", CASE(writes_are_exact_on_each_kind),
 	  CASE(huge_pages_do_not_blur),
 	  CASE(a_clean_page_dropped_behind_our_back_is_clean),
 	  CASE(neighbours_are_left_alone),
-	  CASE(a_zero_page_that_ksm_made_is_reported))
+	  CASE(a_zero_page_that_ksm_made_is_reported),
+	  CASE(the_heap_can_be_watched))
