@@ -170,15 +170,20 @@ static int collect_map(void *arg, const struct ww_map *map)
 	return 0;
 }
 
+static int uffd_begin(struct ww *ww, const struct ww_query *q)
+{
+	struct ww_uffd_async *u = ww->priv;
+
+	(void)q;
+	return ww_pagemap_ok(&u->pagemap) ? 0 : -EPERM;
+}
+
 static int uffd_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 			struct ww_query *q)
 {
 	const struct ww_area *a = q->span.slice[0].area;
-	struct ww_uffd_async *u = ww->priv;
 	int r = -EPERM;
 
-	if (!ww_pagemap_ok(&u->pagemap))
-		return -EPERM;
 	if (!atomic_load(&a->mixed))
 		r = ww_uffd_collect(ww, a->kind, start, end, q);
 	if (r != -EPERM)
@@ -471,6 +476,7 @@ const struct ww_backend ww_backend_uffd_async = {
 	.detach = uffd_detach,
 	.renew = uffd_renew,
 	.inherit = uffd_inherit,
+	.begin = uffd_begin,
 	.collect = uffd_collect,
 	.rearm = uffd_rearm,
 	.protect = uffd_mprotect,

@@ -38,14 +38,25 @@ bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 
 #define WW_BITS_CHUNK 32768u /* bits for each summary bit */
 
-/* Is surely no bit set in [first, end)? One or two loads. */
+/* Is surely no bit set in [first, end)? A load for each two million. */
 static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
 				 size_t end)
 {
-	size_t chunk = first / WW_BITS_CHUNK;
+	size_t lo = first / WW_BITS_CHUNK, hi = (end - 1) / WW_BITS_CHUNK, i;
 
-	return first < end && (end - 1) / WW_BITS_CHUNK == chunk &&
-	       !(atomic_load(&self->summary[chunk / 64]) >> (chunk % 64) & 1);
+	if (first >= end)
+		return false;
+	for (i = lo / 64; i <= hi / 64; i++) {
+		uint64_t mask = ~UINT64_C(0);
+
+		if (i == lo / 64)
+			mask <<= lo % 64;
+		if (i == hi / 64)
+			mask &= ~UINT64_C(0) >> (63 - hi % 64);
+		if (atomic_load(&self->summary[i]) & mask)
+			return false;
+	}
+	return true;
 }
 
 /* Are all bits of [first, end) set, and can be found, as far as two loads can

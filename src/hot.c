@@ -23,9 +23,15 @@ void ww_hot_init(struct ww_hot *self, void *memory)
 
 void ww_hot_begin(struct ww_hot *self, uintptr_t start)
 {
+	size_t told, hot;
+
 	/* Farther on than the last one: the same pass goes on. */
-	if (start <= atomic_exchange(&self->from, start))
-		atomic_fetch_add(&self->round, 1);
+	if (start > atomic_exchange(&self->from, start))
+		return;
+	atomic_fetch_add(&self->round, 1);
+	told = atomic_exchange(&self->told, 0);
+	hot = atomic_exchange(&self->hot, 0);
+	atomic_store(&self->mostly, told && hot >= told / 2);
 }
 
 /* Count it, and tell. */
@@ -41,6 +47,10 @@ bool ww_hot_keep(struct ww_hot *self, size_t page)
 			streak = 0;
 		if (streak < 0xff)
 			streak++;
+		atomic_fetch_add_explicit(&self->told, 1, memory_order_relaxed);
+		if (streak >= STREAK)
+			atomic_fetch_add_explicit(&self->hot, 1,
+						  memory_order_relaxed);
 		atomic_store_explicit(&self->word[page],
 				      (uint16_t)((round & 0xff) << 8 | streak),
 				      memory_order_relaxed);

@@ -22,7 +22,9 @@
 struct ww_hot {
 	_Atomic(uint16_t) *word; /* NULL: no page is to be left open */
 	atomic_uint round;
-	atomic_uintptr_t from; /* where the last query of it began */
+	atomic_uintptr_t from;	 /* where the last query of it began */
+	atomic_size_t told, hot; /* pages of this round, and those to keep */
+	atomic_bool mostly;	 /* of the last round's pages half were hot */
 };
 
 /* Bytes of zeroed memory for npages; ww_hot_init() lays it out there. */
@@ -35,6 +37,13 @@ void ww_hot_begin(struct ww_hot *self, uintptr_t start);
 /* The query tells a page: is it to be left open? It is written round after
  * round, and it is not its turn to be sampled. */
 bool ww_hot_keep(struct ww_hot *self, size_t page);
+
+/* Were most pages hot in the last round? Where to leave a page open costs more
+ * than not to. */
+static inline bool ww_hot_mostly(const struct ww_hot *self)
+{
+	return atomic_load(&self->mostly);
+}
 
 /* From a page that is told on: the end of the run that ww_hot_keep() says the
  * same of, which goes to *keep. */

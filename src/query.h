@@ -39,24 +39,6 @@ static inline size_t ww_query_pages_left(const struct ww_query *q)
  * is re-armed already. What no longer fits becomes pending. Ascending calls. */
 void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end);
 
-/* The same where it is simple: addresses are wanted, of one slice, they fit,
- * and nothing up to there is pending. False: not done. */
-static inline bool ww_query_found_quick(struct ww_query *q, uintptr_t start,
-					uintptr_t end)
-{
-	const struct ww_area *a = q->span.slice[0].area;
-
-	if (!q->pages || q->span.n != 1 || start < q->pos ||
-	    (end - start) >> a->page_shift > q->room - q->n ||
-	    !ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
-			   ww_area_page(a, end)))
-		return false;
-	q->pos = end;
-	for (; start < end; start += q->page)
-		q->pages[q->n++] = (void *)start;
-	return true;
-}
-
 /* As ww_query_found(), for a backend that re-arms what it is told: returns the
  * end of what was stored. Nothing becomes pending. */
 uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end);

@@ -62,10 +62,17 @@ static int found_run(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct found *f = arg;
 
-	if (!ww_query_found_quick(f->q, start, end))
-		ww_query_found(f->q, start, end);
+	ww_query_found(f->q, start, end);
 	f->any = true;
 	return 0;
+}
+
+static void count_hot(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	for (; a->hot.word && page < stop; page++)
+		ww_hot_keep(&a->hot, page);
 }
 
 /* Never more than a zero page, unless the bitmap says so? */
@@ -76,13 +83,40 @@ static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
 	       !ww_uffd_keeps_huge(&q->span);
 }
 
+/* The usual case in one loop: addresses, of one slice, and nothing pending. How
+ * many regions it took; the first one that may be zero ends it. */
+static size_t found_plain(struct ww_query *q, const struct ww_scan *s)
+{
+	struct ww_area *a = q->span.slice[0].area;
+	size_t i = 0, n = q->n;
+
+	if (!q->pages || q->span.n != 1 || s->kind != WW_KIND_ANON ||
+	    s->walk_end <= q->pos || a->hot.word ||
+	    !ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
+			   ww_area_page(a, s->walk_end)))
+		return 0;
+	for (; i < s->vec_len && s->vec[i].end; i++) {
+		uintptr_t start = (uintptr_t)s->vec[i].start;
+		uintptr_t end = (uintptr_t)s->vec[i].end;
+
+		if (s->vec[i].categories & PAGE_IS_PFNZERO || start < q->pos ||
+		    (end - start) >> a->page_shift > q->room - n)
+			break;
+		ww_uffd_note_populated(a, start, end);
+		for (q->pos = end; start < end; start += q->page)
+			q->pages[n++] = (void *)start;
+	}
+	q->n = n;
+	return i;
+}
+
 /* Hand the regions of a scan to the query. True if any page counted. */
 static bool found(struct ww_query *q, const struct ww_scan *s)
 {
-	struct found f = { q, false };
-	size_t i;
+	size_t i = found_plain(q, s);
+	struct found f = { q, i > 0 };
 
-	for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
+	for (; i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
@@ -98,6 +132,8 @@ static bool found(struct ww_query *q, const struct ww_scan *s)
 		else if (s->kind == WW_KIND_ANON)
 			ww_span_each(&q->span, start, end,
 				     ww_uffd_note_populated);
+		if (q->reset && q->span.n == 1)
+			count_hot(q->span.slice[0].area, start, end);
 		found_run(&f, start, end);
 	}
 	return f.any;
@@ -151,7 +187,7 @@ static int collect_exactly(struct ww *ww, enum ww_kind kind, uintptr_t start,
 
 	while (s.start < end && !ww_query_full(q)) {
 		size_t left = ww_query_pages_left(q);
-		size_t room = q->pages ? left : q->room - q->n;
+		size_t room = q->pages ? left : q->room - q->n, pages;
 		bool timed = end - s.start > CHUNK;
 		uint64_t t = timed ? ww_sys_now_ns() : 0;
 		bool any;
@@ -160,6 +196,8 @@ static int collect_exactly(struct ww *ww, enum ww_kind kind, uintptr_t start,
 		s.end = chunk_end(s.start, end, chunk);
 		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
 		s.max_pages = q->pages ? left : 0;
+		pages = (s.end - s.start) / q->page;
+		room = room < pages ? room : pages;
 		s.vec_len = room < WW_SCAN_VEC ? room : WW_SCAN_VEC;
 		r = ww_uffd_scan(ww, &s);
 		any = found(q, &s);
@@ -283,15 +321,20 @@ int ww_uffd_collect(struct ww *ww, enum ww_kind kind, uintptr_t start,
 	atomic_uint *sparse = &state(q->span.slice[0].area)->sparse;
 	size_t npages = (end - start) / q->page, runs = 0;
 	unsigned was = atomic_load(sparse);
-	int r;
+	int r = 0;
 
-	if (q->reset && q->span.slice[0].area->hot.word)
+	if (q->reset && ww_hot_mostly(&q->span.slice[0].area->hot))
 		return collect_around(ww, kind, start, end, q, &runs);
 	if (kind != WW_KIND_ANON || !u->superset || npages < SPARSE_PAGES)
 		return collect_exactly(ww, kind, start, end, q, &runs);
-	if (was == SPARSE && end - start <= CHUNK)
-		r = collect_candidates(ww, start, end, q, &runs);
-	else
+	while (r == 0 && start < end && atomic_load(sparse) == SPARSE &&
+	       !ww_query_full(q)) {
+		uintptr_t stop = chunk_end(start, end, CHUNK);
+
+		r = collect_candidates(ww, start, stop, q, &runs);
+		start = stop;
+	}
+	if (r == 0 && start < end && !ww_query_full(q))
 		r = collect_exactly(ww, kind, start, end, q, &runs);
 	if (r == 0 && !ww_query_full(q) && was != FULL_OF_HOLES &&
 	    atomic_load(sparse) != FULL_OF_HOLES)
