@@ -83,14 +83,38 @@ static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
 	       !ww_uffd_keeps_huge(&q->span);
 }
 
-/* The usual case in one loop: addresses, of one slice, and nothing pending. How
- * many regions it took; the first one that may be zero ends it. */
+/* Store a run behind what q has. False: no room. */
+static bool append(struct ww_query *q, uintptr_t start, uintptr_t end)
+{
+	struct ww_range *last;
+
+	if (q->pages) {
+		if ((end - start) >> q->span.slice[0].area->page_shift >
+		    q->room - q->n)
+			return false;
+		for (; start < end; start += q->page)
+			q->pages[q->n++] = (void *)start;
+		return true;
+	}
+	last = q->n ? &q->ranges[q->n - 1] : NULL;
+	if (last && (uintptr_t)last->start + last->len == start)
+		last->len += end - start;
+	else if (q->n < q->room)
+		q->ranges[q->n++] =
+			(struct ww_range){ (void *)start, end - start };
+	else
+		return false;
+	return true;
+}
+
+/* The usual case in one loop: private memory of one slice, and nothing pending.
+ * How many regions it took; the first one that may be zero ends it. */
 static size_t found_plain(struct ww_query *q, const struct ww_scan *s)
 {
 	struct ww_area *a = q->span.slice[0].area;
-	size_t i = 0, n = q->n;
+	size_t i = 0;
 
-	if (!q->pages || q->span.n != 1 || s->kind != WW_KIND_ANON ||
+	if (q->span.n != 1 || s->kind != WW_KIND_ANON ||
 	    s->walk_end <= q->pos || a->hot.word ||
 	    !ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
 			   ww_area_page(a, s->walk_end)))
@@ -100,13 +124,11 @@ static size_t found_plain(struct ww_query *q, const struct ww_scan *s)
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
 		if (s->vec[i].categories & PAGE_IS_PFNZERO || start < q->pos ||
-		    (end - start) >> a->page_shift > q->room - n)
+		    !append(q, start, end))
 			break;
 		ww_uffd_note_populated(a, start, end);
-		for (q->pos = end; start < end; start += q->page)
-			q->pages[n++] = (void *)start;
+		q->pos = end;
 	}
-	q->n = n;
 	return i;
 }
 

@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /* ours.c - libwritewatch as one of the techniques. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench.h"
 #include "writewatch.h"
 
 static struct ww *ww;
+static unsigned flags;
 
 int ours_open(const char *name)
 {
-	struct ww_options o = { .size = sizeof(o), .backend = name };
+	struct ww_options o = { .size = sizeof(o) };
+	char backend[32];
+	size_t len = strcspn(name, ",");
 
+	memcpy(backend, name, len);
+	backend[len] = '\0';
+	o.backend = backend;
+	flags = 0;
+	if (strstr(name, "HUGE"))
+		flags = WW_WATCH_HUGE;
+	if (strstr(name, "COARSE"))
+		flags = WW_WATCH_COARSE;
+	if (strstr(name, "HOT_OK"))
+		flags = WW_WATCH_HOT_OK;
 	return ww_open(&ww, &o);
 }
 
@@ -21,7 +35,7 @@ void ours_close(void)
 
 int ours_watch(char *m, size_t len)
 {
-	return ww_watch(ww, m, len, 0);
+	return ww_watch(ww, m, len, flags);
 }
 
 void ours_unwatch(char *m, size_t len)
@@ -29,27 +43,32 @@ void ours_unwatch(char *m, size_t len)
 	ww_unwatch(ww, m, len);
 }
 
-size_t ours_get_reset(char *m, size_t len, void **pages, size_t room)
+size_t ours_get_reset(char *m, size_t len, void **out, size_t room)
 {
 	size_t n = room;
 
-	if (ww_get(ww, m, len, WW_GET_RESET, pages, &n, NULL) != 0)
+	if (ww_get(ww, m, len, WW_GET_RESET, out, &n, NULL) != 0)
 		abort();
 	return n;
 }
 
-size_t ours_get_runs(char *m, size_t len, size_t room)
+size_t ours_get_runs(char *m, size_t len, void **out, size_t room)
 {
 	static struct ww_range runs[16384];
-	size_t n = room < 16384 ? room : 16384;
+	size_t n, i, all = 0;
 
-	if (ww_get_ranges(ww, m, len, WW_GET_RESET | (m ? 0 : WW_GET_WINDOW),
-			  runs, &n) != 0)
-		abort();
-	return n;
-}
-
-struct ww *ours_tracker(void)
-{
-	return ww;
+	(void)out;
+	if (room > 16384)
+		room = 16384;
+	/* m NULL: everything that is watched */
+	do {
+		n = room;
+		if (ww_get_ranges(ww, m, len,
+				  WW_GET_RESET | (m ? 0 : WW_GET_WINDOW), runs,
+				  &n) != 0)
+			abort();
+		for (i = 0; i < n; i++)
+			all += runs[i].len / PAGE;
+	} while (n == room);
+	return all;
 }

@@ -15,8 +15,9 @@
 #define BOTTOM 50
 
 static const char *const colours[PLOT_SERIES] = {
-	"#1b6ca8", "#d1495b", "#2e933c", "#8d5b9e", "#e09f3e", "#444444",
-	"#7aa6c2", "#c58882", "#9bc53d", "#5f0f40", "#0f4c5c", "#999999",
+	"#1b6ca8", "#d1495b", "#2e933c", "#8d5b9e", "#e09f3e",
+	"#444444", "#7aa6c2", "#c58882", "#9bc53d", "#5f0f40",
+	"#0f4c5c", "#999999", "#b5651d", "#00a6a6",
 };
 
 void plot_begin(struct plot *self, const char *name, const char *title,
@@ -49,16 +50,18 @@ static void print_table(const struct plot *p)
 {
 	size_t i, k;
 
-	printf("\n%s (%s)\n%-20s", p->title, p->y, p->x);
-	for (k = 0; k < p->nseries; k++)
-		printf(" %18s", p->series[k]);
-	for (i = 0; i < p->nrows; i++) {
-		printf("\n%-20g", p->where[i]);
-		for (k = 0; k < p->nseries; k++)
-			printf(" %18.1f", p->value[i][k]);
+	printf("\n%s (%s)\n%-24s", p->title, p->y, p->x);
+	for (i = 0; i < p->nrows; i++)
+		printf(" %12.6g", p->where[i]);
+	for (k = 0; k < p->nseries; k++) {
+		printf("\n%-24s", p->series[k]);
+		for (i = 0; i < p->nrows; i++)
+			if (isnan(p->value[i][k]))
+				printf("            -");
+			else
+				printf(" %12.1f", p->value[i][k]);
 	}
 	printf("\n");
-	fflush(stdout);
 }
 
 static FILE *create(const struct plot *p, const char *dir, const char *type)

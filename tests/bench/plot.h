@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#define PLOT_SERIES 12
+#define PLOT_SERIES 14
 #define PLOT_ROWS 16
 
 struct plot {

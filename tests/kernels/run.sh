@@ -82,6 +82,7 @@ initramfs() {
 	for f in "$tests"/tests/test-* "$tests/tests/probe"; do
 		[ ! -f "$f" ] || cp "$f" "$root/tests/"
 	done
+	[ -z "${WRITEWATCH_TEST_BENCH:-}" ] || cp "$tests/tests/bench" "$root/tests/"
 	cp "$tests/examples/compat-layer" "$root/tests/test-compat-layer"
 	cp "$tests"/src/libwritewatch.so.? "$root/lib/"
 	case $2 in
@@ -113,6 +114,7 @@ initramfs() {
 		echo "more='${WRITEWATCH_TEST_MORE:-}'"
 		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-100}"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"
+		echo "bench='${WRITEWATCH_TEST_BENCH:-}'"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
 		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"
 		echo "by_backend='${WRITEWATCH_TEST_PROGRAMS-$by_backend}'"
@@ -184,6 +186,7 @@ judge() {
 		}
 		printf "%d %d %d\n", o, b, s >counts
 	}' "$log"
+	sed -n "s/^@@ bench/$1/p" "$log"
 	read -r ok bad skip <"$work/$1.counts"
 
 	# what the probes say, the kernel itself, and the end are tests too

@@ -58,20 +58,22 @@ static void protect_unwatch(char *m, size_t len)
 	length = 0;
 }
 
-static size_t protect_get(char *m, size_t len, void **pages, size_t room)
+static size_t protect_get(char *m, size_t len, void **out, size_t room)
 {
+	unsigned char *mine = written + (m - base) / (ptrdiff_t)PAGE;
 	size_t i, n = 0;
 
 	for (i = 0; i < len / PAGE && n < room; i++) {
-		if (!written[i])
+		if (!mine[i])
 			continue;
-		written[i] = 0;
-		pages[n++] = m + i * PAGE;
+		mine[i] = 0;
+		out[n++] = m + i * PAGE;
 		mprotect(m + i * PAGE, PAGE, PROT_READ);
 	}
 	return n;
 }
 
-const struct technique reference_mprotect = { "mprotect by hand", protect_open,
-					      protect_close,	  protect_watch,
-					      protect_unwatch,	  protect_get };
+const struct technique reference_mprotect = {
+	"mprotect and SIGSEGV", protect_open, protect_close, protect_watch,
+	protect_unwatch,	protect_get,  256 * MIB,     256 * MIB
+};

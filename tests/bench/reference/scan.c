@@ -37,7 +37,7 @@ static void scan_close(void)
 	close(pagemap);
 }
 
-static size_t scan(char *m, size_t len, void **pages, size_t room, size_t runs,
+static size_t scan(char *m, size_t len, void **out, size_t room, size_t runs,
 		   bool lazy)
 {
 	struct page_region vec[512];
@@ -66,7 +66,7 @@ static size_t scan(char *m, size_t len, void **pages, size_t room, size_t runs,
 			uintptr_t at = (uintptr_t)vec[i].start;
 
 			for (; at < vec[i].end; at += PAGE)
-				pages[n++] = (void *)at;
+				out[n++] = (void *)at;
 		}
 		arg.start = arg.walk_end;
 	}
@@ -83,20 +83,25 @@ static int enroll(char *m, size_t len)
 	return ioctl(uffd, UFFDIO_REGISTER, &r);
 }
 
-static size_t bare_get(char *m, size_t len, void **pages, size_t room)
+static size_t bare_get(char *m, size_t len, void **out, size_t room)
 {
-	return scan(m, len, pages, room, 512, true);
+	return scan(m, len, out, room, 512, true);
 }
 
 static int bare_watch(char *m, size_t len)
 {
-	static void *pages[512];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = (uintptr_t)m,
+		.end = (uintptr_t)m + len,
+		.category_mask = PAGE_IS_WRITTEN,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
 
 	if (enroll(m, len) < 0)
 		return -1;
-	while (scan(m, len, pages, 512, 512, true) == 512)
-		;
-	return 0;
+	return ioctl(pagemap, PAGEMAP_SCAN, &arg) < 0 ? -1 : 0;
 }
 
 static int armed_watch(char *m, size_t len)
@@ -106,12 +111,12 @@ static int armed_watch(char *m, size_t len)
 	return enroll(m, len) < 0 ? -1 : ioctl(uffd, UFFDIO_WRITEPROTECT, &wp);
 }
 
-static size_t armed_get(char *m, size_t len, void **pages, size_t room)
+static size_t armed_get(char *m, size_t len, void **out, size_t room)
 {
 	size_t n;
 
 	pthread_mutex_lock(&lock);
-	n = scan(m, len, pages, room, 256, false);
+	n = scan(m, len, out, room, 256, false);
 	pthread_mutex_unlock(&lock);
 	return n;
 }
@@ -123,9 +128,32 @@ static void scan_unwatch(char *m, size_t len)
 	ioctl(uffd, UFFDIO_UNREGISTER, &range);
 }
 
+size_t bare_get_runs(char *m, size_t len)
+{
+	struct page_region vec[4];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+		.start = (uintptr_t)m,
+		.end = (uintptr_t)m + len,
+		.vec = (uintptr_t)vec,
+		.vec_len = 4,
+		.category_mask = PAGE_IS_WRITTEN,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int r = ioctl(pagemap, PAGEMAP_SCAN, &arg);
+
+	if (r < 0)
+		abort();
+	return (size_t)r;
+}
+
 const struct technique reference_bare = { "bare ioctl", scan_open,
 					  scan_close,	bare_watch,
-					  scan_unwatch, bare_get };
+					  scan_unwatch, bare_get,
+					  16 * GIB,	2048 * GIB };
 const struct technique reference_armed = { "armed up front", scan_open,
 					   scan_close,	     armed_watch,
-					   scan_unwatch,     armed_get };
+					   scan_unwatch,     armed_get,
+					   16 * GIB,	     4 * GIB };
