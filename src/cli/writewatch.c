@@ -1,131 +1,60 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * writewatch.c - the command: what this machine can do, and why not more.
- *
- * Calls the public interface alone.
+ * writewatch.c - the command: what this machine can do, what it costs, and what
+ * a program writes.
  */
-#include <errno.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "writewatch.h"
+#include "cli.h"
 
-static const struct {
-	unsigned cap;
-	const char *key, *text;
-} guarantees[] = {
-	{ WW_CAP_ATOMIC_RESET, "atomic_reset", "no racing write lost" },
-	{ WW_CAP_KERNEL_WRITES, "kernel_writes", "read(2) works, is seen" },
-	{ WW_CAP_EXACT, "exact", "nothing else reported" },
-	{ WW_CAP_SHARED, "shared", "shared memory, files" },
-	{ WW_CAP_NO_SIGNAL, "no_signal", "no signal used" },
-	{ WW_CAP_NO_THREAD, "no_thread", "no thread started" },
-	{ WW_CAP_REMOTE, "remote", "other processes" },
-	{ WW_CAP_FOREIGN_MPROTECT, "foreign_mprotect", "mprotect(2) harmless" },
-};
-
-#define NGUARANTEES (sizeof(guarantees) / sizeof(guarantees[0]))
-#define MOST 16
-
-static unsigned probe_all(struct ww_backend_info *info)
+int cli_usage(FILE *out, int status)
 {
-	unsigned n = 0;
-
-	for (; n < MOST; n++) {
-		info[n].size = sizeof(info[n]);
-		if (ww_probe(n, &info[n]) != 0)
-			break;
-	}
-	return n;
-}
-
-static int tell(const struct ww_backend_info *info, unsigned n)
-{
-	unsigned i, best = n;
-	size_t k;
-
-	for (i = 0; i < n; i++) {
-		if (info[i].status == 0 && best == n)
-			best = i;
-		printf("%-18s %s\n", info[i].name,
-		       info[i].status == 0 ? i == best ? "usable, the one taken"
-						       : "usable"
-					   : info[i].reason);
-	}
-	printf("\n%-24s", "guarantees");
-	for (i = 0; i < n; i++)
-		printf(" %-16s", info[i].name);
-	for (k = 0; k < NGUARANTEES; k++) {
-		printf("\n%-24s", guarantees[k].text);
-		for (i = 0; i < n; i++)
-			printf(" %-16s",
-			       info[i].status != 0		      ? "."
-			       : info[i].caps & guarantees[k].cap ? "yes"
-								  : "no");
-	}
-	printf("\n");
-	return best == n;
-}
-
-static void print_json_string(const char *s)
-{
-	putchar('"');
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			putchar('\\');
-		putchar(*s);
-	}
-	putchar('"');
-}
-
-static int tell_json(const struct ww_backend_info *info, unsigned n)
-{
-	bool any = false;
-	unsigned i;
-	size_t k;
-
-	printf("[");
-	for (i = 0; i < n; i++) {
-		any |= info[i].status == 0;
-		printf("%s\n  {\"name\": ", i ? "," : "");
-		print_json_string(info[i].name);
-		printf(", \"usable\": %s, \"errno\": %d, \"reason\": ",
-		       info[i].status == 0 ? "true" : "false", -info[i].status);
-		print_json_string(info[i].reason);
-		for (k = 0; k < NGUARANTEES; k++)
-			printf(", \"%s\": %s", guarantees[k].key,
-			       info[i].caps & guarantees[k].cap ? "true"
-								: "false");
-		printf("}");
-	}
-	printf("\n]\n");
-	return !any;
-}
-
-static int usage(FILE *out, int status)
-{
-	fprintf(out,
-		"usage: writewatch probe [--json]\n"
-		"\n"
-		"  probe   tries each way to track writes: is it usable here, if\n"
-		"          not why, and what would help; what each guarantees\n"
-		"\n"
-		"The first usable one is taken by default. WRITEWATCH_DISABLE=a,b\n"
-		"keeps probes away. Ends with 0 if one is usable, 1 if none is,\n"
-		"2 for wrong arguments.\n");
+	fputs("usage: writewatch probe [--json]\n"
+	      "       writewatch bench\n"
+	      "       writewatch run [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
+	      "       writewatch watch [OPTION]... PID\n"
+	      "\n"
+	      "  probe   tries each way to track writes: is it usable here, if\n"
+	      "          not why, and what would help; what each guarantees\n"
+	      "  bench   compares the usable ones, for ten seconds\n"
+	      "  run     runs a program, unmodified, and shows which of its memory\n"
+	      "          it writes, and how much\n"
+	      "  watch   the same for a running process, where the kernel can\n"
+	      "\n"
+	      "  -i, --interval MS   between two looks (100)\n"
+	      "  -d, --duration S    watch: end after so many seconds\n"
+	      "  -s, --svg FILE      memory over time, as a picture\n"
+	      "  -c, --csv FILE      each written run of pages, a line\n"
+	      "  -q, --quiet         no line an interval, only the table\n"
+	      "\n"
+	      "The first usable backend is taken by default. WRITEWATCH_DISABLE=a,b\n"
+	      "keeps probes away. probe and bench end with 0 if one is usable, 1 if\n"
+	      "none is; run with the program's status, 126 or 127 if it can not be\n"
+	      "started; run and watch with 125 if they can not do their work; all\n"
+	      "with 2 for wrong arguments. See writewatch(1).\n",
+	      out);
 	return status;
 }
 
 int main(int argc, char **argv)
 {
-	struct ww_backend_info info[MOST];
-	bool json = argc == 3 && !strcmp(argv[2], "--json");
+	static const struct {
+		const char *name;
+		int (*fn)(int argc, char **argv);
+	} commands[] = {
+		{ "probe", cli_probe },
+		{ "bench", cli_bench },
+		{ "run", cli_run },
+		{ "watch", cli_watch },
+	};
+	size_t i;
 
-	if (argc == 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")))
-		return usage(stdout, 0);
-	if (argc < 2 || strcmp(argv[1], "probe") != 0 || (argc > 2 && !json))
-		return usage(stderr, 2);
-	return json ? tell_json(info, probe_all(info)) :
-		      tell(info, probe_all(info));
+	if (argc < 2)
+		return cli_usage(stderr, 2);
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return cli_usage(stdout, 0);
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(argv[1], commands[i].name))
+			return commands[i].fn(argc - 1, argv + 1);
+	return cli_usage(stderr, 2);
 }
