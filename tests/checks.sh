@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # checks.sh [STEP...] - the suite under sanitizers and other compilers, and what
-# tools say of the source: asan tsan m32 musl clang analyzer tidy coverage fuzz.
+# tools say of the source: asan tsan m32 musl clang analyzer tidy coverage fuzz packages abi.
 # A line for each step, with its counts; ends with the sum. What fails is shown.
 # Builds in build-STEP; WRITEWATCH_CHECK_BACKENDS says which backends.
 set -eu
@@ -11,7 +11,7 @@ cd "$top"
 cache=${WRITEWATCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/writewatch}
 . tests/kernels/fetch.sh
 mkdir -p "$cache/packages"
-steps=${*:-asan tsan m32 musl clang analyzer tidy coverage fuzz}
+steps=${*:-asan tsan m32 musl clang analyzer tidy coverage fuzz packages abi}
 backends=${WRITEWATCH_CHECK_BACKENDS:-uffd-async uffd-sync mprotect}
 floor=85 # percent of the lines of src/ that the suite runs; README.md says so
 log=$(mktemp)
@@ -28,6 +28,10 @@ need gcc-12-multilib /usr/lib/gcc/x86_64-linux-gnu/12/32/libgcc.a
 need libc6-dev-i386 /usr/include/gnu/stubs-32.h
 need musl-tools musl-gcc
 need gcovr gcovr
+need debhelper dh
+need lintian lintian
+need git git
+need abigail-tools abidiff
 install_missing
 
 # counts STEP OK BAD SKIPPED
@@ -81,7 +85,7 @@ without() {
 	done
 }
 
-all='contract copies errors fork kernel-writes kinds owners query races remote
+all='contract copies errors fork kernel-writes kinds modes owners query races remote
 	signals threads win32 model torture conformance'
 
 asan() {
@@ -169,14 +173,16 @@ musl() {
 	flags="-std=gnu11 -O1 -g -Wall -Werror -D_GNU_SOURCE -static -Iinclude -isystem build-musl"
 	# shellcheck disable=SC2086
 	for p in conformance:tests/windows compat-layer:examples/compat-layer.c \
-		dirty:examples/dirty.c rewind:examples/rewind.c; do
+		dirty:examples/dirty.c rewind:examples/rewind.c gc:examples/gc.c \
+		checkpoint:examples/checkpoint.c; do
 		files=${p#*:}
 		[ ! -d "$files" ] || files="$files/*.c"
 		musl-gcc $flags -o "build-musl/${p%%:*}" $files src/*.c -lm \
 			>"$log" 2>&1 || { cat "$log"; bad=$((bad + 1)); continue; }
 	done
 	for backend in $backends; do
-		for p in conformance compat-layer dirty "rewind -q examples/gun.rle"; do
+		for p in conformance compat-layer dirty checkpoint \
+			"rewind -q examples/gun.rle" "gc -n 20000 -s 100000 -c"; do
 			# shellcheck disable=SC2086
 			if WRITEWATCH_BACKEND=$backend timeout 200 build-musl/$p \
 				>"$log" 2>&1; then
@@ -198,8 +204,9 @@ clang() {
 }
 
 analyze() {
-	for f in src/*.c; do
-		gcc -std=gnu11 -O1 -D_GNU_SOURCE -Iinclude -fanalyzer -Werror \
+	for f in src/*.c src/cli/*.c; do
+		gcc -std=gnu11 -O1 -D_GNU_SOURCE -DPRELOAD_NAME='""' \
+			-DPRELOAD_INSTALLED='""' -Iinclude -fanalyzer -Werror \
 			-c -o /dev/null "$f" || return 1
 	done
 }
@@ -210,7 +217,7 @@ analyzer() {
 
 tidy_all() {
 	command clang-tidy -p build-clang --quiet --warnings-as-errors='*' \
-		src/*.c examples/*.c
+		src/*.c src/cli/*.c examples/*.c
 }
 
 tidy() {
@@ -243,6 +250,15 @@ fuzz_model() {
 fuzz() {
 	mkdir -p build-fuzz
 	passes fuzz fuzz_model
+}
+
+packages() {
+	passes packages sh tests/check-packages.sh
+}
+
+abi() {
+	passes abi sh tests/check-abi-diff.sh
+	tail -n 1 "$log"
 }
 
 export WRITEWATCH_TEST_MOST="${WRITEWATCH_TEST_MOST:-100000}"
