@@ -261,44 +261,20 @@ static void live(const char *path, uint64_t steps)
 	exit(0);
 }
 
-int main(int argc, char **argv)
+/* Run it and kill it, again and again; the last one comes to its end. */
+static int kill_and_restart(const char *path, uint64_t steps, int kills)
 {
-	char path[] = "/tmp/checkpoint-XXXXXX";
-	const char *file = NULL;
-	uint64_t steps = 200000, i;
-	int c, kills = 5, status, k, fd;
-	struct world *w;
-	char *restored;
+	int k, status;
 
-	while ((c = getopt(argc, argv, "k:s:")) != -1)
-		switch (c) {
-		case 'k':
-			kills = atoi(optarg);
-			break;
-		case 's':
-			steps = strtoull(optarg, NULL, 10);
-			break;
-		default:
-			return 2;
-		}
-	if (optind < argc) {
-		file = argv[optind];
-	} else {
-		fd = mkstemp(path);
-		if (fd < 0)
-			die(path);
-		close(fd);
-	}
 	for (k = 0; k <= kills; k++) {
 		pid_t pid;
 
 		fflush(stdout);
 		pid = fork();
-
 		if (pid < 0)
 			die("fork");
 		if (pid == 0)
-			live(file ? file : path, steps);
+			live(path, steps);
 		if (k < kills) {
 			/* now here, now there */
 			usleep(20000u + (unsigned)k * 17000u);
@@ -311,27 +287,67 @@ int main(int argc, char **argv)
 		else if (status != 0)
 			return 1;
 	}
+	return 0;
+}
 
-	/* what it left, against a run that nobody killed */
-	w = map_world();
-	load(file ? file : path, &fd);
-	close(fd);
-	if (!file)
-		unlink(path);
-	restored = malloc(ARENA_LEN);
+/* What it left, against a run that nobody killed. */
+static int compare(const char *path, uint64_t steps)
+{
+	char *restored = malloc(ARENA_LEN);
+	struct world *w = map_world();
+	uint64_t i;
+	int fd, differs;
+
 	if (!restored)
 		die("malloc");
+	load(path, &fd);
+	close(fd);
 	memcpy(restored, w, ARENA_LEN);
 	munmap(w, ARENA_LEN);
 	w = map_world();
 	begin_world(w);
 	for (i = 0; i < steps; i++)
 		step(w);
-	if (memcmp(restored, w, ARENA_LEN) != 0) {
+	differs = memcmp(restored, w, ARENA_LEN) != 0;
+	free(restored);
+	return differs;
+}
+
+int main(int argc, char **argv)
+{
+	char made[] = "/tmp/checkpoint-XXXXXX";
+	const char *path = made;
+	uint64_t steps = 200000;
+	int c, kills = 5, fd, r;
+
+	while ((c = getopt(argc, argv, "k:s:")) != -1)
+		switch (c) {
+		case 'k':
+			kills = (int)strtol(optarg, NULL, 10);
+			break;
+		case 's':
+			steps = strtoull(optarg, NULL, 10);
+			break;
+		default:
+			return 2;
+		}
+	if (optind < argc) {
+		path = argv[optind];
+	} else {
+		fd = mkstemp(made);
+		if (fd < 0)
+			die(made);
+		close(fd);
+	}
+	r = kill_and_restart(path, steps, kills);
+	if (r == 0)
+		r = compare(path, steps);
+	if (path == made)
+		unlink(made);
+	if (r != 0) {
 		fprintf(stderr, "checkpoint: the arena is not the same\n");
 		return 1;
 	}
 	printf("the same, byte for byte, as a run that nobody killed\n");
-	free(restored);
 	return 0;
 }

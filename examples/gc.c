@@ -329,7 +329,7 @@ int main(int argc, char **argv)
 	if (gc.cell == MAP_FAILED)
 		die("no memory for the heap");
 	gc.mark = must(calloc(gc.ncells / 8, 1));
-	gc.stack = must(malloc(gc.ncells * sizeof(*gc.stack)));
+	gc.stack = must(malloc(gc.ncells * sizeof(struct object *)));
 	gc.room = 4096;
 	gc.written = must(malloc(gc.room * sizeof(*gc.written)));
 	if (ww_open(&gc.ww, NULL) != 0 || ww_watch(gc.ww, gc.cell, len, 0) != 0)

@@ -8,7 +8,6 @@
  */
 #include "query.h"
 
-#include "writewatch.h"
 
 /* The first slice of a span that ends behind an address. */
 static unsigned find_slice(const struct ww_span *span, uintptr_t at)
@@ -65,28 +64,6 @@ int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-static uintptr_t store(struct ww_query *q, uintptr_t start, uintptr_t end)
-{
-	struct ww_range *last;
-
-	if (!q->ranges) {
-		while (start < end && q->n < q->room) {
-			q->pages[q->n++] = (void *)start;
-			start += q->page;
-		}
-		return start;
-	}
-	last = q->n ? &q->ranges[q->n - 1] : NULL;
-	if (last && (uintptr_t)last->start + last->len == start)
-		last->len += end - start;
-	else if (q->n < q->room)
-		q->ranges[q->n++] =
-			(struct ww_range){ (void *)start, end - start };
-	else
-		return start;
-	return end;
-}
-
 /* Store the pending pages of one slice in [q->pos, end). False: full. */
 static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 			uintptr_t end)
@@ -110,7 +87,7 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 				  ww_query_pages_left(q), q->reset, &run,
 				  &run_end))
 			return true;
-		store(q, ww_area_at(a, run), ww_area_at(a, run_end));
+		ww_query_store(q, ww_area_at(a, run), ww_area_at(a, run_end));
 		q->pos = ww_area_at(a, run_end);
 		first = run_end;
 	}
@@ -135,7 +112,7 @@ uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
 
 	if (!flush_pending(q, start) || ww_query_full(q))
 		return start;
-	stored = store(q, start, end);
+	stored = ww_query_store(q, start, end);
 	/* Reported from here, so not a second time from there. A mark that
 	 * falls between the scan and this line is told by this very call. */
 	if (q->reset && stored > start)

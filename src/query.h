@@ -7,6 +7,7 @@
 #define WW_QUERY_H
 
 #include "range.h"
+#include "writewatch.h"
 
 /* Slices that touch, are of one kind, and are all pinned. */
 struct ww_span {
@@ -33,6 +34,30 @@ static inline bool ww_query_full(const struct ww_query *q)
 static inline size_t ww_query_pages_left(const struct ww_query *q)
 {
 	return q->pages ? q->room - q->n : SIZE_MAX;
+}
+
+/* Put [start, end) into the array, as far as there is room: up to where. */
+static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
+				       uintptr_t end)
+{
+	struct ww_range *last;
+
+	if (!q->ranges) {
+		while (start < end && q->n < q->room) {
+			q->pages[q->n++] = (void *)start;
+			start += q->page;
+		}
+		return start;
+	}
+	last = q->n ? &q->ranges[q->n - 1] : NULL;
+	if (last && (uintptr_t)last->start + last->len == start)
+		last->len += end - start;
+	else if (q->n < q->room)
+		q->ranges[q->n++] =
+			(struct ww_range){ (void *)start, end - start };
+	else
+		return start;
+	return end;
 }
 
 /* The backend says that [start, end) is dirty and, if this is a reset, that it

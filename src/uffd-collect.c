@@ -83,30 +83,6 @@ static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
 	       !ww_uffd_keeps_huge(&q->span);
 }
 
-/* Store a run behind what q has. False: no room. */
-static bool append(struct ww_query *q, uintptr_t start, uintptr_t end)
-{
-	struct ww_range *last;
-
-	if (q->pages) {
-		if ((end - start) >> q->span.slice[0].area->page_shift >
-		    q->room - q->n)
-			return false;
-		for (; start < end; start += q->page)
-			q->pages[q->n++] = (void *)start;
-		return true;
-	}
-	last = q->n ? &q->ranges[q->n - 1] : NULL;
-	if (last && (uintptr_t)last->start + last->len == start)
-		last->len += end - start;
-	else if (q->n < q->room)
-		q->ranges[q->n++] =
-			(struct ww_range){ (void *)start, end - start };
-	else
-		return false;
-	return true;
-}
-
 /* The usual case in one loop: private memory of one slice, and nothing pending.
  * How many regions it took; the first one that may be zero ends it. */
 static size_t found_plain(struct ww_query *q, const struct ww_scan *s)
@@ -123,11 +99,12 @@ static size_t found_plain(struct ww_query *q, const struct ww_scan *s)
 		uintptr_t start = (uintptr_t)s->vec[i].start;
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
-		if (s->vec[i].categories & PAGE_IS_PFNZERO || start < q->pos ||
-		    !append(q, start, end))
+		if (s->vec[i].categories & PAGE_IS_PFNZERO || start < q->pos)
 			break;
 		ww_uffd_note_populated(a, start, end);
-		q->pos = end;
+		q->pos = ww_query_store(q, start, end);
+		if (q->reset && q->pos < end)
+			ww_area_mark(a, q->pos, end);
 	}
 	return i;
 }

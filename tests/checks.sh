@@ -223,6 +223,7 @@ tidy_all() {
 tidy() {
 	[ -f build-clang/build.ninja ] ||
 		CC=clang CXX=clang++ meson setup build-clang >"$log" 2>&1
+	build build-clang -Dtests=true -Dwerror=true
 	passes tidy tidy_all
 }
 

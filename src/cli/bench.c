@@ -52,7 +52,7 @@ static double query(struct ww *ww, char *m)
 	double start = now();
 
 	ww_get(ww, m, LEN, WW_GET_RESET, pages, &n, NULL);
-	return (now() - start) / (double)(LEN / page);
+	return (now() - start) / ((double)LEN / (double)page);
 }
 
 static void round_of(struct ww *ww, char *m, struct costs *c)

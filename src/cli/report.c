@@ -93,6 +93,18 @@ static int by_address(const void *a, const void *b)
 	return (x->start > y->start) - (x->start < y->start);
 }
 
+static size_t pages_of(const struct cli_report *r, const struct cli_mapping *m)
+{
+	return (m->end - m->start) / r->page;
+}
+
+static void lay_down(struct layout *l)
+{
+	free(l->order);
+	free(l->from);
+	free(l->size);
+}
+
 static bool lay_out(const struct cli_report *r, struct layout *l)
 {
 	size_t i, n = r->nmappings + 1;
@@ -100,8 +112,10 @@ static bool lay_out(const struct cli_report *r, struct layout *l)
 	*l = (struct layout){ malloc(n * sizeof(*l->order)),
 			      malloc(n * sizeof(double)),
 			      malloc(n * sizeof(double)), 0, 0 };
-	if (!l->order || !l->from || !l->size)
+	if (!l->order || !l->from || !l->size) {
+		lay_down(l);
 		return false;
+	}
 	for (i = 0; i < r->nmappings; i++)
 		if (r->mapping[i].pages)
 			l->order[l->n++] = (unsigned)i;
@@ -111,18 +125,10 @@ static bool lay_out(const struct cli_report *r, struct layout *l)
 		const struct cli_mapping *m = &r->mapping[l->order[i]];
 
 		l->from[l->order[i]] = l->all;
-		l->size[l->order[i]] =
-			1 + log2((double)((m->end - m->start) / r->page));
+		l->size[l->order[i]] = 1 + log2((double)pages_of(r, m));
 		l->all += l->size[l->order[i]];
 	}
 	return true;
-}
-
-static void lay_down(struct layout *l)
-{
-	free(l->order);
-	free(l->from);
-	free(l->size);
 }
 
 /* Where a page is, 0 to 1. */
@@ -142,9 +148,8 @@ static double slot_pages(const struct cli_report *r, const struct layout *l,
 {
 	const struct cli_mapping *m = &r->mapping[run->mapping];
 
-	return fmax(1,
-		    (double)((m->end - m->start) / r->page) /
-			    (l->size[run->mapping] / l->all * (double)slots));
+	return fmax(1, (double)pages_of(r, m) / (l->size[run->mapping] /
+						 l->all * (double)slots));
 }
 
 /* --- a line an interval --- */

@@ -30,8 +30,10 @@
 
 struct watcher {
 	struct cli_report report;
-	struct cli_process *process[MOST];
-	int connection[MOST]; /* of that process, or -1 */
+	struct member {
+		struct cli_process *process;
+		int connection; /* or -1 */
+	} member[MOST];
 	size_t n, seen;
 	int listening;
 	double start, duration;
@@ -63,14 +65,12 @@ static int fail(const char *what)
 
 static void leave(struct watcher *w, size_t i)
 {
-	cli_process_close(w->process[i]);
-	if (w->connection[i] >= 0)
-		close(w->connection[i]);
+	cli_process_close(w->member[i].process);
+	if (w->member[i].connection >= 0)
+		close(w->member[i].connection);
 	w->n--;
-	memmove(&w->process[i], &w->process[i + 1],
-		(w->n - i) * sizeof(w->process[0]));
-	memmove(&w->connection[i], &w->connection[i + 1],
-		(w->n - i) * sizeof(w->connection[0]));
+	memmove(&w->member[i], &w->member[i + 1],
+		(w->n - i) * sizeof(w->member[0]));
 }
 
 static bool join(struct watcher *w, pid_t pid, int uffd, int connection)
@@ -90,8 +90,7 @@ static bool join(struct watcher *w, pid_t pid, int uffd, int connection)
 	if (!p)
 		return false;
 	cli_process_follow(p, &w->report);
-	w->process[w->n] = p;
-	w->connection[w->n++] = connection;
+	w->member[w->n++] = (struct member){ p, connection };
 	w->seen++;
 	return true;
 }
@@ -104,8 +103,8 @@ static double since(const struct watcher *w)
 static void look(struct watcher *w, size_t i)
 {
 	/* first, as what was written says which mappings are to be followed */
-	cli_process_scan(w->process[i], &w->report, since(w));
-	cli_process_follow(w->process[i], &w->report);
+	cli_process_scan(w->member[i].process, &w->report, since(w));
+	cli_process_follow(w->member[i].process, &w->report);
 }
 
 /* --- the socket --- */
@@ -188,13 +187,13 @@ static void welcome(struct watcher *w)
 static void listen_to(struct watcher *w, size_t i)
 {
 	int fd;
-	char what = hear(w->connection[i], &fd);
+	char what = hear(w->member[i].connection, &fd);
 
 	if (fd >= 0)
 		close(fd);
 	if (what == PRELOAD_BYE) {
 		look(w, i);
-		answer(w->connection[i]);
+		answer(w->member[i].connection);
 	} else if (!what) {
 		leave(w, i); /* it ended, or is another program now (exec) */
 	}
@@ -222,7 +221,8 @@ static void loop(struct watcher *w, pid_t child, int *status)
 		int ready;
 
 		for (i = 0; i < n; i++)
-			p[i] = (struct pollfd){ w->connection[i], POLLIN, 0 };
+			p[i] = (struct pollfd){ w->member[i].connection, POLLIN,
+						0 };
 		p[n] = (struct pollfd){ w->listening, POLLIN, 0 };
 		wait = next - since(w);
 		if (wait > 0.02 && child > 0)
@@ -236,11 +236,12 @@ static void loop(struct watcher *w, pid_t child, int *status)
 		if (since(w) < next)
 			continue;
 		for (i = w->n; i--;) {
-			bool alive = cli_process_scan(w->process[i], &w->report,
-						      since(w));
+			bool alive = cli_process_scan(w->member[i].process,
+						      &w->report, since(w));
 
 			if (alive)
-				cli_process_follow(w->process[i], &w->report);
+				cli_process_follow(w->member[i].process,
+						   &w->report);
 			else
 				leave(w, i);
 		}
@@ -257,7 +258,7 @@ static int finish(struct watcher *w)
 	if (w->seen)
 		fprintf(stderr, "writewatch: %zu %s by %s\n", w->seen,
 			w->seen == 1 ? "process" : "processes",
-			w->n ? cli_process_backend(w->process[0])
+			w->n ? cli_process_backend(w->member[0].process)
 			     : "uffd-async");
 	r = cli_report_end(&w->report, seconds);
 	while (w->n)
