@@ -240,7 +240,7 @@ static int write_csv(const struct cli_report *r)
 	return fclose(f);
 }
 
-#define ACROSS 240 /* slots of time */
+#define ACROSS 240 /* slots of time, at most */
 #define DOWN 160   /* slots of memory */
 #define CELL 4	   /* pixels */
 #define LEFT 200
@@ -249,29 +249,32 @@ static void heat_cells(const struct cli_report *r, const struct layout *l,
 		       FILE *f, double seconds)
 {
 	static double heat[ACROSS][DOWN];
+	size_t across = (size_t)fmin(ACROSS, fmax(1, seconds / r->interval));
+	double width = (double)ACROSS * CELL / (double)across;
 	size_t i, k, at;
 
 	memset(heat, 0, sizeof(heat));
 	for (i = 0; i < r->nruns; i++) {
 		const struct cli_run_of_pages *run = &r->run[i];
 		double part = slot_pages(r, l, run, DOWN);
-		size_t x = (size_t)(run->when / seconds * ACROSS);
+		size_t x = (size_t)(run->when / seconds * (double)across);
 
 		for (at = 0; at < run->len; at += r->page) {
 			size_t y = (size_t)(place(r, l, run, at) * DOWN);
 
-			heat[x < ACROSS ? x : ACROSS - 1]
+			heat[x < across ? x : across - 1]
 			    [y < DOWN ? y : DOWN - 1] += 1 / part;
 		}
 	}
-	for (i = 0; i < ACROSS; i++)
+	for (i = 0; i < across; i++)
 		for (k = 0; k < DOWN; k++)
 			if (heat[i][k] > 0)
 				fprintf(f,
-					"<rect x=\"%zu\" y=\"%zu\" width=\"%d\" "
+					"<rect x=\"%.1f\" y=\"%zu\" width=\"%.1f\" "
 					"height=\"%d\" fill-opacity=\"%.2f\"/>\n",
-					LEFT + i * CELL, 20 + k * CELL, CELL,
-					CELL, fmin(1, 0.2 + heat[i][k] * 0.8));
+					LEFT + (double)i * width, 20 + k * CELL,
+					width, CELL,
+					fmin(1, 0.2 + heat[i][k] * 0.8));
 }
 
 static void put_text(FILE *f, const char *s)
