@@ -41,9 +41,22 @@ mutant() {
 }
 
 mutant drops-every-1000th-page query.h \
-	'		q->pages[q->n++] = (void *)start;' \
-	'		if (start / q->page % 1000 != 7)
-			q->pages[q->n++] = (void *)start;' torture uffd-async
+	'			q->pages[q->n++] = (void *)start;' \
+	'			if (start / q->page % 1000 != 7)
+				q->pages[q->n++] = (void *)start;' torture uffd-async
+mutant keeps-hot-pages-to-itself uffd-collect.c \
+	'			ww_query_offer(q, from, to);' \
+	'			ww_query_settled(q, to);' modes uffd-async
+mutant leaves-cold-pages-open hot.c \
+	'(page / BLOCK + round) % SAMPLE != 0' 'true' modes mprotect
+mutant opens-a-neighbour-s-pages range.h \
+	'	if (s->end > end)
+		s->end = end;' \
+	'	s->end = end;' modes uffd-sync
+mutant faults-on-its-own-memory range.c \
+	'	r = ww_sys_mmap(shift + bytes, &mapped);' \
+	'	mapped = calloc(1, shift + bytes);
+	r = mapped ? 0 : -ENOMEM;' kinds mprotect
 mutant resets-before-it-reads uffd-collect.c \
 	'		r = ww_uffd_scan(ww, &s);
 		any = found(q, &s);' \
