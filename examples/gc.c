@@ -30,9 +30,10 @@
 #define NURSERY 40000u /* objects between two minor collections */
 #define ROOTS 64
 
+/* A whole number of them in each page. */
 struct object {
-	struct object *ref[REFS];
-	uint64_t key, value, pad;
+	_Alignas(64) struct object *ref[REFS];
+	uint64_t key, value;
 };
 
 static struct {
