@@ -61,7 +61,7 @@ static void once_only_writes_are_never_lost(void **state)
 	ww = test_open();
 	m = test_map(N);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-	for (round = 0; round < (test_slowness() > 1 ? 4 : 12); round++) {
+	for (round = 0; round < (test_slowness() > 1 ? 2 : 12); round++) {
 		struct once parts[2] = { { 0, 2 }, { 1, 2 } };
 		size_t room[2] = { rooms[round % 4], rooms[(round + 2) % 4] };
 		pthread_t writers[2], collectors[2];

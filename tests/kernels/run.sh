@@ -84,6 +84,7 @@ initramfs() {
 	done
 	[ -z "${WRITEWATCH_TEST_BENCH:-}" ] || cp "$tests/tests/bench" "$root/tests/"
 	cp "$tests/examples/compat-layer" "$root/tests/test-compat-layer"
+	cp "$tests/src/writewatch" "$tests/src/writewatch-run.so" "$root/tests/"
 	cp "$tests"/src/libwritewatch.so.? "$root/lib/"
 	case $2 in
 	amd64)

@@ -520,11 +520,12 @@ static void nothing_is_lost_with_every_permission(void **state)
 {
 	const unsigned all = WW_WATCH_HUGE | WW_WATCH_COARSE | WW_WATCH_HOT_OK;
 	long epochs = writes_wanted / N / 4,
-	     least = test_slowness() > 1 ? 10 : 40;
+	     hot = test_slowness() > 1 ? 8 : 40,
+	     least = test_slowness() > 1 ? 2 : 4;
 
 	begin();
-	torture(write_hot, (unsigned)(epochs < least ? least : epochs), all);
-	torture(write_once_each, epochs < 4 ? 4 : (unsigned)epochs, all);
+	torture(write_hot, (unsigned)(epochs < hot ? hot : epochs), all);
+	torture(write_once_each, (unsigned)(epochs < least ? least : epochs), all);
 }
 
 static int run(void)
