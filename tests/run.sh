@@ -22,10 +22,12 @@ done
 need g++ c++
 need libcmocka-dev /usr/include/cmocka.h
 need binutils readelf
+need python3 python3
 # in CI nothing is left out for want of a tool
 [ -z "${CI:-}" ] || {
 	need gcc-mingw-w64-x86-64 x86_64-w64-mingw32-gcc
 	need mandoc mandoc
+	need cmake cmake
 }
 install_missing
 build "$dir" -Dtests=true -Dwerror=$werror
