@@ -520,8 +520,8 @@ static void nothing_is_lost_with_every_permission(void **state)
 {
 	const unsigned all = WW_WATCH_HUGE | WW_WATCH_COARSE | WW_WATCH_HOT_OK;
 	long epochs = writes_wanted / N / 4,
-	     hot = test_slowness() > 1 ? 8 : 40,
-	     least = test_slowness() > 1 ? 2 : 4;
+	     hot = test_slowness() > 1 ? 4 : 40,
+	     least = test_slowness() > 1 ? 1 : 4;
 
 	begin();
 	torture(write_hot, (unsigned)(epochs < hot ? hot : epochs), all);
