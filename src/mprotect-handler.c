@@ -218,24 +218,24 @@ void ww_mprotect_left(void)
 	ww_faults_left();
 }
 
-/* No mapping left for a single page: open more pages than were written, such
- * that the open run touches one that is open already, or all of the slice. */
-static bool open_coarse(const struct ww_slice *s, size_t page)
+/* No mapping left for [first, end), which may be marked dirty by now: open more
+ * pages than were written, such that the open run touches one that is open
+ * already, or all of the slice. */
+static bool open_more(const struct ww_slice *s, size_t first, size_t end)
 {
 	struct ww_area *a = s->area;
 	size_t lo = ww_area_page(a, s->start), hi = ww_area_page(a, s->end);
-	size_t back = page, run, run_end;
+	size_t back = first, run, run_end;
 	int r = -ENOMEM;
 
 	atomic_fetch_add(&a->lost, 1);
-	if (ww_bits_next(&state(a)->dirty, page + 1, hi, 1, false, &run,
-			 &run_end) &&
-	    same(a, page, run) == run)
-		r = open_run(a, page, run);
-	while (r < 0 && back > lo && page - back < LOOK_BACK)
+	if (ww_bits_next(&state(a)->dirty, end, hi, 1, false, &run, &run_end) &&
+	    same(a, first, run) == run)
+		r = open_run(a, first, run);
+	while (r < 0 && back > lo && first - back < LOOK_BACK)
 		if (ww_bits_test(&state(a)->dirty, --back)) {
-			if (same(a, back, page + 1) == page + 1)
-				r = open_run(a, back, page + 1);
+			if (same(a, back, end) == end)
+				r = open_run(a, back, end);
 			break;
 		}
 	if (r < 0)
@@ -243,13 +243,25 @@ static bool open_coarse(const struct ww_slice *s, size_t page)
 	return r == 0;
 }
 
-/* The page, or the block where that was asked for. */
-static int open_fine(struct ww_slice s, size_t page)
+/* Open a page, or the block around it where that was asked for. */
+static bool open_page(const struct ww_slice *s, size_t page)
 {
-	if (!(s.area->flags & WW_WATCH_COARSE))
-		return open_run(s.area, page, page + 1);
-	ww_slice_block(&s, ww_area_at(s.area, page));
-	return ww_mprotect_open(s.area, s.start, s.end);
+	size_t first = page, end = page + 1;
+	struct ww_slice block = *s;
+
+	if (s->area->flags & WW_WATCH_COARSE) {
+		ww_slice_block(&block, ww_area_at(s->area, page));
+		first = ww_area_page(s->area, block.start);
+		end = ww_area_page(s->area, block.end);
+	}
+	if (!take_two())
+		return open_more(s, first, end);
+	if (end - first > 1 &&
+	    ww_mprotect_open(s->area, block.start, block.end) == 0)
+		return true;
+	/* one page; or a hole is in the block */
+	return open_run(s->area, page, page + 1) == 0 ||
+	       open_more(s, first, end);
 }
 
 bool ww_mprotect_fault(struct ww *ww, uintptr_t at)
@@ -262,9 +274,7 @@ bool ww_mprotect_fault(struct ww *ww, uintptr_t at)
 	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket))
 		return false;
 	page = ww_area_page(s.area, at);
-	ours = wanted(s.area, page) & PROT_WRITE;
-	if (ours && !(take_two() && open_fine(s, page) == 0))
-		ours = open_coarse(&s, page);
+	ours = wanted(s.area, page) & PROT_WRITE && open_page(&s, page);
 	ww_readers_leave(&s.area->users, ticket);
 	return ours;
 }

@@ -145,14 +145,15 @@ static inline uintptr_t ww_area_at(const struct ww_area *a, size_t page)
 /* Clip a slice to the block around an address in it. */
 static inline void ww_slice_block(struct ww_slice *s, uintptr_t at)
 {
-	size_t first = ww_area_page(s->area, at) & ~(WW_COARSE_PAGES - 1);
-	uintptr_t start = ww_area_at(s->area, first);
-	uintptr_t end = ww_area_at(s->area, first + WW_COARSE_PAGES);
+	const struct ww_area *a = s->area;
+	size_t first = ww_area_page(a, at) & ~(WW_COARSE_PAGES - 1);
+	uintptr_t start = ww_area_at(a, first);
 
 	if (s->start < start)
 		s->start = start;
-	if (s->end > end)
-		s->end = end;
+	/* the block's own end may be behind that of the address space */
+	if ((s->end - start) >> a->page_shift > WW_COARSE_PAGES)
+		s->end = start + (WW_COARSE_PAGES << a->page_shift);
 }
 
 /* Report [start, end) with the next query. Async-signal-safe. */

@@ -50,9 +50,9 @@ mutant keeps-hot-pages-to-itself uffd-collect.c \
 mutant leaves-cold-pages-open hot.c \
 	'(page / BLOCK + round) % SAMPLE != 0' 'true' modes mprotect
 mutant opens-a-neighbour-s-pages range.h \
-	'	if (s->end > end)
-		s->end = end;' \
-	'	s->end = end;' modes uffd-sync
+	'	if ((s->end - start) >> a->page_shift > WW_COARSE_PAGES)
+		s->end' \
+	'	s->end' modes uffd-sync
 mutant faults-on-its-own-memory range.c \
 	'	r = ww_sys_mmap(shift + bytes, &mapped);' \
 	'	mapped = calloc(1, shift + bytes);

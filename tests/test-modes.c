@@ -136,6 +136,22 @@ static void coarse_keeps_what_the_program_made_read_only(void **state)
 	test_unmap(m, 16);
 }
 
+/* A page that is not mapped is no error; its neighbours can be written. */
+static void coarse_with_a_hole_in_the_block(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(32);
+
+	memset(m, 1, 32 * PAGE);
+	assert_int_equal(ww_watch(ww, m, 32 * PAGE, WW_WATCH_COARSE), 0);
+	assert_int_equal(munmap(m + 14 * PAGE, PAGE), 0);
+	test_write(m, 15, 13, 20, -1);
+	assert_true(told(ww, m + 15 * PAGE, 17, 0));
+	assert_true(told(ww, m, 14, 13));
+	ww_close(ww);
+	test_unmap(m, 32);
+}
+
 /* --- WW_WATCH_HOT_OK --- */
 
 /* Written before each of `rounds` passes. */
@@ -388,6 +404,7 @@ TEST_MAIN("modes", CASE(a_permission_that_is_not_used_changes_nothing),
 	  CASE(coarse_tells_the_block_and_no_more),
 	  CASE(coarse_ends_where_the_range_does),
 	  CASE(coarse_keeps_what_the_program_made_read_only),
+	  CASE(coarse_with_a_hole_in_the_block),
 	  CASE(hot_pages_are_told_until_they_cool_down),
 	  CASE(hot_is_not_what_is_written_now_and_then),
 	  CASE(hot_pages_are_closed_by_a_reset),
