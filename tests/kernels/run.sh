@@ -101,6 +101,7 @@ initramfs() {
 	*)
 		cp -L /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 \
 			/usr/aarch64-linux-gnu/lib/libc.so.6 \
+			/usr/aarch64-linux-gnu/lib/libm.so.6 \
 			/usr/aarch64-linux-gnu/lib/libgcc_s.so.1 \
 			"$sysroot"/usr/lib/aarch64-linux-gnu/libcmocka.so.0 \
 			"$root/lib/" ;;
