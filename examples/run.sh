@@ -5,6 +5,6 @@ set -eu
 cd "$(dirname "$0")/.."
 . examples/setup.sh
 install_missing
-build build-examples -Dtests=false
+build build-examples -Dtests=disabled
 build-examples/examples/dirty
 exec build-examples/examples/rewind "$@" examples/acorn.rle

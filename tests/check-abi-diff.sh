@@ -13,7 +13,7 @@ library() {
 	git clone -q "$src" "$tmp/$1"
 	git -C "$tmp/$1" -c advice.detachedHead=false checkout -q "$2"
 	(cd "$tmp/$1" && eval "${3:-:}")
-	{ meson setup "$tmp/$1/build" "$tmp/$1" -Dtests=false -Dexamples=false &&
+	{ meson setup "$tmp/$1/build" "$tmp/$1" -Dtests=disabled -Dexamples=false &&
 	  ninja -C "$tmp/$1/build" src/libwritewatch.so."$(sed -n \
 		"s/.*version: '\([0-9.]*\)'.*/\1/p" "$tmp/$1/meson.build" |
 		head -n 1)"; } >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }

@@ -15,7 +15,7 @@ quiet() {
 }
 
 quiet meson setup "$tmp/build" "$src" --prefix="$tmp/first" --libdir=lib \
-	-Dtests=false -Dexamples=false -Ddefault_library=both
+	-Dtests=disabled -Dexamples=false -Ddefault_library=both
 quiet meson install -C "$tmp/build"
 # a prefix may be moved: a build farm's staging folder is
 mv "$tmp/first" "$tmp/prefix"

@@ -14,7 +14,7 @@ quiet() {
 
 # of what is committed, as a release is
 quiet git clone -q "$src" "$tmp/clone"
-quiet meson setup "$tmp/dist" "$tmp/clone" -Dtests=false -Dexamples=false
+quiet meson setup "$tmp/dist" "$tmp/clone" -Dtests=disabled -Dexamples=false
 quiet meson dist -C "$tmp/dist" --no-tests
 tarball=$(echo "$tmp"/dist/meson-dist/libwritewatch-*.tar.xz)
 (cd "$tmp/dist/meson-dist" && quiet sha256sum -c ./*.sha256sum)

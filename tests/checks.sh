@@ -89,7 +89,7 @@ all='contract copies errors fork kernel-writes kinds modes owners query races re
 	signals threads win32 model torture conformance'
 
 asan() {
-	build build-asan -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false
+	build build-asan -Dtests=enabled -Db_sanitize=address,undefined -Db_lundef=false
 	export ASAN_OPTIONS=detect_leaks=0:allow_user_segv_handler=1:use_sigaltstack=0:handle_segv=0
 	export UBSAN_OPTIONS=halt_on_error=1
 	# gcc's allocator for it does not survive fork() in a program with
@@ -109,7 +109,7 @@ asan() {
 }
 
 tsan() {
-	build build-tsan -Dtests=true -Db_sanitize=thread -Db_lundef=false
+	build build-tsan -Dtests=enabled -Db_sanitize=thread -Db_lundef=false
 	# the child of a bare clone(2) has no other thread, which it can not know
 	echo "race:bare_clones_at_every_moment_work" >build-tsan/suppressions
 	export TSAN_OPTIONS="handle_segv=0 halt_on_error=1 suppressions=$top/build-tsan/suppressions"
@@ -153,7 +153,7 @@ m32() {
 	cross m32 x86 i686 "'gcc', '-m32', '-isystem', '/usr/include/$(gcc -print-multiarch)'" i386-linux-gnu "'-m32', '-L$lib'"
 	set -- --cross-file build-m32-root/cross.ini
 	[ ! -f build-m32/build.ninja ] || set --
-	build build-m32 -Dtests=true -Dwerror=true "$@"
+	build build-m32 -Dtests=enabled -Dwerror=true "$@"
 	export LD_LIBRARY_PATH="$lib"
 	# shellcheck disable=SC2086
 	some m32 build-m32 $all
@@ -199,7 +199,7 @@ musl() {
 clang() {
 	[ -f build-clang/build.ninja ] ||
 		CC=clang CXX=clang++ meson setup build-clang >"$log" 2>&1
-	build build-clang -Dtests=true -Dwerror=true
+	build build-clang -Dtests=enabled -Dwerror=true
 	some clang build-clang query errors kinds signals threads conformance
 }
 
@@ -223,12 +223,12 @@ tidy_all() {
 tidy() {
 	[ -f build-clang/build.ninja ] ||
 		CC=clang CXX=clang++ meson setup build-clang >"$log" 2>&1
-	build build-clang -Dtests=true -Dwerror=true
+	build build-clang -Dtests=enabled -Dwerror=true
 	passes tidy tidy_all
 }
 
 coverage() {
-	build build-coverage -Dtests=true -Db_coverage=true
+	build build-coverage -Dtests=enabled -Db_coverage=true
 	# shellcheck disable=SC2086
 	some "suite for coverage" build-coverage $all limits faults hostile
 	(cd build-coverage && meson test --no-rebuild core select >/dev/null 2>&1) || true

@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...]] - build, then run
-# the whole test suite, or with --kernels the same on other kernels (kernels/run.sh),
-# and end with "N passed, N failed, N skipped". With --bench measure instead: tables
-# here, CSV files and plots in DIR/bench. A skip names its reason;
-# WRITEWATCH_REQUIRE_BACKEND=a,b makes a skip of those backends a failure.
+# run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...] | --all] - build,
+# then run the whole test suite and end with "N passed, N failed, N skipped".
+#	--bench		measure instead: tables here, CSV files and plots in DIR/bench
+#	--kernels	the suite on other kernels (kernels/run.sh)
+#	--all		everything at full length: suite, mutants, checks, kernels
+# What was skipped is summed by its cause. WRITEWATCH_REQUIRE_BACKEND=a,b makes a
+# skip of those backends a failure.
 set -eu
 cd "$(dirname "$0")/.."
 . examples/setup.sh
@@ -15,14 +17,12 @@ while [ $# -gt 0 ]; do
 	--build) shift; dir=$1 ;;
 	--bench) bench=yes ;;
 	--kernels) shift; kernels=yes; break ;;
-	*) echo "usage: sh tests/run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...]]"; exit 2 ;;
+	--all) exec sh tests/all.sh full ;;
+	*) echo "usage: sh tests/run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...] | --all]"; exit 2 ;;
 	esac
 	shift
 done
-need g++ c++
-need libcmocka-dev /usr/include/cmocka.h
-need binutils readelf
-need python3 python3
+need_to_test
 # in CI nothing is left out for want of a tool
 [ -z "${CI:-}" ] || {
 	need gcc-mingw-w64-x86-64 x86_64-w64-mingw32-gcc
@@ -30,7 +30,7 @@ need python3 python3
 	need cmake cmake
 }
 install_missing
-build "$dir" -Dtests=true -Dwerror=$werror
+build "$dir" -Dtests=enabled -Dwerror=$werror
 if [ -n "$kernels" ]; then
 	[ $werror = false ] || set -- --werror "$@"
 	exec sh tests/kernels/run.sh "$dir" "$@"
@@ -43,15 +43,7 @@ fi
 
 status=0
 # the limits are for a machine that does nothing else
-meson test -C "$dir" --no-rebuild --print-errorlogs -t 3 || status=1
-count() {
-	grep -c "\"result\": \"$1\"" "$dir/meson-logs/testlog.json" || true
-}
-echo "skipped, and why:"
-grep '"result": "SKIP"' "$dir/meson-logs/testlog.json" |
-	sed 's/.*"name": "\([^"]*\)".*"stderr": "\([^"]*\)".*/  \1: \2/' || true
-ok=$(count OK)
-skipped=$(count SKIP)
-all=$(wc -l <"$dir/meson-logs/testlog.json")
-echo "$ok passed, $((all - ok - skipped)) failed, $skipped skipped"
+meson test -C "$dir" --no-rebuild --print-errorlogs -t 3 \
+	${WRITEWATCH_TEST_QUICK:+--suite quick} || status=1
+sh tests/count.sh "$dir/meson-logs/testlog.json"
 exit $status

@@ -66,7 +66,7 @@ programs() {
 	cross="--cross-file $work/$1.ini"
 	[ ! -f "$out-$1/build.ninja" ] || cross=
 	# shellcheck disable=SC2086 # nothing or two words
-	build "$out-$1" -Dtests=true -Dwerror=$werror $cross && built_arm64=1
+	build "$out-$1" -Dtests=enabled -Dwerror=$werror $cross && built_arm64=1
 }
 
 # initramfs NAME ARCH MODULES: the programs, what they link to, and init

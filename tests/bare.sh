@@ -1,0 +1,148 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# bare.sh [SUITE...] - a new user on a new machine: Debian's base system and nothing
+# else (bookworm, trixie and sid), a clone in a folder with a blank in its name, and
+# the code blocks of README.md, verbatim, one after the other. Root in bookworm and
+# sid, in trixie a user without sudo. The suite runs whole in bookworm, elsewhere
+# its quick part; WRITEWATCH_BARE_FULL=0: nowhere whole. As root; needs debootstrap.
+# A line for each step; ends with "N passed, N failed, N skipped".
+set -eu
+top=$(cd "$(dirname "$0")/.." && pwd)
+cache=${WRITEWATCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/writewatch}
+mirror=${WRITEWATCH_MIRROR:-http://deb.debian.org/debian}
+cd "$top"
+. examples/setup.sh
+need debootstrap debootstrap
+install_missing
+work=$(mktemp -d /var/tmp/bare.XXXXXX)
+ok=0 bad=0
+trap 'rm -rf "$work"' EXIT
+
+# block HEADING N: the Nth block of shell lines under a heading of README.md
+block() {
+	awk -v heading="## $1" -v want="$2" '
+		/^## / { here = $0 == heading }
+		/^```/ && open { open = 0; next }
+		/^```sh/ && here { open = 1; n++; next }
+		open && n == want' README.md
+}
+
+# the first C program of README.md, to be saved as program.c
+program() {
+	awk '/^```/ && open { exit }
+		/^```c$/ { open = 1; next }
+		open' README.md
+}
+
+# base SUITE: its base system in the cache, by week; sets $tar
+base() {
+	tar=$cache/bare/$1-$(date +%G-%V).tar
+	[ ! -f "$tar" ] || return 0
+	mkdir -p "$cache/bare"
+	rm -f "$cache/bare/$1"-*.tar
+	debootstrap --variant=minbase "$1" "$work/base" "$mirror" >"$work/log" 2>&1 || {
+		tail -n 5 "$work/log"
+		return 1
+	}
+	tar cf "$tar.part" -C "$work/base" .
+	mv "$tar.part" "$tar"
+	rm -rf "$work/base"
+}
+
+# inside USER DIRECTORY: the shell lines of stdin, on the machine in $root. What is
+# mounted is gone with the last process.
+inside() {
+	lines=$(cat)
+	# shellcheck disable=SC2016 # for the inner shell
+	unshare --mount --pid --fork --kill-child ${network:-} sh -c '
+		mount -t proc proc "$1/proc"
+		mount -t sysfs sys "$1/sys"
+		mount --rbind /dev "$1/dev"
+		exec chroot "$1" setpriv --reuid="$2" --regid="$2" --clear-groups \
+			env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+			HOME="$3" LANG=C.UTF-8 WRITEWATCH_TEST_QUICK="$6" sh -ec "cd \"$4\"
+$5"' inside "$root" "$1" "$home" "$2" "$lines" "${quick:-}" </dev/null
+}
+
+# step NAME [PATTERN] - the lines of stdin succeed, and say something like it
+step() {
+	from=$(date +%s)
+	if inside "$user" "$where" >"$work/out" 2>&1 &&
+		grep -qe "${2:-}" "$work/out"; then
+		verdict=ok ok=$((ok + 1))
+	else
+		verdict=FAILED bad=$((bad + 1))
+		tail -n 30 "$work/out"
+	fi
+	echo "$suite, $1: $verdict, $(($(date +%s) - from)) s"
+}
+
+# refuses NAME PATTERN - the lines of stdin fail, and say why
+refuses() {
+	if ! inside "$user" "$where" >"$work/out" 2>&1 && grep -qe "$2" "$work/out"; then
+		verdict=ok ok=$((ok + 1))
+	else
+		verdict=FAILED bad=$((bad + 1))
+		tail -n 30 "$work/out"
+	fi
+	echo "$suite, $1: $verdict"
+}
+
+# The machine, and a clone of what is committed, owned by the user.
+machine() {
+	root=$work/$suite
+	base "$suite" || { echo "$suite: no base system"; return 1; }
+	mkdir -p "$root"
+	tar xf "$tar" -C "$root"
+	cp /etc/resolv.conf "$root/etc/"
+	mkdir -p "$root$home"
+	git clone -q "$top" "$root$where"
+	program >"$root$where/program.c"
+	chown -R "$user:$user" "$root$home"
+}
+
+as_root() {
+	user=0 home=/root where="/root/a clone"
+	machine || { bad=$((bad + 1)); return 0; }
+	network=--net
+	block 'See it' 1 | refuses "without a network" "The network is away"
+	network=
+	block 'See it' 1 | step "see it" "every byte is back"
+	block 'See it' 2 | step "see any program"
+	block 'Test it' 1 | step "test it" "^[0-9]* passed, 0 failed"
+	block 'Install it' 1 | step "install it"
+	block 'Install it' 2 | step "compile and run" "was written"
+	echo writewatch probe | step "writewatch probe" "usable, the one taken"
+}
+
+# A user who may not install packages, and has a prefix of his own.
+as_user() {
+	user=1000 home=/home/u where="/home/u/a clone"
+	machine || { bad=$((bad + 1)); return 0; }
+	block 'See it' 1 | refuses "without packages" "sudo apt-get install"
+	line=$(sed -n 's/^ *sudo //p' "$work/out")
+	user=0
+	echo "apt-get update -qq; echo y | $line" | step "the line that it gives"
+	user=1000
+	block 'See it' 1 | step "see it" "every byte is back"
+	block 'Test it' 1 | step "test it" "^[0-9]* passed, 0 failed"
+	{ block 'Install it' 3; block 'Install it' 2; } |
+		step "install in a private prefix, compile and run" "was written"
+	cp -a "$root$where" "$root$where, copied"
+	where="$where, copied"
+	block 'See it' 1 | step "a copied build folder" "every byte is back"
+	chown -R 0:0 "$root$where/build-examples"
+	block 'See it' 1 | refuses "another user's build folder" "another user"
+}
+
+for suite in ${*:-bookworm trixie sid}; do
+	quick=1
+	[ "$suite" != bookworm ] || [ "${WRITEWATCH_BARE_FULL:-1}" = 0 ] || quick=
+	case $suite in
+	trixie) as_user ;;
+	*) as_root ;;
+	esac
+	rm -rf "$root"
+done
+echo "$ok passed, $bad failed, 0 skipped"
+[ $bad = 0 ]
