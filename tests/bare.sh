@@ -15,7 +15,6 @@ cd "$top"
 need debootstrap debootstrap
 install_missing
 work=$(mktemp -d /var/tmp/bare.XXXXXX)
-ok=0 bad=0
 trap 'rm -rf "$work"' EXIT
 
 # block HEADING N: the Nth block of shell lines under a heading of README.md
@@ -69,23 +68,25 @@ step() {
 	from=$(date +%s)
 	if inside "$user" "$where" >"$work/out" 2>&1 &&
 		grep -qe "${2:-}" "$work/out"; then
-		verdict=ok ok=$((ok + 1))
+		verdict=ok
 	else
-		verdict=FAILED bad=$((bad + 1))
+		verdict=FAILED
 		tail -n 30 "$work/out"
 	fi
 	echo "$suite, $1: $verdict, $(($(date +%s) - from)) s"
+	echo "$verdict" >>"$work/verdicts"
 }
 
 # refuses NAME PATTERN - the lines of stdin fail, and say why
 refuses() {
 	if ! inside "$user" "$where" >"$work/out" 2>&1 && grep -qe "$2" "$work/out"; then
-		verdict=ok ok=$((ok + 1))
+		verdict=ok
 	else
-		verdict=FAILED bad=$((bad + 1))
+		verdict=FAILED
 		tail -n 30 "$work/out"
 	fi
 	echo "$suite, $1: $verdict"
+	echo "$verdict" >>"$work/verdicts"
 }
 
 # The machine, and a clone of what is committed, owned by the user.
@@ -103,11 +104,11 @@ machine() {
 
 as_root() {
 	user=0 home=/root where="/root/a clone"
-	machine || { bad=$((bad + 1)); return 0; }
+	machine || { echo FAILED >>"$work/verdicts"; return 0; }
 	network=--net
 	block 'See it' 1 | refuses "without a network" "The network is away"
 	network=
-	block 'See it' 1 | step "see it" "every byte is back"
+	block 'See it' 1 | step "see it" "byte for byte the same"
 	block 'See it' 2 | step "see any program"
 	block 'Test it' 1 | step "test it" "^[0-9]* passed, 0 failed"
 	block 'Install it' 1 | step "install it"
@@ -118,19 +119,19 @@ as_root() {
 # A user who may not install packages, and has a prefix of his own.
 as_user() {
 	user=1000 home=/home/u where="/home/u/a clone"
-	machine || { bad=$((bad + 1)); return 0; }
+	machine || { echo FAILED >>"$work/verdicts"; return 0; }
 	block 'See it' 1 | refuses "without packages" "sudo apt-get install"
 	line=$(sed -n 's/^ *sudo //p' "$work/out")
 	user=0
 	echo "apt-get update -qq; echo y | $line" | step "the line that it gives"
 	user=1000
-	block 'See it' 1 | step "see it" "every byte is back"
+	block 'See it' 1 | step "see it" "byte for byte the same"
 	block 'Test it' 1 | step "test it" "^[0-9]* passed, 0 failed"
 	{ block 'Install it' 3; block 'Install it' 2; } |
 		step "install in a private prefix, compile and run" "was written"
 	cp -a "$root$where" "$root$where, copied"
 	where="$where, copied"
-	block 'See it' 1 | step "a copied build folder" "every byte is back"
+	block 'See it' 1 | step "a copied build folder" "byte for byte the same"
 	chown -R 0:0 "$root$where/build-examples"
 	block 'See it' 1 | refuses "another user's build folder" "another user"
 }
@@ -144,5 +145,7 @@ for suite in ${*:-bookworm trixie sid}; do
 	esac
 	rm -rf "$root"
 done
+ok=$(grep -c ok "$work/verdicts" || true)
+bad=$(grep -c FAILED "$work/verdicts" || true)
 echo "$ok passed, $bad failed, 0 skipped"
 [ $bad = 0 ]

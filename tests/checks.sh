@@ -206,7 +206,7 @@ clang() {
 analyze() {
 	for f in src/*.c src/cli/*.c; do
 		gcc -std=gnu11 -O1 -D_GNU_SOURCE -DPRELOAD_NAME='""' \
-			-DPRELOAD_INSTALLED='""' -Iinclude -fanalyzer -Werror \
+			-DPRELOAD_FROM_COMMAND='""' -DPRELOAD_INSTALLED='""' -Iinclude -fanalyzer -Werror \
 			-c -o /dev/null "$f" || return 1
 	done
 }

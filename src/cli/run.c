@@ -327,36 +327,65 @@ static void begin(struct watcher *w)
 
 /* --- run --- */
 
-/* The object is beside the library that is installed, or that was built. */
+/* DIRECTORY/NAME can be read: in out. */
+static bool readable(char *out, size_t room, const char *directory,
+		     const char *name)
+{
+	return snprintf(out, room, "%s%s", directory, name) < (int)room &&
+	       access(out, R_OK) == 0;
+}
+
+/* The object: where it was installed, or where the command lies in its prefix
+ * or build folder, as both may have been moved. */
 static bool find_preload(char *out, size_t room)
 {
 	const char *given = getenv("WRITEWATCH_PRELOAD");
 	char self[512];
 	ssize_t n;
 
-	if (given) {
-		snprintf(out, room, "%s", given);
-		return access(out, R_OK) == 0;
-	}
-	snprintf(out, room, "%s", PRELOAD_INSTALLED);
-	if (access(out, R_OK) == 0)
+	if (given)
+		return readable(out, room, given, "");
+	if (readable(out, room, PRELOAD_INSTALLED, ""))
 		return true;
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n < 0)
 		return false;
 	self[n] = '\0';
-	*strrchr(self, '/') = '\0';
-	return snprintf(out, room, "%s/%s", self, PRELOAD_NAME) < (int)room &&
-	       access(out, R_OK) == 0;
+	strrchr(self, '/')[1] = '\0';
+	return readable(out, room, self, PRELOAD_FROM_COMMAND) ||
+	       readable(out, room, self, PRELOAD_NAME);
+}
+
+/* The dynamic linker splits LD_PRELOAD at blanks and colons: an object in a path
+ * that has one is given by a link without. Returns the folder of the link, to
+ * be removed at the end, or NULL. */
+static char *avoid_blanks(char *object, size_t room)
+{
+	static char folder[] = "/tmp/writewatch-XXXXXX";
+	char *target;
+
+	if (!strpbrk(object, " :\t\n"))
+		return NULL;
+	target = realpath(object, NULL);
+	if (!target || !mkdtemp(folder)) {
+		free(target);
+		return NULL;
+	}
+	snprintf(object, room, "%s/%s", folder, PRELOAD_NAME);
+	if (symlink(target, object) != 0)
+		perror("writewatch: symlink");
+	free(target);
+	return folder;
 }
 
 static void become(char **argv, const char *object, const char *name)
 {
 	const char *others = getenv("LD_PRELOAD");
-	char list[1024];
+	char *list;
 
-	snprintf(list, sizeof(list), "%s%s%s", object, others ? ":" : "",
-		 others ? others : "");
+	if (asprintf(&list, "%s%s%s", object, others ? ":" : "",
+		     others ? others : "") < 0)
+		_exit(126);
 	setenv("LD_PRELOAD", list, 1);
 	setenv(PRELOAD_SOCKET, name, 1);
 	/* else a store would show as 512 pages */
@@ -369,7 +398,7 @@ static void become(char **argv, const char *object, const char *name)
 int cli_run(int argc, char **argv)
 {
 	static struct watcher w;
-	char object[600], name[64];
+	char object[600], name[64], *folder;
 	int status = 0, r;
 	pid_t child;
 
@@ -383,6 +412,7 @@ int cli_run(int argc, char **argv)
 	w.listening = make_socket(name, sizeof(name));
 	if (w.listening < 0)
 		return fail("socket");
+	folder = avoid_blanks(object, sizeof(object));
 	begin(&w);
 	child = fork();
 	if (child < 0)
@@ -395,6 +425,10 @@ int cli_run(int argc, char **argv)
 		waitpid(child, &status, 0);
 	}
 	r = finish(&w);
+	if (folder) {
+		unlink(object);
+		rmdir(folder);
+	}
 	if (!w.seen && !(WIFEXITED(status) && WEXITSTATUS(status) >= 126)) {
 		fprintf(stderr, "writewatch: it could not be watched: %s\n",
 			w.why ? w.why
