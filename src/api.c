@@ -12,10 +12,10 @@
 #include <sys/mman.h>
 
 #include "api.h"
-#include "backend.h"
-#include "faults.h"
-#include "sys.h"
-#include "watch.h"
+#include "core/backend.h"
+#include "core/trackers.h"
+#include "kernel/sys.h"
+#include "core/watch.h"
 
 int ww_error(int r)
 {

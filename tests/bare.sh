@@ -129,8 +129,8 @@ as_user() {
 	block 'Test it' 1 | step "test it" "^[0-9]* passed, 0 failed"
 	{ block 'Install it' 3; block 'Install it' 2; } |
 		step "install in a private prefix, compile and run" "was written"
-	cp -a "$root$where" "$root$where, copied"
-	where="$where, copied"
+	cp -a "$root$where" "$root$where copied"
+	where="$where copied"
 	block 'See it' 1 | step "a copied build folder" "byte for byte the same"
 	chown -R 0:0 "$root$where/build-examples"
 	block 'See it' 1 | refuses "another user's build folder" "another user"

@@ -15,7 +15,7 @@ _GLOBAL_OFFSET_TABLE_ __stack_chk_fail __tls_get_addr
 # not on the way from the handler: it counts at watch time
 watch_time='ww_maps_left'
 bad=0 n=0
-for name in $(nm -u "$1" | awk '/:$/ { ours = /mprotect-handler|fault-handler|softdirty-handler|prots[.]/ }
+for name in $(nm -u "$1" | awk '/:$/ { ours = /mprotect-handler|sigsegv-handler|softdirty-handler|prots[.]/ }
 		ours && $1 == "U" { print $2 }' | sort -u); do
 	n=$((n + 1))
 	case " $(echo $allowed $watch_time) " in

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # checks.sh [STEP...] - the suite under sanitizers and other compilers, and what
-# tools say of the source: asan tsan m32 musl clang analyzer tidy coverage fuzz packages abi.
+# tools say of the source: asan tsan m32 musl clang analyzer tidy fuzz packages abi.
 # A line for each step, with its counts; ends with the sum. What fails is shown.
 # Builds in build-STEP; WRITEWATCH_CHECK_BACKENDS says which backends.
 set -eu
@@ -11,9 +11,8 @@ cd "$top"
 cache=${WRITEWATCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/writewatch}
 . tests/kernels/fetch.sh
 mkdir -p "$cache/packages"
-steps=${*:-asan tsan m32 musl clang analyzer tidy coverage fuzz packages abi}
+steps=${*:-asan tsan m32 musl clang analyzer tidy fuzz packages abi}
 backends=${WRITEWATCH_CHECK_BACKENDS:-uffd-async uffd-sync mprotect}
-floor=85 # percent of the lines of src/ that the suite runs; README.md says so
 log=$(mktemp)
 trap 'rm -f "$log" "$log.tests"' EXIT
 total_ok=0 total_bad=0 total_skip=0
@@ -27,12 +26,15 @@ need libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.
 need gcc-12-multilib /usr/lib/gcc/x86_64-linux-gnu/12/32/libgcc.a
 need libc6-dev-i386 /usr/include/gnu/stubs-32.h
 need musl-tools musl-gcc
-need gcovr gcovr
 need debhelper dh
 need lintian lintian
 need git git
 need abigail-tools abidiff
 install_missing
+
+library_sources() {
+	find src -name '*.c' ! -path 'src/cli/*' | sort
+}
 
 # counts STEP OK BAD SKIPPED
 counts() {
@@ -143,8 +145,7 @@ cross() {
 }
 
 m32() {
-	rm -rf build-m32-root
-	mkdir build-m32-root
+	mkdir -p build-m32-root
 	for p in libcmocka0 libcmocka-dev; do
 		fetch_package bookworm i386 $p || { counts m32 0 1 0; return; }
 		cp -a "$package/root/." build-m32-root
@@ -163,21 +164,31 @@ m32() {
 # Without cmocka, which Debian does not have for it: the rows of the conformance
 # table, the examples.
 musl() {
-	rm -rf build-musl
-	mkdir build-musl
+	mkdir -p build-musl/objects
 	ok=0 bad=0
 	for headers in linux asm-generic; do
-		ln -s "/usr/include/$headers" build-musl/$headers
+		ln -sfn "/usr/include/$headers" build-musl/$headers
 	done
-	ln -s "/usr/include/$(gcc -print-multiarch)/asm" build-musl/asm
-	flags="-std=gnu11 -O1 -g -Wall -Werror -D_GNU_SOURCE -static -Iinclude -isystem build-musl"
+	ln -sfn "/usr/include/$(gcc -print-multiarch)/asm" build-musl/asm
+	flags="-std=gnu11 -O1 -g -Wall -Werror -D_GNU_SOURCE -Iinclude -Isrc -isystem build-musl"
+	rm -f build-musl/objects/*
+	# shellcheck disable=SC2086
+	library_sources | xargs -P "$(nproc)" -I@ sh -c 'musl-gcc "$@" -c -o \
+		"build-musl/objects/$(echo "$0" | tr / _).o" "$0"' @ $flags >"$log" 2>&1 &&
+		rm -f build-musl/libwritewatch.a &&
+		ar rcs build-musl/libwritewatch.a build-musl/objects/*.o || {
+		cat "$log"
+		counts musl 0 1 0
+		return
+	}
 	# shellcheck disable=SC2086
 	for p in conformance:tests/windows compat-layer:examples/compat-layer.c \
 		dirty:examples/dirty.c rewind:examples/rewind.c gc:examples/gc.c \
 		checkpoint:examples/checkpoint.c; do
 		files=${p#*:}
 		[ ! -d "$files" ] || files="$files/*.c"
-		musl-gcc $flags -o "build-musl/${p%%:*}" $files src/*.c -lm \
+		musl-gcc $flags -static -o "build-musl/${p%%:*}" $files \
+			build-musl/libwritewatch.a -lm \
 			>"$log" 2>&1 || { cat "$log"; bad=$((bad + 1)); continue; }
 	done
 	for backend in $backends; do
@@ -204,11 +215,9 @@ clang() {
 }
 
 analyze() {
-	for f in src/*.c src/cli/*.c; do
-		gcc -std=gnu11 -O1 -D_GNU_SOURCE -DPRELOAD_NAME='""' \
-			-DPRELOAD_FROM_COMMAND='""' -DPRELOAD_INSTALLED='""' -Iinclude -fanalyzer -Werror \
-			-c -o /dev/null "$f" || return 1
-	done
+	find src -name '*.c' | xargs -P "$(nproc)" -n 1 gcc -std=gnu11 -O1 -D_GNU_SOURCE \
+		-DPRELOAD_NAME='""' -DPRELOAD_FROM_COMMAND='""' \
+		-DPRELOAD_INSTALLED='""' -Iinclude -Isrc -fanalyzer -Werror -c -o /dev/null
 }
 
 analyzer() {
@@ -216,8 +225,8 @@ analyzer() {
 }
 
 tidy_all() {
-	command clang-tidy -p build-clang --quiet --warnings-as-errors='*' \
-		src/*.c src/cli/*.c examples/*.c
+	find src examples -name '*.c' | xargs -P "$(nproc)" -n 4 \
+		clang-tidy -p build-clang --quiet --warnings-as-errors='*'
 }
 
 tidy() {
@@ -227,22 +236,11 @@ tidy() {
 	passes tidy tidy_all
 }
 
-coverage() {
-	build build-coverage -Dtests=enabled -Db_coverage=true
-	# shellcheck disable=SC2086
-	some "suite for coverage" build-coverage $all limits faults hostile
-	(cd build-coverage && meson test --no-rebuild core select >/dev/null 2>&1) || true
-	passes "coverage of $floor %" gcovr --root . --filter src/ \
-		--exclude 'src/backend-(memwatch|softdirty).c' \
-		--exclude src/cli/ --exclude src/softdirty-handler.c --exclude src/win32-subpage.c \
-		--fail-under-line $floor build-coverage
-	tail -n 40 "$log" | grep -E '^TOTAL|lines' || true
-}
-
 fuzz_model() {
-	command clang -g -O1 -std=gnu11 -D_GNU_SOURCE -Iinclude -fsanitize=fuzzer,address \
+	# shellcheck disable=SC2046
+	command clang -g -O1 -std=gnu11 -D_GNU_SOURCE -Iinclude -Isrc -fsanitize=fuzzer,address \
 		-o build-fuzz/model tests/torture/model.c \
-		tests/torture/model-fuzz.c src/*.c -lpthread &&
+		tests/torture/model-fuzz.c $(library_sources) -lpthread &&
 		ASAN_OPTIONS=handle_segv=0:detect_leaks=0 build-fuzz/model \
 			-max_total_time="${WRITEWATCH_FUZZ_SECONDS:-30}" \
 			-max_len=480 -handle_segv=0 -artifact_prefix=build-fuzz/

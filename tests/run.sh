@@ -1,24 +1,26 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...] | --all] - build,
+# run.sh [--werror] [--coverage] [--build DIR] [--bench | --kernels [NAME...] | --all] - build,
 # then run the whole test suite and end with "N passed, N failed, N skipped".
 #	--bench		measure instead: tables here, CSV files and plots in DIR/bench
 #	--kernels	the suite on other kernels (kernels/run.sh)
 #	--all		everything at full length: suite, mutants, checks, kernels
+# --coverage: and say how much of src/ the suite runs; too little is a failure.
 # What was skipped is summed by its cause. WRITEWATCH_REQUIRE_BACKEND=a,b makes a
 # skip of those backends a failure.
 set -eu
 cd "$(dirname "$0")/.."
 . examples/setup.sh
-dir=build werror=false kernels= bench=
+dir=build werror=false kernels= bench= coverage=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--werror) werror=true ;;
+	--coverage) coverage=yes ;;
 	--build) shift; dir=$1 ;;
 	--bench) bench=yes ;;
 	--kernels) shift; kernels=yes; break ;;
 	--all) exec sh tests/all.sh full ;;
-	*) echo "usage: sh tests/run.sh [--werror] [--build DIR] [--bench | --kernels [NAME...] | --all]"; exit 2 ;;
+	*) echo "usage: sh tests/run.sh [--werror] [--coverage] [--build DIR] [--bench | --kernels [NAME...] | --all]"; exit 2 ;;
 	esac
 	shift
 done
@@ -29,8 +31,9 @@ need_to_test
 	need mandoc mandoc
 	need cmake cmake
 }
+[ -z "$coverage" ] || need gcovr gcovr
 install_missing
-build "$dir" -Dtests=enabled -Dwerror=$werror
+build "$dir" -Dtests=enabled -Dwerror=$werror ${coverage:+-Db_coverage=true}
 if [ -n "$kernels" ]; then
 	[ $werror = false ] || set -- --werror "$@"
 	exec sh tests/kernels/run.sh "$dir" "$@"
@@ -45,5 +48,6 @@ status=0
 # the limits are for a machine that does nothing else
 meson test -C "$dir" --no-rebuild --print-errorlogs -t 3 \
 	${WRITEWATCH_TEST_QUICK:+--suite quick} || status=1
+[ -z "$coverage" ] || sh tests/coverage.sh "$dir" || status=1
 sh tests/count.sh "$dir/meson-logs/testlog.json"
 exit $status

@@ -5,7 +5,7 @@
  */
 #include "test.h"
 
-#include "../src/backend.h"
+#include "core/backend.h"
 
 #define N 200
 

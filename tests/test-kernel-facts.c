@@ -9,8 +9,8 @@
 #include <sys/uio.h>
 #include <sys/syscall.h>
 
-#include "../src/uapi/procfs.h"
-#include "../src/uapi/userfaultfd.h"
+#include "kernel/uapi/procfs.h"
+#include "kernel/uapi/userfaultfd.h"
 
 #define N 8
 

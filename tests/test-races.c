@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#include "../src/uapi/userfaultfd.h"
+#include "kernel/uapi/userfaultfd.h"
 
 #define N 64
 

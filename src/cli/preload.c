@@ -18,7 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "../uapi/userfaultfd.h"
+#include "kernel/uapi/userfaultfd.h"
 #include "preload.h"
 
 static int connection = -1;

@@ -10,7 +10,7 @@
 
 #include <signal.h>
 
-#include "../../src/sys.h"
+#include "kernel/sys.h"
 #include "writewatch-win32.h"
 
 /* --- the injection --- */

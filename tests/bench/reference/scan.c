@@ -13,8 +13,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../src/uapi/procfs.h"
-#include "../../../src/uapi/userfaultfd.h"
+#include "kernel/uapi/procfs.h"
+#include "kernel/uapi/userfaultfd.h"
 #include "../bench.h"
 
 static int uffd, pagemap;

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../src/uapi/userfaultfd.h"
+#include "kernel/uapi/userfaultfd.h"
 #include "../bench.h"
 
 static int uffd = -1, quit = -1;

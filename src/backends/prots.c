@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * prots.c - the protection that the program wants for each page of an area.
+ *
+ * Called by the backends that close pages themselves, and from the SIGSEGV
+ * handler; calls bits.c and sys.c. Invariant: a page whose word differs from
+ * the area's protection has its bit in `changed`.
+ */
+#include "backends/prots.h"
+
+#include <sys/mman.h>
+
+#include "kernel/sys.h"
+
+size_t ww_prots_bytes(size_t npages)
+{
+	return ww_bits_bytes(npages) + npages * sizeof(uint32_t);
+}
+
+void ww_prots_init(struct ww_prots *self, void *memory, size_t npages)
+{
+	ww_bits_init(&self->changed, memory, npages);
+	self->word = (void *)((char *)memory + ww_bits_bytes(npages));
+}
+
+int ww_prots_at(const struct ww_prots *self, const struct ww_area *a,
+		size_t page)
+{
+	uint32_t w = atomic_load(&self->word[page]);
+
+	return a->prot ^ (int)((w & WW_PROTS_MASK) >> WW_PROTS_SHIFT);
+}
+
+size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
+		     size_t page, size_t end)
+{
+	int prot = ww_prots_at(self, a, page);
+	size_t run, run_end;
+
+	if (prot == a->prot && !ww_bits_test(&self->changed, page)) {
+		if (!ww_bits_next(&self->changed, page, end, 1, false, &run,
+				  &run_end))
+			return end;
+		return run;
+	}
+	while (++page < end && ww_prots_at(self, a, page) == prot)
+		;
+	return page;
+}
+
+static void set_run(struct ww_prots *self, size_t first, size_t end,
+		    uint32_t diff)
+{
+	for (; first < end; first++) {
+		uint32_t w = atomic_load(&self->word[first]);
+
+		while (!atomic_compare_exchange_weak(
+			&self->word[first], &w, (w & ~WW_PROTS_MASK) | diff))
+			;
+	}
+}
+
+void ww_prots_set(struct ww_prots *self, const struct ww_area *a, size_t first,
+		  size_t end, int prot)
+{
+	uint32_t diff = (uint32_t)(a->prot ^ prot) << WW_PROTS_SHIFT;
+	size_t at, stop;
+
+	if (diff)
+		ww_bits_set(&self->changed, first, end);
+	for (at = first; at < end; at = stop) {
+		stop = ww_prots_same(self, a, at, end);
+		if (ww_prots_at(self, a, at) != prot)
+			set_run(self, at, stop, diff);
+	}
+	if (!diff)
+		ww_bits_clear(&self->changed, first, end);
+}
+
+int ww_prots_closed(int prot)
+{
+	/* Memory that was write-only could be read on most machines. */
+	return prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
+}
+
+int ww_prots_apply(struct ww_prots *self, const struct ww_area *a, size_t first,
+		   size_t end, bool open)
+{
+	int r = 0;
+
+	while (first < end && r == 0) {
+		size_t stop = ww_prots_same(self, a, first, end);
+		int prot = ww_prots_at(self, a, first);
+
+		if (prot & PROT_WRITE)
+			r = ww_sys_mprotect(ww_area_at(a, first),
+					    (stop - first) << a->page_shift,
+					    open ? prot
+						 : ww_prots_closed(prot));
+		first = stop;
+	}
+	return r;
+}
+
+int ww_prots_apply_mapped(struct ww_prots *self, struct ww_area *a,
+			  size_t first, size_t end, bool open,
+			  void (*failed)(struct ww_area *a, size_t first,
+					 size_t end))
+{
+	size_t half = first + (end - first) / 2;
+	int r = ww_prots_apply(self, a, first, end, open), r2;
+
+	if (r == 0)
+		return 0;
+	if (half > first) {
+		r = ww_prots_apply_mapped(self, a, first, half, open, failed);
+		r2 = ww_prots_apply_mapped(self, a, half, end, open, failed);
+		return r < 0 ? r : r2;
+	}
+	if (!ww_sys_is_mapped(ww_area_at(a, first)))
+		return 0;
+	if (failed)
+		failed(a, first, end);
+	return r;
+}
+
+void ww_prots_restore(struct ww_prots *self, const struct ww_area *a,
+		      size_t first, size_t end)
+{
+	while (first < end) {
+		size_t stop = ww_prots_same(self, a, first, end);
+
+		ww_sys_mprotect(ww_area_at(a, first),
+				(stop - first) << a->page_shift,
+				ww_prots_at(self, a, first));
+		first = stop;
+	}
+}

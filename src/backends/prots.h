@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * prots.h - the protection that the program wants for each page of an area,
+ * for backends that close pages themselves and open them again.
+ *
+ * A word for each page, zero at first: bits 1-3 are the difference from the
+ * area's protection; the others are the owner's. All of it but ww_prots_set()
+ * is lock-free and async-signal-safe.
+ */
+#ifndef WW_PROTS_H
+#define WW_PROTS_H
+
+#include "core/range.h"
+
+#define WW_PROTS_SHIFT 1
+#define WW_PROTS_MASK (7u << WW_PROTS_SHIFT)
+
+struct ww_prots {
+	struct ww_bits changed; /* pages that differ from the area */
+	_Atomic(uint32_t) *word;
+};
+
+/* Bytes of zeroed memory for it; ww_prots_init() lays it out there. */
+size_t ww_prots_bytes(size_t npages);
+void ww_prots_init(struct ww_prots *self, void *memory, size_t npages);
+
+/* The protection of a page; and the end of the run from there on, below end,
+ * of pages that want the same. */
+int ww_prots_at(const struct ww_prots *self, const struct ww_area *a,
+		size_t page);
+size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
+		     size_t page, size_t end);
+
+/* Writer's lock. */
+void ww_prots_set(struct ww_prots *self, const struct ww_area *a, size_t first,
+		  size_t end, int prot);
+
+/* The protection of a page that its first write is to fault on. */
+int ww_prots_closed(int prot);
+
+/* Give pages that the program may write to what they want, open or closed; the
+ * others have it anyway. 0 or -errno. */
+int ww_prots_apply(struct ww_prots *self, const struct ww_area *a, size_t first,
+		   size_t end, bool open);
+
+/* The same where it is possible. Pages that are not mapped any more are passed
+ * over; an error is of pages for which no mapping was left to split. failed()
+ * is told of those; may be NULL. */
+int ww_prots_apply_mapped(struct ww_prots *self, struct ww_area *a,
+			  size_t first, size_t end, bool open,
+			  void (*failed)(struct ww_area *a, size_t first,
+					 size_t end));
+
+/* All of them what they want, as far as that goes. */
+void ww_prots_restore(struct ww_prots *self, const struct ww_area *a,
+		      size_t first, size_t end);
+
+#endif

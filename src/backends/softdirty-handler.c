@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * softdirty-handler.c - a write that met the closed gate, inside SIGSEGV.
+ *
+ * Called by fault-handler.c; calls range.c, prots.c and sys.c. Invariant: no
+ * page is opened here while this process's gate is closed.
+ *
+ * Global: the gate, which is closed for the process, as a clear is.
+ */
+#include "backends/softdirty.h"
+
+#include <sys/mman.h>
+
+#include "kernel/sys.h"
+
+atomic_uint ww_softdirty_gate;
+atomic_bool ww_softdirty_stuck;
+
+/* Until this process's gate is open. */
+static void await_gate(void)
+{
+	unsigned gate = atomic_load(&ww_softdirty_gate);
+
+	while (gate && gate == ww_fork_generation() &&
+	       atomic_load(&ww_softdirty_gate) == gate)
+		ww_sys_sleep_ns(WW_GATE_NS);
+}
+
+/* A child of a bare clone(2) or vfork(2), made while its parent had the gate
+ * closed: nobody is there to open it again. */
+static bool open_orphan(const struct ww_slice *s)
+{
+	int r = ww_prots_apply(s->area->state, s->area,
+			       ww_area_page(s->area, s->start),
+			       ww_area_page(s->area, s->end), true);
+
+	await_gate(); /* ours, which may have closed meanwhile */
+	ww_area_note_lost(s->area, s->start, s->end);
+	return r == 0;
+}
+
+/* The gate is open, but this page could not be opened with it. Written from now
+ * on, it may be reported twice. */
+static bool open_stuck(struct ww_area *a, size_t page)
+{
+	uintptr_t at = ww_area_at(a, page);
+	int r = ww_prots_apply(a->state, a, page, page + 1, true);
+
+	await_gate(); /* one may have closed, and saved, meanwhile */
+	if (r == 0)
+		ww_area_note_lost(a, at, at + ((uintptr_t)1 << a->page_shift));
+	return r == 0;
+}
+
+bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
+{
+	struct ww_ticket ticket;
+	struct ww_slice s;
+	unsigned gate;
+	bool ours;
+
+	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket)) {
+		/* It may have been unwatched while the gate was closed for it:
+		 * then the retry of ww_faults_left() finds it open. */
+		await_gate();
+		return false;
+	}
+	gate = atomic_load(&ww_softdirty_gate);
+	ours = ww_prots_at(s.area->state, s.area, ww_area_page(s.area, at)) &
+	       PROT_WRITE;
+	if (ours && !gate)
+		ours = atomic_load(&ww_softdirty_stuck) &&
+		       open_stuck(s.area, ww_area_page(s.area, at));
+	else if (ours && gate != ww_fork_generation())
+		ours = open_orphan(&s);
+	ww_readers_leave(&s.area->users, ticket);
+	/* Not pinned: who opens the gate waits for nobody, but who unwatches
+	 * would. A write that comes after the gate was opened again gets the
+	 * free retry of ww_faults_left(). */
+	if (ours)
+		await_gate();
+	return ours;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * softdirty.h - what the soft-dirty backend and its part of the SIGSEGV handler
+ * share.
+ */
+#ifndef WW_SOFTDIRTY_H
+#define WW_SOFTDIRTY_H
+
+#include "core/backend.h"
+#include "backends/prots.h"
+
+/* The fork generation that closed the gate; 0: open. While it is closed the
+ * watched pages of the process are read-only, and who writes waits. */
+extern atomic_uint ww_softdirty_gate;
+
+/* Set for ever once a page could not be opened with its gate. */
+extern atomic_bool ww_softdirty_stuck;
+
+/* Sleeps while it is closed. In a signal handler. */
+#define WW_GATE_NS 20000
+
+/* Count a tracker that uses the bits of this process: 1: it clears all of them,
+ * -1: by ranges. -EBUSY: there is one of the other kind, whose bits the first
+ * would take. */
+int ww_softdirty_claim(int kind);
+void ww_softdirty_release(int kind);
+
+/* The backend's fault(). */
+bool ww_softdirty_fault(struct ww *ww, uintptr_t at);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hot.c - pages that are written all the time.
+ *
+ * Called by api.c and by the backends' collect(); calls nothing. Invariant: a
+ * page that nobody writes any more is told SAMPLE rounds longer at most.
+ */
+#include "core/hot.h"
+
+#define STREAK 8u  /* rounds in a row that make a page hot */
+#define SAMPLE 16u /* every so many rounds it is closed, to see */
+#define BLOCK 64u  /* pages that are sampled in the same round */
+
+size_t ww_hot_bytes(size_t npages)
+{
+	return npages * sizeof(uint16_t);
+}
+
+void ww_hot_init(struct ww_hot *self, void *memory)
+{
+	self->word = memory;
+}
+
+void ww_hot_begin(struct ww_hot *self, uintptr_t start)
+{
+	size_t told, hot;
+
+	/* Farther on than the last one: the same pass goes on. */
+	if (start > atomic_exchange(&self->from, start))
+		return;
+	atomic_fetch_add(&self->round, 1);
+	told = atomic_exchange(&self->told, 0);
+	hot = atomic_exchange(&self->hot, 0);
+	atomic_store(&self->mostly, told && hot >= told / 2);
+}
+
+/* Count it, and tell. */
+bool ww_hot_keep(struct ww_hot *self, size_t page)
+{
+	unsigned round = atomic_load(&self->round);
+	unsigned w =
+		atomic_load_explicit(&self->word[page], memory_order_relaxed);
+	unsigned last = w >> 8, streak = w & 0xff;
+
+	if (last != (round & 0xff)) {
+		if (last != ((round - 1) & 0xff))
+			streak = 0;
+		if (streak < 0xff)
+			streak++;
+		atomic_fetch_add_explicit(&self->told, 1, memory_order_relaxed);
+		if (streak >= STREAK)
+			atomic_fetch_add_explicit(&self->hot, 1,
+						  memory_order_relaxed);
+		atomic_store_explicit(&self->word[page],
+				      (uint16_t)((round & 0xff) << 8 | streak),
+				      memory_order_relaxed);
+	}
+	return streak >= STREAK && (page / BLOCK + round) % SAMPLE != 0;
+}
+
+size_t ww_hot_run(struct ww_hot *self, size_t page, size_t end, bool *keep)
+{
+	*keep = ww_hot_keep(self, page);
+	for (page++; page < end && ww_hot_keep(self, page) == *keep; page++)
+		;
+	return page;
+}

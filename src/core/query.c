@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * query.c - one query on its way.
+ *
+ * Called by api.c and by the backends' collect(); calls range.c and bits.c.
+ * Invariant: entries ascend, and a page that was re-armed is either stored in
+ * the caller's array or pending.
+ */
+#include "core/query.h"
+
+
+/* The first slice of a span that ends behind an address. */
+static unsigned find_slice(const struct ww_span *span, uintptr_t at)
+{
+	unsigned lo = 0, hi = span->n;
+
+	if (hi == 1)
+		return span->slice[0].end <= at;
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+
+		if (span->slice[mid].end <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
+		  void (*fn)(struct ww_area *a, uintptr_t start, uintptr_t end))
+{
+	unsigned i = find_slice(span, start);
+
+	for (; i < span->n && span->slice[i].start < end; i++) {
+		const struct ww_slice *s = &span->slice[i];
+
+		fn(s->area, s->start > start ? s->start : start,
+		   s->end < end ? s->end : end);
+	}
+}
+
+int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
+		 struct ww_bits *(*bits)(struct ww_area *a),
+		 int (*fn)(void *arg, uintptr_t start, uintptr_t end),
+		 void *arg)
+{
+	unsigned i = find_slice(span, start);
+	int r = 0;
+
+	for (; i < span->n && span->slice[i].start < end; i++) {
+		const struct ww_slice *s = &span->slice[i];
+		struct ww_area *a = s->area;
+		size_t at =
+			ww_area_page(a, s->start > start ? s->start : start);
+		size_t stop = ww_area_page(a, s->end < end ? s->end : end);
+		size_t run, run_end;
+
+		for (; r == 0 && ww_bits_next(bits(a), at, stop, SIZE_MAX,
+					      false, &run, &run_end);
+		     at = run_end)
+			r = fn(arg, ww_area_at(a, run), ww_area_at(a, run_end));
+	}
+	return r;
+}
+
+/* Store the pending pages of one slice in [q->pos, end). False: full. */
+static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
+			uintptr_t end)
+{
+	struct ww_area *a = s->area;
+	uintptr_t from = s->start > q->pos ? s->start : q->pos;
+	size_t first, run_end, stop;
+
+	if (end > s->end)
+		end = s->end;
+	if (from >= end)
+		return true;
+	first = ww_area_page(a, from);
+	stop = ww_area_page(a, end);
+	if (ww_bits_quiet(&a->pending, first, stop))
+		return true;
+	while (!ww_query_full(q)) {
+		size_t run;
+
+		if (!ww_bits_next(&a->pending, first, stop,
+				  ww_query_pages_left(q), q->reset, &run,
+				  &run_end))
+			return true;
+		ww_query_store(q, ww_area_at(a, run), ww_area_at(a, run_end));
+		q->pos = ww_area_at(a, run_end);
+		first = run_end;
+	}
+	return false;
+}
+
+static bool flush_pending(struct ww_query *q, uintptr_t end)
+{
+	unsigned i;
+
+	for (i = 0; i < q->span.n && q->span.slice[i].start < end; i++)
+		if (!flush_slice(q, &q->span.slice[i], end))
+			return false;
+	if (q->pos < end)
+		q->pos = end;
+	return true;
+}
+
+uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
+{
+	uintptr_t stored;
+
+	if (!flush_pending(q, start) || ww_query_full(q))
+		return start;
+	stored = ww_query_store(q, start, end);
+	/* Reported from here, so not a second time from there. A mark that
+	 * falls between the scan and this line is told by this very call. */
+	if (q->reset && stored > start)
+		ww_span_each(&q->span, start, stored, ww_area_forget);
+	if (q->pos < stored)
+		q->pos = stored;
+	return stored;
+}
+
+void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end)
+{
+	uintptr_t stored = ww_query_offer(q, start, end);
+
+	if (q->reset && stored < end)
+		ww_span_each(&q->span, stored, end, ww_area_mark);
+}
+
+void ww_query_settled(struct ww_query *q, uintptr_t end)
+{
+	flush_pending(q, end);
+}
+
+void ww_query_undo(struct ww_query *q, struct ww_ranges *ranges)
+{
+	size_t i;
+
+	for (i = 0; q->reset && i < q->n; i++) {
+		if (q->pages)
+			ww_ranges_mark(ranges, (uintptr_t)q->pages[i],
+				       (uintptr_t)q->pages[i] + q->page);
+		else
+			ww_ranges_mark(ranges, (uintptr_t)q->ranges[i].start,
+				       (uintptr_t)q->ranges[i].start +
+					       q->ranges[i].len);
+	}
+}

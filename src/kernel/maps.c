@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * maps.c - what is mapped where: one VMA after the other.
+ *
+ * Called by api.c at watch time and by backends whose tracking was lost; calls
+ * sys.c. PROCMAP_QUERY (Linux 6.11) answers for one address; before it, the
+ * text of /proc/self/maps is read, from a descriptor of its own since its
+ * position is shared. Invariant: nothing is remembered between walks, as the
+ * program may map and unmap at any time.
+ */
+#include "kernel/maps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernel/uapi/procfs.h"
+
+#define DEFAULT_MAX_MAP_COUNT 65530
+
+static int query(int fd, uintptr_t at, struct procmap_query *q)
+{
+	memset(q, 0, sizeof(*q));
+	q->size = sizeof(*q);
+	q->query_flags = PROCMAP_QUERY_COVERING_OR_NEXT_VMA;
+	q->query_addr = at;
+	return ww_sys_ioctl(fd, PROCMAP_QUERY, q);
+}
+
+int ww_maps_open(struct ww_maps *self, const struct ww_process *process)
+{
+	struct procmap_query q;
+	int fd = ww_process_open(process, "maps", O_RDONLY);
+	int r;
+
+	self->process = process;
+	self->fd = WW_FD_NONE;
+	self->text = true;
+	if (fd < 0)
+		return fd == -ENOENT ? -ENOSYS : fd; /* no /proc */
+	r = ww_fd_init(&self->fd, fd, false);
+	if (r < 0)
+		return r;
+	self->text = query(fd, 0, &q) < 0;
+	return 0;
+}
+
+void ww_maps_close(struct ww_maps *self)
+{
+	ww_fd_finish(&self->fd);
+}
+
+static enum ww_kind kind_of(bool shared, bool file)
+{
+	if (shared)
+		return WW_KIND_SHARED;
+	return file ? WW_KIND_FILE : WW_KIND_ANON;
+}
+
+static int next_query(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	struct procmap_query q;
+	int r = query(walk->maps->fd.fd, walk->at, &q);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return r;
+	out->start = (uintptr_t)q.vma_start;
+	out->end = (uintptr_t)q.vma_end;
+	out->kind = kind_of(q.vma_flags & PROCMAP_QUERY_VMA_SHARED,
+			    q.inode || q.dev_major || q.dev_minor);
+	out->prot =
+		(q.vma_flags & PROCMAP_QUERY_VMA_READABLE ? PROT_READ : 0) |
+		(q.vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? PROT_WRITE : 0) |
+		(q.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0);
+	out->huge = q.vma_page_size != ww_sys_page_size();
+	walk->at = out->end;
+	return 1;
+}
+
+/* One line of the text, cut to what fits. 1, 0 at the end, or -errno. */
+static int read_line(struct ww_maps_walk *walk, char *line, size_t size)
+{
+	size_t n = 0;
+
+	for (;;) {
+		char c;
+
+		if (walk->used == walk->have) {
+			ssize_t r =
+				ww_sys_pread(walk->text, walk->buf,
+					     sizeof(walk->buf), walk->offset);
+			if (r <= 0)
+				return (int)r;
+			walk->offset += r;
+			walk->have = (size_t)r;
+			walk->used = 0;
+		}
+		c = walk->buf[walk->used++];
+		if (c == '\n')
+			break;
+		if (n + 1 < size)
+			line[n++] = c;
+	}
+	line[n] = '\0';
+	return 1;
+}
+
+/* The text does not tell the page size; smaps does, for files only, since
+ * hugetlb memory is always some file's, be it an internal one. */
+static bool smaps_says_huge(const struct ww_process *process, uintptr_t start)
+{
+	struct ww_maps_walk walk = { .text = ww_process_open(process, "smaps",
+							     O_RDONLY) };
+	bool here = false, huge = false;
+	char line[80];
+
+	if (walk.text < 0)
+		return false;
+	while (read_line(&walk, line, sizeof(line)) > 0) {
+		char *end;
+		unsigned long v = strtoul(line, &end, 16);
+
+		if (*end == '-')
+			here = v == start;
+		else if (here && !strncmp(line, "KernelPageSize:", 15)) {
+			huge = strtoul(line + 15, NULL, 10) * 1024 !=
+			       ww_sys_page_size();
+			break;
+		}
+	}
+	ww_sys_close(walk.text);
+	return huge;
+}
+
+static int next_text(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	unsigned long start, end, offset, inode;
+	unsigned major, minor;
+	char flags[5], line[128];
+	int r;
+
+	do {
+		r = read_line(walk, line, sizeof(line));
+		if (r <= 0)
+			return r;
+		/* NOLINTNEXTLINE(cert-err34-c): written by the kernel */
+		if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu", &start, &end,
+			   flags, &offset, &major, &minor, &inode) != 7)
+			return -ENOSYS;
+	} while (end <= walk->at);
+	out->start = start;
+	out->end = end;
+	out->kind = kind_of(flags[3] == 's', inode || major || minor);
+	out->prot = (flags[0] == 'r' ? PROT_READ : 0) |
+		    (flags[1] == 'w' ? PROT_WRITE : 0) |
+		    (flags[2] == 'x' ? PROT_EXEC : 0);
+	out->huge = out->kind != WW_KIND_ANON &&
+		    smaps_says_huge(walk->maps->process, start);
+	walk->at = end;
+	return 1;
+}
+
+int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps, uintptr_t at)
+{
+	walk->maps = maps;
+	walk->at = at;
+	walk->text = -1;
+	walk->offset = 0;
+	walk->have = walk->used = 0;
+	if (!maps->text && ww_fd_ok(&maps->fd))
+		return 0;
+	atomic_fetch_add(&maps->walks, 1);
+	walk->text = ww_process_open(maps->process, "maps", O_RDONLY);
+	if (walk->text >= 0)
+		return 0;
+	return walk->text == -ENOENT ? -ENOSYS : walk->text;
+}
+
+int ww_maps_next(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	return walk->text < 0 ? next_query(walk, out) : next_text(walk, out);
+}
+
+void ww_maps_end(struct ww_maps_walk *walk)
+{
+	if (walk->text >= 0)
+		ww_sys_close(walk->text);
+	walk->text = -1;
+}
+
+int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
+		 int (*fn)(void *arg, const struct ww_map *map), void *arg)
+{
+	struct ww_maps_walk walk;
+	struct ww_map map;
+	int r = ww_maps_begin(&walk, maps, start);
+
+	while (r >= 0 && (r = ww_maps_next(&walk, &map)) == 1 &&
+	       map.start < end) {
+		if (map.start < start)
+			map.start = start;
+		if (map.end > end)
+			map.end = end;
+		r = fn(arg, &map);
+		if (r != 0)
+			break;
+	}
+	ww_maps_end(&walk);
+	return r < 0 ? r : 0;
+}
+
+int ww_maps_settle(uintptr_t start, uintptr_t end, bool huge)
+{
+	int r = 0;
+
+	if (!huge)
+		r = ww_sys_madvise(start, end - start, MADV_NOHUGEPAGE);
+
+	if (r == 0 || r == -EINVAL)
+		r = ww_sys_madvise(start, end - start, MADV_UNMERGEABLE);
+	if (r < 0 && r != -EINVAL)
+		return r == -EAGAIN ? -ENOMEM : r;
+	return 0;
+}
+
+int ww_maps_keep_apart(uintptr_t start, uintptr_t end)
+{
+	return ww_sys_madvise(start, end - start, MADV_RANDOM);
+}
+
+void ww_maps_let_join(uintptr_t start, uintptr_t end)
+{
+	ww_sys_madvise(start, end - start, MADV_NORMAL);
+}
+
+int ww_maps_drop(uintptr_t start, uintptr_t end)
+{
+	int r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
+
+	return r == -EINVAL ? -EOPNOTSUPP : r;
+}
+
+bool ww_maps_name_anon(uintptr_t start, uintptr_t end)
+{
+	return ww_sys_name_anon(start, end - start, "writewatch") == 0;
+}
+
+static long max_map_count(void)
+{
+	int fd = ww_sys_open("/proc/sys/vm/max_map_count", O_RDONLY);
+	long max = DEFAULT_MAX_MAP_COUNT;
+	char buf[24] = "";
+
+	if (fd < 0)
+		return max;
+	if (ww_sys_pread(fd, buf, sizeof(buf) - 1, 0) > 0)
+		max = strtol(buf, NULL, 10);
+	ww_sys_close(fd);
+	return max;
+}
+
+long ww_maps_left(void)
+{
+	int fd = ww_sys_open("/proc/self/maps", O_RDONLY);
+	long left = max_map_count();
+	char buf[4096];
+	off_t at = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return left;
+	while ((n = ww_sys_pread(fd, buf, sizeof(buf), at)) > 0) {
+		ssize_t i;
+
+		for (i = 0; i < n; i++)
+			left -= buf[i] == '\n';
+		at += n;
+	}
+	ww_sys_close(fd);
+	return left;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.c - whose memory is watched: our own, or another process's.
+ *
+ * Called by api.c, maps.c and the backends; calls sys.c. Invariant: a number
+ * is a process's only while it lives, so whatever was opened by number counts
+ * only if the pidfd says afterwards that it still lives.
+ */
+#include "kernel/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The number of a pidfd's process, from our own /proc. */
+static int pid_of(int pidfd)
+{
+	char path[40], text[512] = "";
+	const char *line;
+	int fd, pid;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	fd = ww_sys_open(path, O_RDONLY);
+	if (fd < 0)
+		return fd == -ENOENT ? -EINVAL : fd;
+	n = ww_sys_pread(fd, text, sizeof(text) - 1, 0);
+	ww_sys_close(fd);
+	if (n < 0)
+		return (int)n;
+	line = strstr(text, "\nPid:");
+	if (!line)
+		return -EINVAL; /* not a pidfd */
+	pid = (int)strtol(line + 5, NULL, 10);
+	if (pid == 0)
+		return -EPERM; /* outside our pid namespace */
+	return pid > 0 ? pid : -ESRCH;
+}
+
+int ww_process_init(struct ww_process *self, int pidfd)
+{
+	int fd, r;
+
+	*self = (struct ww_process){ WW_FD_NONE, 0 };
+	if (pidfd == -1)
+		return 0;
+	r = pid_of(pidfd);
+	if (r < 0)
+		return r;
+	fd = ww_sys_dup(pidfd);
+	if (fd < 0)
+		return fd;
+	self->pid = r;
+	return ww_fd_init(&self->pidfd, fd, false);
+}
+
+void ww_process_finish(struct ww_process *self)
+{
+	ww_fd_finish(&self->pidfd);
+}
+
+int ww_process_check(const struct ww_process *self)
+{
+	return self->pid ? ww_sys_pidfd_alive(self->pidfd.fd) : 0;
+}
+
+int ww_process_open(const struct ww_process *self, const char *file, int flags)
+{
+	char path[48];
+	int fd, r;
+
+	if (self && self->pid)
+		snprintf(path, sizeof(path), "/proc/%d/%s", self->pid, file);
+	else
+		snprintf(path, sizeof(path), "/proc/self/%s", file);
+	fd = ww_sys_open(path, flags);
+	if (!self || !self->pid)
+		return fd;
+	r = ww_process_check(self);
+	if (r < 0 && fd >= 0)
+		ww_sys_close(fd);
+	return r < 0 ? r : fd;
+}
