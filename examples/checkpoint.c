@@ -159,7 +159,7 @@ static size_t save(struct ww *ww, int fd)
 	struct record r = { MAGIC, 0, 0, UINT64_C(0xcbf29ce484222325) };
 	size_t n = ROOM, i;
 
-	if (ww_get_ranges(ww, arena_at, ARENA_LEN, WW_GET_RESET, range, &n) !=
+	if (ww_get_ranges(ww, arena_at, ARENA_LEN, WW_RESET, range, &n) !=
 	    0)
 		die("ww_get_ranges");
 	for (i = 0; i < n; i++) {
@@ -245,7 +245,7 @@ static void live(const char *path, uint64_t steps)
 	if (ww_watch(ww, w, ARENA_LEN, 0) != 0)
 		die("ww_watch");
 	if (!records)
-		ww_mark(ww, w, sizeof(*w));
+		ww_mark(ww, w, sizeof(*w), 0);
 	while (w->step < steps) {
 		step(w);
 		if (w->step % EVERY == 0) {

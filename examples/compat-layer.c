@@ -112,7 +112,7 @@ static void layer_free(void *base)
 	if (v) {
 		*at = v->next;
 		if (v->watched)
-			ww_unwatch(space.ww, v->base, v->size);
+			ww_unwatch(space.ww, v->base, v->size, 0);
 		munmap(v->base, v->size);
 		free(v);
 	}
@@ -157,7 +157,7 @@ static NTSTATUS layer_read_file(int file, void *buffer, size_t size,
 	if (fcntl(file, F_GETFD) < 0)
 		return WW_STATUS_INVALID_HANDLE;
 	do {
-		if (ww_mark(space.ww, buffer, size) < 0)
+		if (ww_mark(space.ww, buffer, size, 0) < 0)
 			return WW_STATUS_NO_MEMORY;
 		n = read(file, buffer, size);
 	} while (n < 0 && (errno == EINTR || errno == EFAULT));
@@ -253,10 +253,10 @@ static void reads(void)
 
 static void faults(void)
 {
-	ww_protect(space.ww, memory, size, PROT_READ);
+	ww_protect(space.ww, memory, size, PROT_READ, 0);
 	if (!sigsetjmp(resume, 1))
 		*(volatile char *)memory = 1;
-	ww_protect(space.ww, memory, size, PROT_READ | PROT_WRITE);
+	ww_protect(space.ww, memory, size, PROT_READ | PROT_WRITE, 0);
 	check(exceptions == 1, "a store to read-only memory is an exception");
 	check(dirty(0) == 0, "which marks nothing");
 	memory[0] = 1;

@@ -20,7 +20,7 @@ int main(void)
 
 	memory[10] = 1;
 	memory[5 * 4096 + 7] = 2;
-	if (ww_get(ww, memory, len, WW_GET_RESET, pages, &n, &page) < 0)
+	if (ww_get(ww, memory, len, WW_RESET, pages, &n, &page) < 0)
 		return 1;
 	printf("%s: %zu pages of %zu bytes were written:", info.name, n, page);
 	for (i = 0; i < n; i++)

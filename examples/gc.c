@@ -159,7 +159,7 @@ static void minor_collection(void)
 	do { /* what fitted is clean now: go on with the rest */
 		n = gc.room;
 		if (ww_get_ranges(gc.ww, gc.cell, gc.ncells * sizeof(*gc.cell),
-				  WW_GET_RESET, gc.written, &n) != 0)
+				  WW_RESET, gc.written, &n) != 0)
 			die("the query failed");
 		for (i = 0; i < n; i++) {
 			gc.pages += gc.written[i].len / gc.page;

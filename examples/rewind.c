@@ -218,7 +218,7 @@ static void save(struct rewinder *r, struct frame *f)
 	uint64_t t = now_ns();
 	size_t n = r->room, i, at = 0, bytes = 0;
 
-	if (ww_get_ranges(r->ww, r->game, r->len, WW_GET_RESET, r->scratch,
+	if (ww_get_ranges(r->ww, r->game, r->len, WW_RESET, r->scratch,
 			  &n) < 0)
 		die("ww_get_ranges failed");
 	r->query_ns += now_ns() - t;

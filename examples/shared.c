@@ -38,7 +38,7 @@ static void expect(const char *what, size_t which, bool seen)
 	void *pages[NPAGES];
 	size_t n = NPAGES, i;
 
-	if (ww_get(ww, memory, NPAGES * page, WW_GET_RESET, pages, &n, NULL))
+	if (ww_get(ww, memory, NPAGES * page, WW_RESET, pages, &n, NULL))
 		die("ww_get");
 	for (i = 0; i < n && pages[i] != memory + which * page; i++)
 		;
@@ -76,6 +76,7 @@ int main(void)
 				      .require = WW_CAP_SHARED };
 	int fd, tell[2], status;
 	uint64_t offset;
+	struct ww_range_info info = { .size = sizeof(info) };
 	unsigned caps;
 	char *second;
 	pid_t pid;
@@ -91,7 +92,8 @@ int main(void)
 	}
 	if (!ww || ww_watch(ww, memory, NPAGES * page, 0))
 		die("the memory can not be watched");
-	ww_range_info(ww, memory, NULL, &caps, NULL);
+	ww_next_range(ww, memory, &info);
+	caps = info.caps;
 
 	memory[0] = 1;
 	expect("a store through the watched mapping", 0, true);
@@ -119,7 +121,7 @@ int main(void)
 		die("the memory is not shared");
 	if (read(tell[0], &offset, sizeof(offset)) != (ssize_t)sizeof(offset))
 		die("read");
-	ww_mark(ww, memory + offset, 1);
+	ww_mark(ww, memory + offset, 1, 0);
 	expect("another one, of which it told us (ww_mark)", 5, true);
 	ww_close(ww);
 	return 0;

@@ -89,7 +89,7 @@ class Tracker:
         ww_watch(self.ww, address(memory), len(memory), 0)
 
     def unwatch(self, memory):
-        ww_unwatch(self.ww, address(memory), len(memory))
+        ww_unwatch(self.ww, address(memory), len(memory), 0)
 
     def dirty(self, memory, reset=False):
         """(offset, length) of each written run of pages, ascending."""

@@ -14,19 +14,24 @@
  *             thread, and success leaves it alone. Nt calls return the status.
  *   Pages     Entries are 4096 bytes, on hosts with larger pages too.
  *   Memory    that a compatibility layer manages itself: ww_watch() it with
- *             ww_win32_tracker(); the two Nt calls then work on it. They take
- *             no lock, allocate nothing and call nobody back.
+ *             ww_win32_tracker(); the two Nt calls then work on it. They
+ *             allocate nothing and call nobody back; a lock is taken only
+ *             while pages are latched (row 6.1.15: ww_VirtualProtect()).
  *   Threads   Every function may be called from any thread. Not from signal
  *             handlers.
  *
  * Writes by system calls are seen where the tracker has WW_CAP_KERNEL_WRITES:
- * the pages that received bytes (Windows marks the whole buffer: ww_mark() it).
+ * the pages that received bytes. Windows marks the whole buffer: bracket the call
+ * with ww_hold() and ww_release().
  */
 #ifndef WRITEWATCH_WIN32_H
 #define WRITEWATCH_WIN32_H
 
 #include <stddef.h>
 #include <stdint.h>
+#ifdef WRITEWATCH_WIN32_NAMES
+#include <string.h>
+#endif
 
 #include "writewatch.h"
 
@@ -43,11 +48,25 @@ typedef uint16_t ww_WORD;
 typedef uint32_t ww_DWORD;
 typedef uint32_t ww_UINT;
 typedef uint32_t ww_ULONG;
+typedef int32_t ww_LONG;
 typedef int32_t ww_NTSTATUS;
 typedef uintptr_t ww_ULONG_PTR;
 typedef uintptr_t ww_SIZE_T;
 typedef void *ww_PVOID;
 typedef void *ww_HANDLE;
+
+typedef struct ww_SYSTEM_INFO {
+	ww_DWORD dwOemId;
+	ww_DWORD dwPageSize;
+	ww_PVOID lpMinimumApplicationAddress;
+	ww_PVOID lpMaximumApplicationAddress;
+	ww_ULONG_PTR dwActiveProcessorMask;
+	ww_DWORD dwNumberOfProcessors;
+	ww_DWORD dwProcessorType;
+	ww_DWORD dwAllocationGranularity;
+	ww_WORD wProcessorLevel;
+	ww_WORD wProcessorRevision;
+} ww_SYSTEM_INFO;
 
 typedef struct ww_MEMORY_BASIC_INFORMATION {
 	ww_PVOID BaseAddress;
@@ -98,6 +117,7 @@ typedef struct ww_MEMORY_BASIC_INFORMATION {
 #define WW_ERROR_INVALID_ADDRESS 487u
 #define WW_ERROR_NOACCESS 998u
 #define WW_ERROR_PRIVILEGE_NOT_HELD 1314u
+#define WW_ERROR_WORKING_SET_QUOTA 1453u
 #define WW_ERROR_COMMITMENT_LIMIT 1455u
 
 #define WW_STATUS_SUCCESS ((ww_NTSTATUS)0)
@@ -106,8 +126,11 @@ typedef struct ww_MEMORY_BASIC_INFORMATION {
 #define WW_STATUS_INVALID_PARAMETER ((ww_NTSTATUS)0xC000000D)
 #define WW_STATUS_NO_MEMORY ((ww_NTSTATUS)0xC0000017)
 #define WW_STATUS_ACCESS_DENIED ((ww_NTSTATUS)0xC0000022)
+#define WW_STATUS_NOT_SUPPORTED ((ww_NTSTATUS)0xC00000BB)
+#define WW_STATUS_GUARD_PAGE_VIOLATION 0x80000001u
 
-/* The calling process, the only one that the Nt calls know. */
+/* The calling process. The Nt calls know it by a handle of ww_OpenProcess(), too,
+ * and no other. */
 #define WW_CURRENT_PROCESS ((ww_HANDLE)(intptr_t)-1)
 
 /**
@@ -127,16 +150,35 @@ ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
  * address. @return TRUE, or FALSE with 8, 87, 487 */
 ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type);
 
-/** Change committed pages; what is dirty stays so. @param old receives the
- * first page's protection @return TRUE, or FALSE with 8, 87, 487, 998 */
+/** Change committed pages; what is dirty stays so, and is latched: it is reported
+ * even after a decommit, until a reset reports it. @param old receives the first
+ * page's protection @return TRUE, or FALSE with 8, 87, 487, 998 */
 ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
 			  ww_DWORD *old);
 
 /** Describe the pages from an address on that are alike. @return bytes stored,
- * or 0 with 24, 87 */
+ * or 0 with 24, 998, or 87 above the highest address */
 ww_SIZE_T ww_VirtualQuery(const void *address,
 			  ww_MEMORY_BASIC_INFORMATION *information,
 			  ww_SIZE_T length);
+
+/** Lock committed pages in memory: they are reported. The first call for a guard
+ * page fails and takes the guard away. @return TRUE, or FALSE with 487, 1453,
+ * 0x80000001 */
+ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size);
+ww_BOOL ww_VirtualUnlock(ww_PVOID address, ww_SIZE_T size);
+
+/** dwPageSize is 4096 and dwAllocationGranularity 65536 on every host. */
+void ww_GetSystemInfo(ww_SYSTEM_INFO *info);
+
+/** @return TRUE, or FALSE with 6: not the calling process */
+ww_BOOL ww_FlushInstructionCache(ww_HANDLE process, const void *address,
+				 ww_SIZE_T size);
+
+/** A handle of a process, for the Nt calls. @return NULL with 87 */
+ww_HANDLE ww_OpenProcess(ww_DWORD access, ww_BOOL inherit, ww_DWORD id);
+ww_BOOL ww_CloseHandle(ww_HANDLE handle);
+ww_DWORD ww_GetCurrentProcessId(void);
 
 /**
  * Which pages were written since the allocation or the last reset. The base is
@@ -148,7 +190,8 @@ ww_SIZE_T ww_VirtualQuery(const void *address,
  * @param addresses    the caller's array of *count entries
  * @param count        in: entries of room, > 0; out: entries stored, maybe 0
  * @param granularity  out: 4096
- * @return 0, or 0xFFFFFFFF with 87 or 998, all outputs as they were
+ * @return 0, or 0xFFFFFFFF with 87 or 998 (an array that can not be written to,
+ *         too), all outputs as they were and all pages as dirty
  */
 ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
 			 ww_PVOID *addresses, ww_ULONG_PTR *count,
@@ -193,6 +236,7 @@ typedef ww_WORD WORD;
 typedef ww_DWORD DWORD, *PDWORD, *LPDWORD;
 typedef ww_UINT UINT;
 typedef ww_ULONG ULONG, *PULONG;
+typedef ww_LONG LONG, *PLONG;
 typedef ww_NTSTATUS NTSTATUS;
 typedef ww_ULONG_PTR ULONG_PTR, *PULONG_PTR, DWORD_PTR;
 typedef ww_SIZE_T SIZE_T, *PSIZE_T;
@@ -201,6 +245,7 @@ typedef const void *LPCVOID;
 typedef ww_HANDLE HANDLE;
 typedef ww_MEMORY_BASIC_INFORMATION MEMORY_BASIC_INFORMATION,
 	*PMEMORY_BASIC_INFORMATION;
+typedef ww_SYSTEM_INFO SYSTEM_INFO, *LPSYSTEM_INFO;
 
 #ifndef WINAPI
 #define WINAPI
@@ -245,23 +290,209 @@ typedef ww_MEMORY_BASIC_INFORMATION MEMORY_BASIC_INFORMATION,
 #define ERROR_PRIVILEGE_NOT_HELD WW_ERROR_PRIVILEGE_NOT_HELD
 #define ERROR_COMMITMENT_LIMIT WW_ERROR_COMMITMENT_LIMIT
 #define STATUS_SUCCESS WW_STATUS_SUCCESS
-#define STATUS_ACCESS_VIOLATION WW_STATUS_ACCESS_VIOLATION
-#define STATUS_INVALID_HANDLE WW_STATUS_INVALID_HANDLE
-#define STATUS_INVALID_PARAMETER WW_STATUS_INVALID_PARAMETER
-#define STATUS_NO_MEMORY WW_STATUS_NO_MEMORY
 #define STATUS_ACCESS_DENIED WW_STATUS_ACCESS_DENIED
+#define STATUS_NOT_SUPPORTED WW_STATUS_NOT_SUPPORTED
+/* as in winnt.h */
+#define STATUS_GUARD_PAGE_VIOLATION ((DWORD)0x80000001)
+#define STATUS_ACCESS_VIOLATION ((DWORD)0xC0000005)
+#define STATUS_INVALID_HANDLE ((DWORD)0xC0000008)
+#define STATUS_INVALID_PARAMETER ((DWORD)0xC000000D)
+#define STATUS_NO_MEMORY ((DWORD)0xC0000017)
 
 #define VirtualAlloc ww_VirtualAlloc
 #define VirtualFree ww_VirtualFree
 #define VirtualProtect ww_VirtualProtect
 #define VirtualQuery ww_VirtualQuery
-#define GetWriteWatch ww_GetWriteWatch
+#define VirtualLock ww_VirtualLock
+#define VirtualUnlock ww_VirtualUnlock
 #define ResetWriteWatch ww_ResetWriteWatch
-#define NtGetWriteWatch ww_NtGetWriteWatch
 #define NtResetWriteWatch ww_NtResetWriteWatch
 #define GetLastError ww_GetLastError
 #define SetLastError ww_SetLastError
+#define GetSystemInfo ww_GetSystemInfo
+#define FlushInstructionCache ww_FlushInstructionCache
+#define OpenProcess ww_OpenProcess
+#define CloseHandle ww_CloseHandle
 #define GetCurrentProcess() WW_CURRENT_PROCESS
+#define GetCurrentProcessId ww_GetCurrentProcessId
+#define ZeroMemory(at, len) memset((at), 0, (len))
+
+/*
+ * ULONG_PTR and DWORD are other types here than on Windows, where sources pass
+ * the address of a size_t, an unsigned long long or an unsigned long: whatever
+ * integer it is, it goes in and comes out by its value.
+ */
+#ifdef __cplusplus
+}
+
+namespace writewatch_win32
+{
+
+/* An integer of the caller's: read when it is passed, stored on success. */
+template <class Ours> class in_out
+{
+	Ours value_;
+	bool null_;
+	void *theirs_;
+	void (*store_)(void *, Ours);
+
+	template <class Theirs> static void store_as(void *theirs, Ours value)
+	{
+		*static_cast<Theirs *>(theirs) = static_cast<Theirs>(value);
+	}
+
+    public:
+	in_out(decltype(nullptr))
+		: value_(), null_(true), theirs_(nullptr), store_(nullptr)
+	{
+	}
+	template <class Theirs>
+	in_out(Theirs *theirs)
+		: value_(theirs ? static_cast<Ours>(*theirs) : Ours()),
+		  null_(!theirs), theirs_(theirs), store_(store_as<Theirs>)
+	{
+	}
+	Ours *get()
+	{
+		return null_ ? nullptr : &value_;
+	}
+	void store()
+	{
+		if (!null_)
+			store_(theirs_, value_);
+	}
+};
+
+inline NTSTATUS nt_get(HANDLE process, ULONG flags, PVOID base, SIZE_T size,
+		       PVOID *addresses, in_out<ULONG_PTR> count,
+		       in_out<ULONG> granularity)
+{
+	NTSTATUS status = ww_NtGetWriteWatch(process, flags, base, size,
+					     addresses, count.get(),
+					     granularity.get());
+
+	if (status == STATUS_SUCCESS) {
+		count.store();
+		granularity.store();
+	}
+	return status;
+}
+
+inline UINT get(DWORD flags, PVOID base, SIZE_T size, PVOID *addresses,
+		in_out<ULONG_PTR> count, in_out<DWORD> granularity)
+{
+	UINT r = ww_GetWriteWatch(flags, base, size, addresses, count.get(),
+				  granularity.get());
+
+	if (r == 0) {
+		count.store();
+		granularity.store();
+	}
+	return r;
+}
+
+} // namespace writewatch_win32
+
+inline UINT GetWriteWatch(DWORD flags, PVOID base, SIZE_T size,
+			  PVOID *addresses,
+			  writewatch_win32::in_out<ULONG_PTR> count,
+			  writewatch_win32::in_out<DWORD> granularity)
+{
+	return writewatch_win32::get(flags, base, size, addresses, count,
+				     granularity);
+}
+
+inline NTSTATUS NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base,
+				SIZE_T size, PVOID *addresses,
+				writewatch_win32::in_out<ULONG_PTR> count,
+				writewatch_win32::in_out<ULONG> granularity)
+{
+	return writewatch_win32::nt_get(process, flags, base, size, addresses,
+					count, granularity);
+}
+
+extern "C" {
+#else /* C */
+
+static inline ULONG_PTR writewatch_load(const void *at, size_t bytes)
+{
+	uint64_t wide = 0;
+	uint32_t narrow = 0;
+
+	if (bytes == sizeof(narrow)) {
+		memcpy(&narrow, at, sizeof(narrow));
+		return narrow;
+	}
+	memcpy(&wide, at, sizeof(wide));
+	return (ULONG_PTR)wide;
+}
+
+static inline void writewatch_store(void *at, size_t bytes, ULONG_PTR value)
+{
+	uint64_t wide = value;
+	uint32_t narrow = (uint32_t)value;
+
+	if (bytes == sizeof(narrow))
+		memcpy(at, &narrow, sizeof(narrow));
+	else
+		memcpy(at, &wide, sizeof(wide));
+}
+
+static inline NTSTATUS writewatch_nt_get(HANDLE process, ULONG flags, PVOID base,
+				       SIZE_T size, PVOID *addresses,
+				       void *count, size_t count_bytes,
+				       void *granularity, size_t g_bytes)
+{
+	ULONG_PTR n = count ? writewatch_load(count, count_bytes) : 0;
+	ULONG g = 0;
+	NTSTATUS status;
+
+	if (count_bytes == sizeof(n) && g_bytes == sizeof(g))
+		return ww_NtGetWriteWatch(process, flags, base, size, addresses,
+					  (ULONG_PTR *)count,
+					  (ULONG *)granularity);
+	status = ww_NtGetWriteWatch(process, flags, base, size, addresses,
+				    count ? &n : NULL,
+				    granularity ? &g : NULL);
+	if (status == STATUS_SUCCESS) {
+		writewatch_store(count, count_bytes, n);
+		writewatch_store(granularity, g_bytes, g);
+	}
+	return status;
+}
+
+static inline UINT writewatch_get(DWORD flags, PVOID base, SIZE_T size,
+				PVOID *addresses, void *count,
+				size_t count_bytes, void *granularity,
+				size_t g_bytes)
+{
+	ULONG_PTR n = count ? writewatch_load(count, count_bytes) : 0;
+	DWORD g = 0;
+	UINT r;
+
+	if (count_bytes == sizeof(n) && g_bytes == sizeof(g))
+		return ww_GetWriteWatch(flags, base, size, addresses,
+					(ULONG_PTR *)count,
+					(DWORD *)granularity);
+	r = ww_GetWriteWatch(flags, base, size, addresses, count ? &n : NULL,
+			     granularity ? &g : NULL);
+	if (r == 0) {
+		writewatch_store(count, count_bytes, n);
+		writewatch_store(granularity, g_bytes, g);
+	}
+	return r;
+}
+
+/* Bytes of what a pointer points to; 4 for a NULL that is a number. */
+#define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(p), type *)
+#define WRITEWATCH_LONG(p) (WRITEWATCH_IS(p, long) || WRITEWATCH_IS(p, unsigned long))
+#define WRITEWATCH_NARROW(p) (WRITEWATCH_IS(p, int32_t) || WRITEWATCH_IS(p, uint32_t))
+#define WRITEWATCH_PTR(p) (WRITEWATCH_IS(p, ULONG_PTR) ? sizeof(ULONG_PTR) : 8)
+#define WRITEWATCH_BYTES(p) (WRITEWATCH_NARROW(p) ? 4 : WRITEWATCH_LONG(p) ? sizeof(long) : WRITEWATCH_PTR(p))
+#define WRITEWATCH_OUT(p) (void *)(p), WRITEWATCH_BYTES(p)
+#define GetWriteWatch(flags, base, size, pages, n, g) writewatch_get(flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
+#define NtGetWriteWatch(p, flags, base, size, pages, n, g) writewatch_nt_get(p, flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
+#endif
 
 #endif /* WRITEWATCH_WIN32_NAMES */
 

@@ -9,16 +9,35 @@
  *	ww_open(&ww, NULL);
  *	ww_watch(ww, memory, len, 0);
  *	...					the program writes to memory
- *	ww_get(ww, memory, len, WW_GET_RESET, pages, &n, NULL);
+ *	ww_get(ww, memory, len, WW_RESET, pages, &n, NULL);
  *	...					pages[0..n-1] were written
+ *
+ * The one loop, right for every backend and every flag: while the array came
+ * back full, go on behind its last entry.
+ *
+ *	for (char *at = memory, *end = memory + len; at < end;) {
+ *		size_t n = 64, i;
+ *
+ *		if (ww_get(ww, at, end - at, WW_RESET, pages, &n, NULL) < 0)
+ *			break;
+ *		for (i = 0; i < n; i++)
+ *			save(pages[i]);
+ *		at = n < 64 ? end : (char *)pages[63] + page_size;
+ *	}
  *
  * Conventions
  *
  *   Pages     A page is the host's page (sysconf(_SC_PAGESIZE), the
- *             granularity that ww_get() tells). start and len are in bytes and
- *             must be multiples of it; nothing is rounded, but by ww_mark().
- *   Results   0 or a negative errno value. Outputs are untouched on failure
- *             (an array's content is undefined); what was dirty still is.
+ *             granularity that ww_get() stores). start and len are in bytes
+ *             and must be multiples of it: nothing is rounded, except by
+ *             ww_mark(), ww_hold() and ww_release().
+ *   Window    With WW_WINDOW [start, start + len) may hold memory that is not
+ *             watched, which is skipped; len 0 means up to the end of the
+ *             address space, and NULL, 0 everything. Without it a range that is
+ *             not wholly watched is -ENOENT; it may span ranges that touch.
+ *   Results   0 or a negative errno value. On failure outputs are untouched (an
+ *             array's content is undefined), no page has lost its dirty state,
+ *             and nothing else has changed.
  *   Errors    There are ten, with one cause each:
  *               -EINVAL      an argument: NULL output, unaligned, empty or
  *                            wrapping range, count 0, unknown flag or size
@@ -26,51 +45,76 @@
  *               -EEXIST      ww_watch(): part of it is watched already
  *               -EFAULT      memory that is not mapped, or a hole in it
  *               -EBUSY       another tracker or userfaultfd owns the memory
- *               -EOPNOTSUPP  not this kind of memory; unmet `require`
+ *               -EOPNOTSUPP  not this kind of memory, or the library's own;
+ *                            unmet `require`
  *               -EPERM       the system does not allow it
  *               -ESRCH       the watched process is gone
  *               -ENOMEM      memory, descriptors or mappings ran out
  *               -ENOSYS      the kernel does not have it
+ *   Growth    Structs begin with their size, as the caller's compiler saw it.
+ *             A shorter one than the library's: missing members are zero, or
+ *             not written. A longer one: what is behind must be zero if it goes
+ *             in, and is left alone if it comes out. Unknown flags are -EINVAL.
  *   Dirty     What cannot be known is reported as written. While other threads
  *             write, one store may be reported twice, never zero times. Read a
  *             page's content after the query that reported it has returned.
- *   Threads   Every function may be called from any thread at any time, but
- *             for ww_close(), which must be the last call on its tracker.
- *             ww_get(), ww_get_ranges(), ww_reset(), ww_mark() and
- *             ww_handle_fault() allocate nothing and take no lock that a
- *             suspended thread could hold, so a garbage collector may call
- *             them while it has stopped the world. The other calls may wait
- *             for a query in another thread.
- *             No call is a cancellation point. On uffd-sync two resets at
- *             once may both be told a page.
- *   Signals   ww_mark() and ww_handle_fault() are async-signal-safe, the rest
- *             is not. Only a backend without WW_CAP_NO_SIGNAL touches SIGSEGV;
- *             with it a store to watched memory may raise one, so it must not
- *             be blocked there, nor the stack be watched memory.
- *   fork      A tracker goes on working in the child, on the child's memory:
- *             its first call there arms the memory anew and reports once every
- *             page of private memory that exists, and all of shared and file
- *             memory. fork() waits for calls that change things: a host whose
- *             own pthread_atfork() handlers take a lock that it holds around
- *             such a call registers them after its first ww_open().
+ *   Threads   Every function may be called from any thread at any time, except
+ *             ww_close(), which must be the last call on its tracker. All may be
+ *             called while the other threads are stopped by a signal, wherever
+ *             that hit them: the library waits for none that a signal can stop,
+ *             and does not use malloc(). (The first ww_open() of a process also
+ *             calls pthread_atfork().) Queries, ww_reset*(), ww_mark(),
+ *             ww_hold(), ww_release() and ww_handle_fault() allocate nothing,
+ *             take no lock (soft-dirty: one gate a process) and need 8 KiB of
+ *             stack at most. No call is a cancellation point. No query may be
+ *             left by longjmp() or pthread_exit() out of a signal handler. On
+ *             uffd-sync two resets at once may both report a page.
+ *   Signals   ww_mark(), ww_hold(), ww_release() and ww_handle_fault() are
+ *             async-signal-safe, the rest is not. Only a backend without
+ *             WW_CAP_NO_SIGNAL touches SIGSEGV; with it a store to watched memory
+ *             may raise one. A thread that blocks SIGSEGV is then killed, without
+ *             a message; so is one whose stack, or alternate signal stack, is
+ *             watched memory.
+ *   fork      A tracker goes on working in the child, on the child's memory: at
+ *             its first call it reports once every page of private memory that
+ *             exists, what MADV_WIPEONFORK wiped, and all of shared and file
+ *             memory. What the child has not (MADV_DONTFORK) it does not watch.
+ *             It holds nothing. fork() makes the child's descriptors, while its
+ *             privileges are the parent's; a child that cannot be set up gets
+ *             one code from every query, and can still unwatch and close. fork()
+ *             waits for calls that change things: if your pthread_atfork()
+ *             handlers take a lock that you also hold while calling such a
+ *             function, register them after the first ww_open().
  *   Contract  While memory is watched: change its protection with ww_protect()
  *             (unless WW_CAP_FOREIGN_MPROTECT), drop its pages with
  *             ww_discard(), and call ww_unwatch() before munmap(), mremap() or
  *             mmap(MAP_FIXED). Pages that are not mapped are neither reported
  *             nor an error; memory put in their place is reported once as
- *             wholly dirty by the userfaultfd backends, and is undefined on
- *             the others. Watching may turn transparent huge pages and KSM off
- *             for the memory, and they stay off.
- *   Unseen    Another mapping of the same file or memfd; and what pins pages
- *             first and writes to them later, if a reset comes between the
- *             two: devices, io_uring fixed buffers, O_DIRECT reads,
- *             process_vm_writev(2), ptrace(2) and /proc/PID/mem. Call ww_mark()
- *             when the data has landed. (read(2) and the like are seen.)
+ *             wholly dirty by the userfaultfd backends, and is undefined on the
+ *             others. A page dropped by madvise(MADV_DONTNEED) may be reported
+ *             once. Watching may turn transparent huge pages and KSM off for the
+ *             memory, and they stay off; MADV_HUGEPAGE turns them on again, and
+ *             one store then shows as 512 pages. With mprotect and soft-dirty
+ *             pages are closed and opened again: mseal(2) of watched memory, or
+ *             PR_SET_MDWE after code that is writable was watched, make the next
+ *             store to it fatal. (PR_SET_MDWE before it: ww_watch() is -EPERM.)
+ *   Unseen    Another mapping of the same file or memfd. What is taken away
+ *             from shared memory or a file: MADV_REMOVE, a punched hole,
+ *             truncation; ww_mark() it. MADV_GUARD_INSTALL on watched shared
+ *             memory spins in the kernel until a signal ends it (6.18). And what
+ *             pins pages first and writes to them later, if a reset comes
+ *             between: devices, io_uring fixed buffers, O_DIRECT reads,
+ *             process_vm_writev(2), ptrace(2), /proc/PID/mem: hold the memory
+ *             meanwhile (ww_hold()). read(2) and the like are seen.
  */
 #ifndef WRITEWATCH_H
 #define WRITEWATCH_H
 
 #include <stddef.h>
+
+#define WRITEWATCH_VERSION_MAJOR 0
+#define WRITEWATCH_VERSION_MINOR 1
+#define WRITEWATCH_VERSION_PATCH 0
 
 #ifdef __cplusplus
 extern "C" {
@@ -80,107 +124,165 @@ extern "C" {
 #pragma GCC visibility push(default)
 #endif
 
-struct ww; /* a tracker: one backend and the ranges that it watches */
+/* A tracker: one backend and the ranges that it watches. */
+struct ww;
+
+/* The version of the library that runs, "0.1.0"; static. */
+const char *ww_version(void);
 
 /* What a backend guarantees, for a tracker or for one range. */
 enum ww_cap {
-	WW_CAP_ATOMIC_RESET = 1 << 0,  /* get-and-reset loses no racing write */
-	WW_CAP_KERNEL_WRITES = 1 << 1, /* read(2) and the like into a watched
-					  range always succeed and are seen */
-	WW_CAP_EXACT = 1 << 2,	       /* nothing is reported that was neither
-					  written nor faulted for writing on the
-					  program's behalf (mlock,
-					  MADV_POPULATE_WRITE, shared futex),
-					  except once after fork or when
-					  tracking was lost */
-	WW_CAP_SHARED = 1 << 3,	       /* shared and file mappings too */
-	WW_CAP_NO_SIGNAL = 1 << 4,     /* no signal disposition is touched */
-	WW_CAP_NO_THREAD = 1 << 5,     /* no helper thread is started */
-	WW_CAP_REMOTE = 1 << 6,	       /* can watch another process */
-	WW_CAP_FOREIGN_MPROTECT = 1 << 7, /* the program's own mprotect(2) in a
-					     watched range is harmless */
+	/* Get-and-reset loses no racing write. */
+	WW_CAP_ATOMIC_RESET = 1 << 0,
+	/* read(2) and the like into a watched range always succeed and are seen.
+	 * Without it they fail with EFAULT at a closed page, and what they had
+	 * taken (a datagram, an eventfd's count, a wait status) is lost: hold the
+	 * buffer (ww_hold()). So do the kernel's own writes, mostly in silence:
+	 * robust, priority-inheriting and process-shared mutexes, thread
+	 * descriptors, rseq, signal frames; such memory must not be watched. */
+	WW_CAP_KERNEL_WRITES = 1 << 1,
+	/* Nothing is reported that was neither written nor faulted for writing
+	 * on the program's behalf (mlock, MADV_POPULATE_WRITE, shared futex),
+	 * except once after fork or when tracking was lost, and on uffd-async a
+	 * page that the kernel migrated while it was reset. */
+	WW_CAP_EXACT = 1 << 2,
+	/* Shared and file mappings too. */
+	WW_CAP_SHARED = 1 << 3,
+	/* No signal disposition is touched. */
+	WW_CAP_NO_SIGNAL = 1 << 4,
+	/* No helper thread is started. */
+	WW_CAP_NO_THREAD = 1 << 5,
+	/* Can watch another process. */
+	WW_CAP_REMOTE = 1 << 6,
+	/* The program's own mprotect(2) in a watched range is harmless. */
+	WW_CAP_FOREIGN_MPROTECT = 1 << 7,
+	/* process_vm_writev(2), ptrace(2) and /proc/PID/mem by other processes
+	 * (debuggers, a wineserver) succeed and are seen. */
+	WW_CAP_FOREIGN_WRITES = 1 << 8
 };
 
+/* "atomic-reset" for WW_CAP_ATOMIC_RESET, and so on; static. NULL: not one such
+ * bit. */
+const char *ww_cap_name(unsigned cap);
+
 struct ww_backend_info {
-	size_t size;	    /* in: sizeof(struct ww_backend_info) */
-	const char *name;   /* out, static: "uffd-async", "mprotect" */
-	unsigned caps;	    /* out: WW_CAP_ bits */
-	int status;	    /* out: 0 usable here, or a negative errno value */
-	const char *reason; /* out, static: one line for a person: why not, and
-			       what would make it usable */
+	/* in: sizeof(struct ww_backend_info) */
+	size_t size;
+	/* out, static: "uffd-async", "mprotect" */
+	const char *name;
+	/* out: WW_CAP_ bits */
+	unsigned caps;
+	/* out: WW_WATCH_ bits that it makes use of */
+	unsigned modes;
+	/* out: 0 usable here, or a negative errno value */
+	int status;
+	/* out, static: a line for a person: why not, and what would help */
+	const char *reason;
 };
 
 /* Whole pages of memory. */
 struct ww_range {
 	void *start;
-	size_t len; /* bytes */
+	/* bytes */
+	size_t len;
 };
 
-#define WW_OPEN_HOST_SIGNALS                                                   \
-	(1u << 0)		  /* the host owns SIGSEGV and calls           \
-				     ww_handle_fault() */
-#define WW_OPEN_PIDFD (1u << 1)	  /* options.pidfd counts */
-#define WW_OPEN_UFFD (1u << 2)	  /* options.uffd counts */
-#define WW_OPEN_PAGEMAP (1u << 3) /* options.pagemap counts */
+struct ww_range_info {
+	/* in: sizeof(struct ww_range_info) */
+	size_t size;
+	/* out: as it was watched, less what was unwatched */
+	struct ww_range range;
+	/* out: what holds for it, WW_CAP_ bits */
+	unsigned caps;
+	/* out: WW_WATCH_ bits that are made use of */
+	unsigned modes;
+	/* out: times that part of it was called dirty because it was not known */
+	unsigned lost;
+};
 
-/* All zero but for size means: the best backend, this process. */
+enum ww_open_flag {
+	/* The host owns SIGSEGV and calls ww_handle_fault(). */
+	WW_OPEN_HOST_SIGNALS = 1 << 0,
+	/* options.pidfd counts */
+	WW_OPEN_PIDFD = 1 << 1,
+	/* options.uffd counts */
+	WW_OPEN_UFFD = 1 << 2,
+	/* options.pagemap counts */
+	WW_OPEN_PAGEMAP = 1 << 3
+};
+
+/* All zero except size means: the best backend, this process. */
 struct ww_options {
-	size_t size; /* in: sizeof(struct ww_options) */
-	const char
-		*backend; /* exactly this one or an error; NULL: the
-			     environment's WRITEWATCH_BACKEND, else the best */
-	unsigned require; /* WW_CAP_ bits that the choice must have */
-	unsigned flags;	  /* WW_OPEN_ */
-	int pidfd;	  /* watch this process instead; borrowed */
-	int uffd;	  /* a userfaultfd before its UFFDIO_API, and */
-	int pagemap;	  /* an open /proc/PID/pagemap: for hosts that locked
-			     themselves down; borrowed, never closed, to be
-			     kept open until ww_close(). The first may become a
-			     blocking one */
-	void (*log)(void *data, const char *line); /* says which backend was
-				refused and why; called only from ww_open(),
-				ww_watch(), ww_close(); line is the library's */
-	void *log_data;				   /* handed to log */
+	/* in: sizeof(struct ww_options) */
+	size_t size;
+	/* "mprotect", or a list: exactly these, in this order. NULL: the
+	 * environment's WRITEWATCH_BACKEND, else the best */
+	const char *backend;
+	/* WW_CAP_ bits that the choice must have */
+	unsigned require;
+	/* WW_OPEN_ bits */
+	unsigned flags;
+	/* watch this process instead; borrowed */
+	int pidfd;
+	/* A userfaultfd before its UFFDIO_API, and an open /proc/PID/pagemap, for
+	 * hosts that locked themselves down. Borrowed: never closed, to be kept
+	 * open until ww_close(). uffd may be made a blocking descriptor. */
+	int uffd;
+	int pagemap;
+	/* Says which backend was refused and why; called only from ww_open() and
+	 * ww_watch(). line is the library's. */
+	void (*log)(void *data, const char *line);
+	/* handed to log */
+	void *log_data;
 };
+
+/* = WW_OPTIONS_INIT; sets the size, and the rest to zero. C++11 too. */
+#define WW_OPTIONS_INIT { sizeof(struct ww_options), NULL, 0, 0, 0, 0, 0, NULL, NULL }
 
 /* Permissions to report more than was written, for speed. A backend uses those
  * that help it; a range that one is used for has no WW_CAP_EXACT. */
-#define WW_WATCH_HUGE                                                          \
-	(1u << 0) /* keep transparent huge pages (uffd-async, private          \
-		     memory): the first write to one shows as all of it, later \
-		     ones as pages; a page that was only read may show once */
-#define WW_WATCH_COARSE                                                        \
-	(1u << 1) /* a fault opens an aligned block of 16 pages (mprotect,     \
-		     uffd-sync): fewer faults for writes side by side */
-#define WW_WATCH_HOT_OK                                                        \
-	(1u << 2) /* pages that many queries in a row reset are left open and  \
-		     reported by each, without a fault; one that is written no \
-		     more is reported 16 passes longer at most (uffd-async,    \
-		     uffd-sync, mprotect). ww_reset() closes them. A query     \
-		     that filled its array must go on behind the last page,                             \
-		     not at the start again */
+enum ww_watch_flag {
+	/* Keep transparent huge pages (uffd-async, private memory): the first
+	 * write to one shows as all of it, later ones as pages; a page that was
+	 * only read may show once. */
+	WW_WATCH_HUGE_OK = 1 << 0,
+	/* A fault opens an aligned block of 16 pages (mprotect, uffd-sync):
+	 * fewer faults for writes side by side. */
+	WW_WATCH_COARSE_OK = 1 << 1,
+	/* Pages that many queries in a row reset are left open and reported by
+	 * each, without a fault; one that is written no more is reported 16
+	 * passes longer at most (uffd-async, uffd-sync, mprotect). ww_reset()
+	 * closes them. */
+	WW_WATCH_HOT_OK = 1 << 2
+};
 
-#define WW_GET_RESET                                                           \
-	(1u << 0) /* what is returned becomes clean, in the same               \
-		     step (WRITE_WATCH_FLAG_RESET) */
-#define WW_GET_WINDOW                                                          \
-	(1u << 1) /* the range may hold unwatched memory, which is             \
-		     skipped; NULL, 0: everything watched */
+/* Flags of calls on a range. */
+enum ww_flag {
+	/* ww_get*(): what is returned becomes clean, in the same step
+	 * (WRITE_WATCH_FLAG_RESET). */
+	WW_RESET = 1 << 0,
+	/* The range may hold memory that is not watched. */
+	WW_WINDOW = 1 << 1,
+	/* ww_unwatch(): the memory is unmapped or replaced next. */
+	WW_UNMAPPING = 1 << 2
+};
 
 /**
  * Open a tracker on the best backend that is usable here.
  *
  * The environment (not of set-user-ID programs): WRITEWATCH_BACKEND names the
- * backend where options does not, WRITEWATCH_DISABLE lists ones, separated by
- * commas, that are not even probed, WRITEWATCH_TRUST_KERNEL=1 accepts kernels
- * whose version is known for a bug that their distributor may have fixed.
+ * backend, or a list of them, where options does not; WRITEWATCH_DISABLE lists
+ * ones, separated by commas, that are not even probed; WRITEWATCH_TRUST_KERNEL=1
+ * accepts kernels whose version is known for a bug that their distributor may
+ * have fixed.
  *
  * @param out      receives the tracker, to be given to ww_close()
  * @param options  NULL for the defaults; read only during the call
- * @return 0; -EINVAL, -ENOENT (no such backend), -EOPNOTSUPP (no usable backend
- *         has what `require` asks for), or, for a backend asked for by name,
- * why it is not usable (ww_probe() has the sentence) Threads: any. Signals: no.
- * Cost: some 50 us, up to three descriptors.
+ * @return 0; -EINVAL; -ENOENT (no such backend); -EOPNOTSUPP (no usable backend
+ *         has what `require` asks for); or, for a backend asked for by name, why
+ *         it is not usable (ww_probe() has the sentence): -EBUSY, -EPERM,
+ *         -ESRCH, -ENOMEM, -ENOSYS
+ * Threads: any. Signals: no. Cost: some 80 us, up to four descriptors.
  */
 int ww_open(struct ww **out, const struct ww_options *options);
 
@@ -194,7 +296,7 @@ int ww_open(struct ww **out, const struct ww_options *options);
 void ww_close(struct ww *ww);
 
 /**
- * Tell which backend a tracker uses.
+ * Which backend a tracker uses.
  *
  * @param out  out->size is set by the caller; its strings live for ever
  * @return 0, -EINVAL
@@ -203,7 +305,7 @@ void ww_close(struct ww *ww);
 int ww_info(const struct ww *ww, struct ww_backend_info *out);
 
 /**
- * Try backend number `index`, in order of preference, on a scratch page.
+ * Try backend number `index`, in order of preference, on scratch memory.
  *
  * @param index  0, 1, ... until -ENOENT
  * @param out    out->size is set by the caller; its strings live for ever
@@ -215,13 +317,13 @@ int ww_probe(unsigned index, struct ww_backend_info *out);
 /**
  * Watch an existing mapping, or several that touch. All pages are clean on
  * return. Memory of any protection can be watched, reserved memory (PROT_NONE)
- * too; hugetlb memory can not. Untouched private memory costs nothing, however
- * large it is.
+ * too; hugetlb memory and the library's own can not. Untouched private memory
+ * costs nothing, however large it is.
  *
  * @param start, len  whole pages, bytes
- * @param flags       WW_WATCH_, or 0: exact, if the backend is
- * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM;
- *         on failure nothing is watched that was not before
+ * @param flags       WW_WATCH_ bits, or 0: exact, if the backend is
+ * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM,
+ *         -ENOSYS (no /proc); on failure nothing is watched that was not before
  * Threads: any; writes racing this call may or may not be reported. Signals:
  * no. Cost: proportional to the populated part; to all of it for shared and
  * file memory.
@@ -229,83 +331,105 @@ int ww_probe(unsigned index, struct ww_backend_info *out);
 int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
- * Stop watching part or all of one or more ranges.
+ * Stop watching part or all of one or more ranges. Ends holds in it.
  *
  * @param start, len  whole pages, bytes, all of them watched
+ * @param flags       WW_WINDOW; WW_UNMAPPING: the memory is unmapped or replaced
+ *                    next. Then nothing is opened first, which is cheaper.
  * @return 0, -EINVAL, -ENOENT, -ENOMEM; on failure nothing changed
- * Threads: any; waits for queries that are using the range. Signals: no.
+ * Threads: any. Signals: no.
  */
-int ww_unwatch(struct ww *ww, void *start, size_t len);
+int ww_unwatch(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
- * Tell about the watched range that holds an address.
+ * The first watched range that ends behind an address: the one that holds it, or
+ * the next. To go through all: begin with NULL, go on with the range's end.
  *
- * @param start    any address in it
- * @param watched  the range, as it was watched, less what was unwatched; or
- * NULL
- * @param caps     what holds for it, WW_CAP_ bits; or NULL
- * @param lost     how often part of it had to be called dirty because it could
- *                 not be known; or NULL
- * @return 0, -EINVAL, -ENOENT
- * Threads: any. Signals: no. Cost: O(log ranges).
+ * @param at   any address
+ * @param out  out->size is set by the caller
+ * @return 0, -EINVAL, -ENOENT: there is none; in a fork child what queries return
+ * Threads: any, lock-free. Signals: no. Cost: O(log ranges).
  */
-int ww_range_info(struct ww *ww, void *start, struct ww_range *watched,
-		  unsigned *caps, unsigned *lost);
+int ww_next_range(struct ww *ww, const void *at, struct ww_range_info *out);
 
 /**
  * mprotect(2) that every backend survives. What was dirty stays so, nothing
  * becomes dirty (as with VirtualProtect).
  *
- * @param start, len  whole pages, bytes, all of them watched
- * @param prot        PROT_NONE or PROT_READ | PROT_WRITE | PROT_EXEC bits
- * @return 0, -EINVAL, -ENOENT, -EFAULT, -EPERM, -ENOMEM
- * Threads: any. Signals: no. Cost: as mprotect(2).
+ * @param start, len  whole pages, bytes, all of them watched; len is not 0
+ * @param prot        PROT_NONE or PROT_READ | PROT_WRITE | PROT_EXEC bits (arm64:
+ *                    PROT_BTI, PROT_MTE too)
+ * @param flags       WW_WINDOW: what is not watched gets plain mprotect(2)
+ * @return 0, -EINVAL, -ENOENT, -EFAULT, -EOPNOTSUPP (another process), -EPERM,
+ *         -ENOMEM; on failure the protection is as it was
+ * Threads: any. Signals: no. Cost: as mprotect(2), and a look at the mappings.
  */
-int ww_protect(struct ww *ww, void *start, size_t len, int prot);
+int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags);
 
 /**
  * Drop pages of private memory (MADV_DONTNEED): they read as zeros, or as the
  * file, and are clean (as after MEM_DECOMMIT). A store that races with it may
- * be reported and is never lost. Who keeps a copy of the memory must treat a
- * discard as a change that it made itself.
+ * be reported and is never lost. A copy of the memory has to be changed with it.
  *
  * @param start, len  whole pages, bytes, all of them watched
- * @return 0, -EINVAL, -ENOENT, -EOPNOTSUPP (shared memory), -ENOMEM
+ * @param flags       WW_WINDOW
+ * @return 0, -EINVAL, -ENOENT, -EOPNOTSUPP (shared or locked memory, another
+ *         process), -EPERM, -ENOMEM
  * Threads: any. Signals: no. Cost: as ww_reset() and madvise(2).
  */
-int ww_discard(struct ww *ww, void *start, size_t len);
+int ww_discard(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
- * Report bytes as written: for writes that no tracker sees. Where
- * WW_CAP_KERNEL_WRITES is missing this also opens the pages, so that a system
- * call made next can write to them; a reset closes them again (on EFAULT call
- * it again and retry). For devices call it after the data landed.
+ * Report bytes as written: for writes that no tracker sees.
  *
  * @param start, len  any bytes, rounded outward to pages; what is not watched
  *                    is ignored, and len 0 is nothing to do
- * @return 0, -EINVAL (wraps), -ENOMEM (the pages could not be opened)
+ * @param flags       0
+ * @return 0, -EINVAL
  * Threads: any, lock-free. Signals: yes.
  */
-int ww_mark(struct ww *ww, void *start, size_t len);
+int ww_mark(struct ww *ww, void *start, size_t len, unsigned flags);
+
+/**
+ * Hold bytes open for writes that no fault shows or that must not fault: a
+ * system call that is about to write there where WW_CAP_KERNEL_WRITES is
+ * missing; a device, io_uring, O_DIRECT, process_vm_writev(2). Until
+ * ww_release() the pages can be written, every query reports them, and no reset
+ * closes or forgets them. Holds count and nest, from several threads too.
+ *
+ * @param start, len  as for ww_mark(), and the same for ww_release()
+ * @param flags       0
+ * @return 0, -EINVAL, -ENOMEM (the pages could not be opened: nothing is held)
+ * Threads: any, lock-free; may wait for a reset that is closing pages. Signals:
+ * yes. Cost: some 10 ns a page, and a system call where pages must be opened.
+ */
+int ww_hold(struct ww *ww, void *start, size_t len, unsigned flags);
+
+/**
+ * End a hold. With the last one the pages are reported once more.
+ *
+ * @return 0, -EINVAL
+ * Threads: any, lock-free. Signals: yes.
+ */
+int ww_release(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
  * List the pages that were written since they were watched or last reset.
  *
  * The addresses ascend, without duplicates. A full array is success: only what
- * was stored is reset, and the call stopped at the last page that fits, so ask
- * again, from there on or from the start. Fewer than there is room for means
- * that the whole range was examined. An array of one is the cheap way to ask
- * whether anything was written.
+ * was stored is reset, and the call stopped at the last page that fits. Fewer
+ * than there is room for means that the whole range was examined. An array of
+ * one is the cheap way to ask whether anything was written.
  *
- * @param start, len   whole pages, bytes, all of them watched (they may belong
- *                     to ranges that touch) unless WW_GET_WINDOW
- * @param flags        WW_GET_RESET, WW_GET_WINDOW
+ * @param start, len   whole pages, bytes, all of them watched
+ * @param flags        WW_RESET, WW_WINDOW
  * @param pages        the caller's array of *count entries
  * @param count        in: entries of room, > 0; out: entries stored
  * @param granularity  out: bytes a page; or NULL
- * @return 0, -EINVAL, -ENOENT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM
- * Threads: any, lock-free. Signals: no. Cost: 2-4 ns for each page that exists
- * in the range, and some 40 ns for each one reported.
+ * @return 0, -EINVAL, -ENOENT, -EBUSY, -EOPNOTSUPP, -EPERM, -ESRCH, -ENOMEM,
+ *         -ENOSYS
+ * Threads: any, lock-free. Signals: no. Cost: 1-3 ns for each page that exists
+ * in the range, and some 20 ns for each one reported.
  */
 int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
 	   size_t *count, size_t *granularity);
@@ -324,14 +448,26 @@ int ww_get_ranges(struct ww *ww, void *start, size_t len, unsigned flags,
  * Make pages clean without reporting them (ResetWriteWatch).
  *
  * @param start, len  whole pages, bytes, all of them watched
- * @return 0, -EINVAL, -ENOENT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM
+ * @param flags       WW_WINDOW
+ * @return as ww_get()
  * Threads: any, lock-free. Signals: no. Cost: as ww_get().
  */
-int ww_reset(struct ww *ww, void *start, size_t len);
+int ww_reset(struct ww *ww, void *start, size_t len, unsigned flags);
+
+/**
+ * The same for what ww_get_ranges() returned, in one call: after a rollback has
+ * put the pages back.
+ *
+ * @param ranges, count  whole pages, all of them watched; count 0 is nothing to do
+ * @param flags          0
+ * @return as ww_get()
+ */
+int ww_reset_ranges(struct ww *ww, const struct ww_range *ranges, size_t count,
+		    unsigned flags);
 
 /**
  * For hosts that own SIGSEGV (WW_OPEN_HOST_SIGNALS): call it first in the
- * handler. It looks in all trackers.
+ * handler. It looks in all trackers, and uses no thread-local storage.
  *
  * @param signo, siginfo, ucontext  the arguments of an SA_SIGINFO handler
  * @return 1: it was ours, return from the handler to retry the store;

@@ -7,7 +7,7 @@
 //		...
 //	writewatch::watched w(t, memory, len);
 //	...
-//	for (ww_range r : t.dirty(memory, len, WW_GET_RESET))
+//	for (ww_range r : t.dirty(memory, len, WW_RESET))
 //		save(r.start, r.len);
 //
 // Nothing here throws or allocates: calls return what those of writewatch.h
@@ -26,7 +26,7 @@
 namespace writewatch {
 
 // Runs of dirty pages, asked for as the iteration goes on, 64 at a time. With
-// WW_GET_RESET what was handed out is clean, whether it was looked at or not: go
+// WW_RESET what was handed out is clean, whether it was looked at or not: go
 // through to the end. One iteration for each view.
 class dirty_view {
 public:
@@ -174,26 +174,26 @@ public:
 	}
 	int unwatch(void *start, std::size_t len) noexcept
 	{
-		return ww_unwatch(ww_, start, len);
+		return ww_unwatch(ww_, start, len, 0);
 	}
 	int protect(void *start, std::size_t len, int prot) noexcept
 	{
-		return ww_protect(ww_, start, len, prot);
+		return ww_protect(ww_, start, len, prot, 0);
 	}
 	int discard(void *start, std::size_t len) noexcept
 	{
-		return ww_discard(ww_, start, len);
+		return ww_discard(ww_, start, len, 0);
 	}
 	int mark(void *start, std::size_t len) noexcept
 	{
-		return ww_mark(ww_, start, len);
+		return ww_mark(ww_, start, len, 0);
 	}
 	int reset(void *start, std::size_t len) noexcept
 	{
-		return ww_reset(ww_, start, len);
+		return ww_reset(ww_, start, len, 0);
 	}
 
-	// Dirty memory to iterate over; WW_GET_WINDOW with nullptr, 0:
+	// Dirty memory to iterate over; WW_WINDOW with nullptr, 0:
 	// everything that is watched.
 	dirty_view dirty(void *start, std::size_t len,
 			 unsigned flags = 0) const noexcept
@@ -230,7 +230,7 @@ public:
 	~watched()
 	{
 		if (error_ == 0)
-			ww_unwatch(ww_, start_, len_);
+			ww_unwatch(ww_, start_, len_, 0);
 	}
 
 	// 0, or why it is not watched.

@@ -1,361 +1,194 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * api.c - the public calls: check, lock or pin, one call of the backend.
+ * api.c - the public calls on memory: check, lock or pin, one inner call.
  *
- * Called by programs, win32.c and select.c; calls watch.c, range.c,
- * query.c and the backend. Invariant: results pass ww_error(), which guards the
- * closed set of codes; a call that fails has changed nothing, and what it had
- * re-armed is pending.
+ * Called by programs and by the Win32 face; calls core. Invariant: results pass
+ * ww_error(), which guards the closed set of codes; a call that fails has
+ * changed nothing, and no page has lost its dirty state.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 
-#include "api.h"
+#include "base/heap.h"
 #include "core/backend.h"
-#include "core/trackers.h"
-#include "kernel/sys.h"
+#include "core/collect.h"
+#include "core/error.h"
+#include "core/inherit.h"
+#include "core/protect.h"
+#include "core/size.h"
 #include "core/watch.h"
 
-int ww_error(int r)
+/* What a call is about. */
+struct extent {
+	uintptr_t start, end;
+	bool window; /* may hold memory that is not watched */
+};
+
+/* Is it a range of whole pages, with flags of those that the call knows? */
+static int check(const struct ww *ww, const void *start, size_t len,
+		 unsigned flags, unsigned known, struct extent *out)
 {
-	switch (r) {
-	case -EINVAL:
-	case -ENOENT:
-	case -EEXIST:
-	case -EFAULT:
-	case -EBUSY:
-	case -EOPNOTSUPP:
-	case -EPERM:
-	case -ESRCH:
-	case -ENOMEM:
-	case -ENOSYS:
-		return r;
-	case -EACCES:
-		return -EPERM;
-	case -EBADF: /* descriptors that the caller gave */
-	case -ENOTTY:
+	uintptr_t at = (uintptr_t)start;
+
+	if (!ww || flags & ~known)
 		return -EINVAL;
-	case -EMFILE:
-	case -ENFILE:
-	case -EAGAIN:
-		return -ENOMEM;
-	default:
-		return r < 0 ? -ENOSYS : r;
-	}
-}
-
-/* --- fork child --- */
-
-/* First use in a fork child. Its other threads, if it has any by now, wait: the
- * one place where a query may, and once. */
-static int renew(struct ww *ww, unsigned generation)
-{
-	unsigned other = atomic_load(&ww->renewing);
-	int r;
-
-	while (atomic_load(&ww->generation) != generation) {
-		if (other == generation) {
-			ww_sys_sleep_ns(10000);
-			other = atomic_load(&ww->renewing);
-			continue;
-		}
-		if (!atomic_compare_exchange_strong(&ww->renewing, &other,
-						    generation))
-			continue;
-		r = ww_watch_inherit(ww);
-		if (r < 0) {
-			atomic_store(&ww->renewing, 0);
-			return r;
-		}
-		atomic_store(&ww->generation, generation);
-	}
+	out->window = flags & WW_WINDOW;
+	out->start = at;
+	out->end = at + len;
+	if (out->window && len == 0) /* to the end of the address space */
+		out->end = UINTPTR_MAX - (ww->page - 1);
+	if (at % ww->page || out->end % ww->page || out->end <= at)
+		return -EINVAL;
 	return 0;
 }
 
-static int enter(struct ww *ww)
+/* The head of calls that look: all of it watched, unless it is a window. */
+static int begin(struct ww *ww, const struct extent *e)
 {
-	unsigned generation = ww_fork_generation();
+	int r = ww_inherit(ww);
 
-	if (atomic_load(&ww->generation) == generation)
-		return 0;
-	return renew(ww, generation);
-}
-
-/* --- open, close --- */
-
-int ww_open_backend(struct ww **out, const struct ww_backend *backend,
-		    const struct ww_options *options)
-{
-	struct ww *ww;
-	void *memory;
-	int r;
-
-	r = ww_fork_init();
-	if (r < 0)
-		return r;
-	/* Not malloc()ed: that memory may be watched (range.c). */
-	r = ww_sys_mmap(sizeof(*ww), &memory);
-	if (r < 0)
-		return r;
-	ww = memory;
-	ww->backend = backend;
-	ww->caps = backend->caps;
-	ww->page = ww_sys_page_size();
-	ww->flags = options->flags;
-	ww->log = options->log;
-	ww->log_data = options->log_data;
-	atomic_store(&ww->generation, ww_fork_generation());
-	r = ww_process_init(&ww->process, options->flags & WW_OPEN_PIDFD
-						  ? options->pidfd
-						  : -1);
-	if (r < 0)
-		goto err_free;
-	r = ww_ranges_init(&ww->ranges);
-	if (r < 0)
-		goto err_process;
-	r = ww_maps_open(&ww->maps, &ww->process);
-	if (r < 0)
-		goto err_ranges;
-	r = backend->open(ww, options);
-	if (r < 0)
-		goto err_maps;
-	ww_lock_init(&ww->lock, WW_LOCK_TRACKER);
-	r = ww_faults_register(ww);
-	if (r < 0)
-		goto err_backend;
-	*out = ww;
-	return 0;
-err_backend:
-	ww_lock_finish(&ww->lock);
-	backend->close(ww);
-err_maps:
-	ww_maps_close(&ww->maps);
-err_ranges:
-	ww_ranges_finish(&ww->ranges);
-err_process:
-	ww_process_finish(&ww->process);
-err_free:
-	ww_sys_munmap(ww, sizeof(*ww));
+	if (r == 0 && !e->window &&
+	    !ww_ranges_cover(&ww->ranges, e->start, e->end))
+		r = -ENOENT;
 	return r;
 }
 
-void ww_close(struct ww *ww)
+/* The head of calls that change something: 0 with the lock taken. */
+static int lock(struct ww *ww, const struct extent *e)
 {
-	if (!ww)
-		return;
-	enter(ww); /* in a child: never with the parent's descriptors */
-	/* Pages that can not be opened (no mapping is left) need the handler:
-	 * better to keep all than to free what it may find. */
 	ww_lock_take(&ww->lock);
-	if (ww_watch_remove_all(ww) < 0) {
-		ww_lock_drop(&ww->lock);
-		return;
-	}
-	ww_faults_unregister(ww);
-	ww_lock_drop(&ww->lock);
-	ww_lock_finish(&ww->lock);
-	ww->backend->close(ww);
-	ww_maps_close(&ww->maps);
-	ww_ranges_finish(&ww->ranges);
-	ww_process_finish(&ww->process);
-	ww_sys_munmap(ww, sizeof(*ww));
-}
-
-int ww_info(const struct ww *ww, struct ww_backend_info *out)
-{
-	if (!ww || !out || out->size != sizeof(*out))
-		return -EINVAL;
-	out->name = ww->backend->name;
-	out->caps = ww->caps;
-	out->status = 0;
-	out->reason = "in use";
-	return 0;
-}
-
-/* --- ranges --- */
-
-static int check(const struct ww *ww, const void *start, size_t len)
-{
-	uintptr_t at = (uintptr_t)start;
-
-	if (!ww || !len || at % ww->page || len % ww->page || at + len < at)
-		return -EINVAL;
-	return 0;
-}
-
-int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags)
-{
-	uintptr_t at = (uintptr_t)start;
-	int r = check(ww, start, len);
-
-	if (r < 0 ||
-	    flags & ~(WW_WATCH_HUGE | WW_WATCH_COARSE | WW_WATCH_HOT_OK))
-		return -EINVAL;
-	r = enter(ww);
-	if (r < 0)
-		return ww_error(r);
-	ww_lock_take(&ww->lock);
-	if (ww_ranges_overlap(&ww->ranges, at, at + len))
-		r = -EEXIST;
-	else
-		r = ww_watch_add(ww, at, at + len, flags);
-	ww_lock_drop(&ww->lock);
-	if (r < 0 && ww->log)
-		ww->log(ww->log_data,
-			r == -EOPNOTSUPP
-				? "ww_watch: the backend can not track this memory"
-				: "ww_watch: the memory can not be watched");
-	return ww_error(r);
-}
-
-/* The common head of calls on watched memory that take the lock. */
-static int lock_watched(struct ww *ww, const void *start, size_t len)
-{
-	uintptr_t at = (uintptr_t)start;
-	int r = check(ww, start, len);
-
-	if (r == 0)
-		r = enter(ww);
-	if (r < 0)
-		return r;
-	ww_lock_take(&ww->lock);
-	if (ww_ranges_cover(&ww->ranges, at, at + len))
+	if (e->window || ww_ranges_cover(&ww->ranges, e->start, e->end))
 		return 0;
 	ww_lock_drop(&ww->lock);
 	return -ENOENT;
 }
 
-/* The same for what can not be done to another process's memory. */
-static int lock_own(struct ww *ww, const void *start, size_t len)
+static int unlock(struct ww *ww, int r)
 {
-	if (ww && ww_process_is_other(&ww->process))
-		return check(ww, start, len) < 0 ? -EINVAL : -EOPNOTSUPP;
-	return lock_watched(ww, start, len);
-}
-
-int ww_unwatch(struct ww *ww, void *start, size_t len)
-{
-	int r = lock_watched(ww, start, len);
-
-	if (r < 0)
-		return ww_error(r);
-	r = ww_watch_remove(ww, (uintptr_t)start, (uintptr_t)start + len);
 	ww_lock_drop(&ww->lock);
 	return ww_error(r);
 }
 
-int ww_range_info(struct ww *ww, void *start, struct ww_range *watched,
-		  unsigned *caps, unsigned *lost)
-{
-	unsigned weaker, times;
-	struct ww_slice s;
+/* --- ranges --- */
 
-	if (!ww)
+int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags)
+{
+	struct extent e;
+	int r = check(ww, start, len, flags,
+		      WW_WATCH_HUGE_OK | WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK,
+		      &e);
+
+	if (r == 0)
+		r = ww_inherit(ww);
+	if (r < 0)
+		return ww_error(r);
+	ww_lock_take(&ww->lock);
+	if (ww_table_meets(ww_ranges_table(&ww->ranges), e.start, e.end))
+		r = -EEXIST;
+	else if (!ww_process_is_other(&ww->process) &&
+		 ww_heap_owns(e.start, e.end))
+		r = -EOPNOTSUPP;
+	else
+		r = ww_watch_add(ww, e.start, e.end, flags);
+	r = unlock(ww, r);
+	if (r < 0 && ww->log)
+		ww->log(ww->log_data,
+			r == -EOPNOTSUPP
+				? "ww_watch: the backend can not track this memory"
+				: "ww_watch: the memory can not be watched");
+	return r;
+}
+
+int ww_unwatch(struct ww *ww, void *start, size_t len, unsigned flags)
+{
+	struct extent e;
+	int r = check(ww, start, len, flags, WW_WINDOW | WW_UNMAPPING, &e);
+
+	if (r < 0)
+		return r;
+	ww_inherit_to_leave(ww);
+	r = lock(ww, &e);
+	if (r < 0)
+		return r;
+	return unlock(ww, ww_watch_remove(ww, e.start, e.end,
+					  flags & WW_UNMAPPING));
+}
+
+int ww_next_range(struct ww *ww, const void *at, struct ww_range_info *out)
+{
+	struct ww_range_info info = { .size = sizeof(info) };
+	unsigned caps_lost;
+	struct ww_slice s;
+	int r;
+
+	if (!ww || !ww_size_is_good(out, WW_LEAST(struct ww_range_info, caps)))
 		return -EINVAL;
-	if (!ww_ranges_find(&ww->ranges, (uintptr_t)start, &s, &weaker, &times))
+	r = ww_inherit(ww);
+	if (r < 0)
+		return ww_error(r);
+	if (!ww_ranges_next(&ww->ranges, (uintptr_t)at, &s, &caps_lost,
+			    &info.lost))
 		return -ENOENT;
-	if (watched)
-		*watched =
-			(struct ww_range){ (void *)s.start, s.end - s.start };
-	if (caps)
-		*caps = ww->caps & ~weaker;
-	if (lost)
-		*lost = times;
+	info.range = (struct ww_range){ (void *)s.start, s.end - s.start };
+	info.caps = ww->caps & ~caps_lost;
+	info.modes = s.area->flags;
+	ww_size_copy_out(out, &info, sizeof(info));
 	return 0;
 }
 
 /* --- the program's changes --- */
 
-typedef int slice_fn(struct ww *ww, struct ww_area *a, uintptr_t start,
-		     uintptr_t end, int arg);
-
-/* Writer: call fn for the part of each slice in [start, end). */
-static int each_slice(struct ww *ww, uintptr_t start, uintptr_t end,
-		      slice_fn *fn, int arg)
+/* As check() and lock(), for what can be done to our own memory only. */
+static int lock_own(struct ww *ww, const void *start, size_t len,
+		    unsigned flags, struct extent *e)
 {
-	const struct ww_table *t = ww_ranges_table(&ww->ranges);
-	size_t i;
-	int r = 0;
+	int r = check(ww, start, len, flags, WW_WINDOW, e);
 
-	/* Not pinned: what is called may wait for those that are. */
-	for (i = ww_table_find(t, start);
-	     r == 0 && i < t->n && t->slice[i].start < end; i++) {
-		const struct ww_slice *s = &t->slice[i];
-
-		r = fn(ww, s->area, s->start > start ? s->start : start,
-		       s->end < end ? s->end : end, arg);
-	}
-	return r;
+	if (r == 0 && ww_process_is_other(&ww->process))
+		r = -EOPNOTSUPP;
+	if (r == 0)
+		r = ww_inherit(ww);
+	return r < 0 ? ww_error(r) : lock(ww, e);
 }
 
-static int protect_slice(struct ww *ww, struct ww_area *a, uintptr_t start,
-			 uintptr_t end, int prot)
+int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags)
 {
-	return ww->backend->protect(ww, a, start, end, prot);
-}
-
-int ww_protect(struct ww *ww, void *start, size_t len, int prot)
-{
-	uintptr_t at = (uintptr_t)start;
+	struct extent e;
 	int r;
 
-	if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
+	if (!ww_prot_is_known(prot))
 		return -EINVAL;
-	r = lock_own(ww, start, len);
+	r = lock_own(ww, start, len, flags, &e);
 	if (r < 0)
-		return ww_error(r);
-	r = each_slice(ww, at, at + len, protect_slice, prot);
-	/* mprotect(2) says ENOMEM for both. */
-	if (r == -ENOMEM && ww_watch_has_hole(ww, at, at + len))
-		r = -EFAULT;
-	ww_lock_drop(&ww->lock);
-	return ww_error(r);
+		return r;
+	/* Plain memory to the end of the address space is nobody's to protect. */
+	if (len == 0)
+		return unlock(ww, -EINVAL);
+	return unlock(ww, ww_protect_range(ww, e.start, e.end, prot));
 }
 
-static int refuse_shared(struct ww *ww, struct ww_area *a, uintptr_t start,
-			 uintptr_t end, int arg)
+int ww_discard(struct ww *ww, void *start, size_t len, unsigned flags)
 {
-	(void)ww;
-	(void)start;
-	(void)end;
-	(void)arg;
-	return a->kind == WW_KIND_SHARED ? -EOPNOTSUPP : 0;
-}
-
-static int discard_slice(struct ww *ww, struct ww_area *a, uintptr_t start,
-			 uintptr_t end, int arg)
-{
-	(void)arg;
-	ww_area_forget(a, start, end);
-	return ww->backend->discard(ww, a, start, end);
-}
-
-int ww_discard(struct ww *ww, void *start, size_t len)
-{
-	uintptr_t at = (uintptr_t)start;
-	int r = lock_own(ww, start, len);
+	struct extent e;
+	int r = lock_own(ww, start, len, flags, &e);
 
 	if (r < 0)
-		return ww_error(r);
-	r = each_slice(ww, at, at + len, refuse_shared, 0);
-	if (r == 0) {
-		r = each_slice(ww, at, at + len, discard_slice, 0);
-		/* Some is dropped, and what was dirty is not known any more. */
-		if (r < 0)
-			ww_ranges_mark(&ww->ranges, at, at + len);
-	}
-	ww_lock_drop(&ww->lock);
-	return ww_error(r);
+		return r;
+	return unlock(ww, ww_discard_range(ww, e.start, e.end));
 }
 
-int ww_mark(struct ww *ww, void *start, size_t len)
+/* --- marks and holds: lock-free, for any bytes --- */
+
+typedef int slice_fn(struct ww *ww, const struct ww_slice *s);
+
+/* Call fn for what is watched of the pages that the bytes touch. */
+static int each_touched(struct ww *ww, const void *start, size_t len,
+			unsigned flags, slice_fn *fn)
 {
 	uintptr_t at = (uintptr_t)start, end = at + len;
 	struct ww_pins pins;
 	int r = 0;
 
-	if (!ww || end < at || end > UINTPTR_MAX - ww->page)
+	if (!ww || flags || end < at || end > UINTPTR_MAX - ww->page)
 		return -EINVAL;
 	if (len == 0)
 		return 0;
@@ -366,13 +199,8 @@ int ww_mark(struct ww *ww, void *start, size_t len)
 
 		at = ww_ranges_pin(&ww->ranges, at, end, &pins);
 		for (i = 0; i < pins.n; i++) {
-			const struct ww_slice *s = &pins.slice[i];
-			int e = 0;
+			int e = fn(ww, &pins.slice[i]);
 
-			ww_area_mark(s->area, s->start, s->end);
-			if (ww->backend->admit)
-				e = ww->backend->admit(ww, s->area, s->start,
-						       s->end);
 			r = e < 0 ? e : r;
 		}
 		ww_pins_drop(&pins);
@@ -380,80 +208,67 @@ int ww_mark(struct ww *ww, void *start, size_t len)
 	return ww_error(r);
 }
 
-/* --- queries --- */
-
-/* The slices from i on that one call of the backend can take. */
-static struct ww_span next_span(const struct ww *ww, const struct ww_pins *pins,
-				unsigned i)
+static int mark(struct ww *ww, const struct ww_slice *s)
 {
-	const struct ww_slice *s = &pins->slice[i];
-	unsigned n = 1;
-
-	while (ww->backend->joins && i + n < pins->n &&
-	       s[n].start == s[n - 1].end &&
-	       s[n].area->kind == s[0].area->kind &&
-	       s[n].area->flags == s[0].area->flags && !s[0].area->hot.word &&
-	       !atomic_load(&s[n].area->mixed) &&
-	       !atomic_load(&s[0].area->mixed))
-		n++;
-	return (struct ww_span){ s, n };
+	ww_area_mark(s->area, s->start, s->end);
+	return 0;
 }
 
-static uintptr_t span_end(const struct ww_span *span)
+int ww_mark(struct ww *ww, void *start, size_t len, unsigned flags)
 {
-	return span->slice[span->n - 1].end;
+	return each_touched(ww, start, len, flags, mark);
 }
 
-static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
-		   struct ww_query *q)
+static int hold(struct ww *ww, const struct ww_slice *s)
 {
-	struct ww_pins pins;
-	int r = 0;
+	ww_area_hold(s->area, s->start, s->end);
+	return ww->backend->admit ? ww->backend->admit(ww, s) : 0;
+}
 
-	while (r == 0 && start < end && !ww_query_full(q)) {
-		unsigned i;
+static int release(struct ww *ww, const struct ww_slice *s)
+{
+	ww_area_release(s->area, s->start, s->end);
+	return 0;
+}
 
-		start = ww_ranges_pin(&ww->ranges, start, end, &pins);
-		for (i = 0; r == 0 && i < pins.n && !ww_query_full(q);
-		     i += q->span.n) {
-			q->span = next_span(ww, &pins, i);
-			q->pos = q->span.slice[0].start;
-			if (q->reset && pins.slice[i].area->hot.word)
-				ww_hot_begin(&pins.slice[i].area->hot, q->pos);
-			r = ww->backend->collect(ww, q->pos, span_end(&q->span),
-						 q);
-		}
-		ww_pins_drop(&pins);
-	}
+int ww_hold(struct ww *ww, void *start, size_t len, unsigned flags)
+{
+	int r = each_touched(ww, start, len, flags, hold);
+
+	/* What could not be opened is not held, nor is the rest. */
+	if (r < 0 && r != -EINVAL)
+		each_touched(ww, start, len, flags, release);
 	return r;
 }
+
+int ww_release(struct ww *ww, void *start, size_t len, unsigned flags)
+{
+	return each_touched(ww, start, len, flags, release);
+}
+
+/* --- queries --- */
 
 static int query(struct ww *ww, void *start, size_t len, unsigned flags,
 		 struct ww_query *q)
 {
-	uintptr_t at = (uintptr_t)start, end = at + len;
-	int r;
+	struct extent e;
+	int r = check(ww, start, len, flags, WW_RESET | WW_WINDOW, &e);
+	unsigned generation;
 
-	if (flags & ~(WW_GET_RESET | WW_GET_WINDOW) || !q->room)
+	if (r < 0 || !q->room)
 		return -EINVAL;
-	if (ww && flags & WW_GET_WINDOW && !start && !len)
-		end = UINTPTR_MAX - (ww->page - 1);
-	else if (check(ww, start, len) < 0)
-		return -EINVAL;
-	r = enter(ww);
-	if (r < 0)
-		return r;
-	if (!(flags & WW_GET_WINDOW) && !ww_ranges_cover(&ww->ranges, at, end))
-		return -ENOENT;
 	q->page = ww->page;
-	q->reset = flags & WW_GET_RESET;
-	if (ww->backend->begin)
-		r = ww->backend->begin(ww, q);
-	if (r == 0)
-		r = collect(ww, at, end, q);
-	if (r < 0)
-		ww_query_undo(q, &ww->ranges);
-	return r;
+	q->reset = flags & WW_RESET;
+	do {
+		generation = ww_fork_generation();
+		q->n = 0;
+		r = begin(ww, &e);
+		if (r == 0)
+			r = ww_collect(ww, e.start, e.end, q);
+		/* A signal handler called _Fork(), and this is the child: what
+		 * was found is the parent's. Ask our own memory. */
+	} while (ww_fork_generation() != generation);
+	return ww_error(r);
 }
 
 int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
@@ -467,7 +282,7 @@ int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
 	q.room = *count;
 	r = query(ww, start, len, flags, &q);
 	if (r < 0)
-		return ww_error(r);
+		return r;
 	*count = q.n;
 	if (granularity)
 		*granularity = q.page;
@@ -485,49 +300,52 @@ int ww_get_ranges(struct ww *ww, void *start, size_t len, unsigned flags,
 	q.room = *count;
 	r = query(ww, start, len, flags, &q);
 	if (r < 0)
-		return ww_error(r);
+		return r;
 	*count = q.n;
 	return 0;
 }
 
-static int reset_span(struct ww *ww, const struct ww_span *span)
+static int reset(struct ww *ww, const struct extent *e)
 {
-	unsigned i;
+	unsigned generation;
+	int r;
 
-	for (i = 0; i < span->n; i++) {
-		const struct ww_slice *s = &span->slice[i];
-
-		ww_area_forget(s->area, s->start, s->end);
-	}
-	return ww->backend->rearm(ww, span, span->slice[0].start,
-				  span_end(span));
+	do {
+		generation = ww_fork_generation();
+		r = begin(ww, e);
+		if (r == 0)
+			r = ww_collect_nothing(ww, e->start, e->end);
+	} while (ww_fork_generation() != generation);
+	return ww_error(r);
 }
 
-int ww_reset(struct ww *ww, void *start, size_t len)
+int ww_reset(struct ww *ww, void *start, size_t len, unsigned flags)
 {
-	uintptr_t at = (uintptr_t)start, end = at + len;
-	struct ww_pins pins;
-	int r = check(ww, start, len);
+	struct extent e;
+	int r = check(ww, start, len, flags, WW_WINDOW, &e);
 
-	if (r == 0)
-		r = enter(ww);
-	if (r < 0)
-		return ww_error(r);
-	if (!ww_ranges_cover(&ww->ranges, at, end))
-		return -ENOENT;
-	while (r == 0 && at < end) {
-		struct ww_span span;
-		unsigned i;
+	return r < 0 ? r : reset(ww, &e);
+}
 
-		at = ww_ranges_pin(&ww->ranges, at, end, &pins);
-		for (i = 0; r == 0 && i < pins.n; i += span.n) {
-			span = next_span(ww, &pins, i);
-			r = reset_span(ww, &span);
-		}
-		ww_pins_drop(&pins);
+int ww_reset_ranges(struct ww *ww, const struct ww_range *ranges, size_t count,
+		    unsigned flags)
+{
+	struct extent e;
+	size_t i;
+	int r = ww && !flags && (ranges || !count) ? ww_inherit(ww) : -EINVAL;
+
+	/* All of them are good, or nothing is reset. */
+	for (i = 0; r == 0 && i < count; i++) {
+		r = check(ww, ranges[i].start, ranges[i].len, 0, 0, &e);
+		if (r == 0)
+			r = begin(ww, &e);
 	}
-	/* Which of it was dirty is not known any more. */
-	if (r < 0)
-		ww_ranges_mark(&ww->ranges, (uintptr_t)start, end);
+	for (i = 0; r == 0 && i < count; i++) {
+		check(ww, ranges[i].start, ranges[i].len, 0, 0, &e);
+		r = reset(ww, &e);
+	}
+	/* Which of the rest was dirty is known; of these it is not. */
+	while (r < 0 && r != -EINVAL && r != -ENOENT && i--)
+		ww_mark(ww, ranges[i].start, ranges[i].len, 0);
 	return ww_error(r);
 }

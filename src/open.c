@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * select.c - which backend: their order, probes, reasons, and the environment.
+ * open.c - from options to a tracker: the order of the backends, their probes
+ * and reasons, the environment; open, close, info.
  *
- * Called by programs as ww_open() and ww_probe(); calls the backends' probes
- * and api.c. Invariant: a backend is taken only after its probe has seen it
- * work, and none that is disabled is even probed.
+ * Called by programs; calls the backends' probes and core. Invariant: a backend
+ * is taken only after its probe has seen it work, and none that is disabled is
+ * even probed.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "api.h"
+#include "base/heap.h"
 #include "core/backend.h"
+#include "core/error.h"
+#include "core/inherit.h"
+#include "core/sigsegv.h"
+#include "core/size.h"
+#include "core/trackers.h"
+#include "core/watch.h"
+#include "kernel/scratch.h"
 #include "kernel/sys.h"
+#include "open.h"
 
 /* In order of preference. */
 static const struct ww_backend *const backends[] = {
@@ -21,6 +30,187 @@ static const struct ww_backend *const backends[] = {
 };
 
 #define NBACKENDS (sizeof(backends) / sizeof(backends[0]))
+
+static const char *const cap_names[] = {
+	"atomic-reset", "kernel-writes", "exact",  "shared",	      "no-signal",
+	"no-thread",	"remote",	 "foreign-mprotect", "foreign-writes",
+};
+
+#define NCAPS (sizeof(cap_names) / sizeof(cap_names[0]))
+_Static_assert(1u << (NCAPS - 1) == WW_CAP_FOREIGN_WRITES, "a cap has no name");
+
+#define STRING(x) #x
+#define VERSION(major, minor, patch) STRING(major.minor.patch)
+
+const char *ww_version(void)
+{
+	return VERSION(WRITEWATCH_VERSION_MAJOR, WRITEWATCH_VERSION_MINOR,
+		       WRITEWATCH_VERSION_PATCH);
+}
+
+const char *ww_cap_name(unsigned cap)
+{
+	size_t i;
+
+	for (i = 0; i < NCAPS; i++)
+		if (cap == 1u << i)
+			return cap_names[i];
+	return NULL;
+}
+
+/* --- open, close --- */
+
+static int init_process(void)
+{
+	int r = ww_fork_init();
+
+	if (r == 0)
+		r = ww_heap_init();
+	if (r == 0)
+		r = ww_scratch_init();
+	if (r == 0)
+		ww_inherit_init();
+	return r;
+}
+
+/* What a tracker needs of its own, in the order of the ladder below. */
+static int fill(struct ww *ww, const struct ww_options *options)
+{
+	const struct ww_backend *b = ww->backend;
+	int r;
+
+	ww->priv = ww_heap_new(b->priv_bytes ? b->priv_bytes : 1);
+	if (!ww->priv)
+		return -ENOMEM;
+	r = ww_process_init(&ww->process, options->flags & WW_OPEN_PIDFD
+						  ? options->pidfd
+						  : -1);
+	if (r < 0)
+		goto err_priv;
+	r = ww_ranges_init(&ww->ranges);
+	if (r < 0)
+		goto err_process;
+	r = ww_maps_open(&ww->maps, &ww->process);
+	if (r < 0)
+		goto err_ranges;
+	r = b->open ? b->open(ww, options) : 0;
+	if (r == 0)
+		return 0;
+	ww_maps_close(&ww->maps);
+err_ranges:
+	ww_ranges_finish(&ww->ranges);
+err_process:
+	ww_process_finish(&ww->process);
+err_priv:
+	ww_heap_free(ww->priv, b->priv_bytes ? b->priv_bytes : 1);
+	return r;
+}
+
+static void empty(struct ww *ww)
+{
+	if (ww->backend->close)
+		ww->backend->close(ww);
+	ww_maps_close(&ww->maps);
+	ww_process_finish(&ww->process);
+}
+
+/* Whoever gets a signal may look through the tracker from here on. */
+static int register_tracker(struct ww *ww)
+{
+	int r;
+
+	if (ww_process_is_other(&ww->process))
+		return 0;
+	r = ww_trackers_add(ww);
+	if (r < 0 || !ww->backend->fault || ww->flags & WW_OPEN_HOST_SIGNALS)
+		return r;
+	return ww_sigsegv_install();
+}
+
+static int open_backend(struct ww **out, const struct ww_backend *backend,
+			const struct ww_options *options)
+{
+	struct ww *ww = ww_heap_new(sizeof(*ww));
+	int r;
+
+	if (!ww)
+		return -ENOMEM;
+	ww->backend = backend;
+	ww->caps = backend->caps;
+	ww->page = ww_sys_page_size();
+	ww->flags = options->flags;
+	ww->log = options->log;
+	ww->log_data = options->log_data;
+	atomic_store(&ww->generation, ww_fork_generation());
+	atomic_store(&ww->renewed, ww_fork_generation());
+	r = fill(ww, options);
+	if (r < 0) {
+		ww_heap_free(ww, sizeof(*ww));
+		return r;
+	}
+	ww_lock_init(&ww->lock, WW_LOCK_TRACKER);
+	r = register_tracker(ww);
+	if (r < 0) {
+		ww_lock_finish(&ww->lock);
+		empty(ww);
+		ww_trackers_remove(ww);
+		return r;
+	}
+	*out = ww;
+	return 0;
+}
+
+int ww_open_backend(struct ww **out, const struct ww_backend *backend,
+		    const struct ww_options *options)
+{
+	uint64_t mask;
+	int r = init_process();
+
+	if (r < 0)
+		return r;
+	ww_sys_block_signals(&mask);
+	r = open_backend(out, backend, options);
+	ww_sys_restore_signals(mask);
+	return r;
+}
+
+void ww_close(struct ww *ww)
+{
+	uint64_t mask;
+	int r;
+
+	if (!ww)
+		return;
+	ww_inherit_to_leave(ww);
+	ww_lock_take(&ww->lock);
+	r = ww_watch_remove_all(ww);
+	ww_lock_drop(&ww->lock);
+	/* Pages that can not be opened (no mapping is left) need the handler:
+	 * better to keep all than to free what it may find. */
+	if (r < 0)
+		return;
+	ww_lock_finish(&ww->lock);
+	ww_sys_block_signals(&mask);
+	empty(ww);
+	ww_trackers_remove(ww);
+	ww_sys_restore_signals(mask);
+}
+
+int ww_info(const struct ww *ww, struct ww_backend_info *out)
+{
+	struct ww_backend_info info;
+
+	if (!ww || !ww_size_is_good(out, WW_LEAST(struct ww_backend_info, caps)))
+		return -EINVAL;
+	info = (struct ww_backend_info){ .name = ww->backend->name,
+					 .caps = ww->caps,
+					 .modes = ww->backend->modes,
+					 .reason = "in use" };
+	ww_size_copy_out(out, &info, sizeof(info));
+	return 0;
+}
+
+/* --- probes --- */
 
 /* Is a name on a list with commas? */
 static bool listed(const char *list, const char *name)
@@ -37,16 +227,38 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
+static int try_on_scratch(const struct ww_backend *b,
+			  const struct ww_options *o, const char **reason,
+			  unsigned *caps)
+{
+	size_t len = WW_SCRATCH_PAGES * ww_sys_page_size();
+	uint64_t mask;
+	void *scratch;
+	int r;
+
+	*reason = "no memory for a scratch page";
+	r = ww_sys_mmap(len, &scratch);
+	if (r < 0)
+		return r;
+	*reason = "the kernel does not track writes as it should";
+	ww_sys_block_signals(&mask);
+	r = b->probe(o, scratch, reason, caps);
+	ww_sys_restore_signals(mask);
+	ww_sys_munmap(scratch, len);
+	return r;
+}
+
 static int probe(const struct ww_backend *b, const struct ww_options *o,
 		 const char **reason, unsigned *caps)
 {
-	int r;
+	int r = init_process();
 
 	*caps = b->caps;
 	*reason = "disabled by WRITEWATCH_DISABLE";
 	if (listed(ww_sys_getenv("WRITEWATCH_DISABLE"), b->name))
 		return -EPERM;
-	r = b->probe(o, reason, caps);
+	if (r == 0 && b->probe)
+		r = try_on_scratch(b, o, reason, caps);
 	if (r == 0)
 		*reason = "usable";
 	return ww_error(r);
@@ -54,26 +266,30 @@ static int probe(const struct ww_backend *b, const struct ww_options *o,
 
 int ww_probe(unsigned index, struct ww_backend_info *out)
 {
+	struct ww_backend_info info = { .size = sizeof(info) };
 	const struct ww_backend *b;
 
-	if (!out || out->size != sizeof(*out))
+	if (!ww_size_is_good(out, WW_LEAST(struct ww_backend_info, caps)))
 		return -EINVAL;
 	if (index >= NBACKENDS)
 		return -ENOENT;
 	b = backends[index];
-	out->name = b->name;
-	out->status = probe(b, NULL, &out->reason, &out->caps);
+	info.name = b->name;
+	info.modes = b->modes;
+	info.status = probe(b, NULL, &info.reason, &info.caps);
+	ww_size_copy_out(out, &info, sizeof(info));
 	return 0;
 }
 
-static void say(const struct ww_options *o, const struct ww_backend *b,
-		const char *what)
+/* --- the choice --- */
+
+static void say(const struct ww_options *o, const char *name, const char *what)
 {
 	char line[320];
 
 	if (!o->log)
 		return;
-	snprintf(line, sizeof(line), "%s: %s", b->name, what);
+	snprintf(line, sizeof(line), "%s: %s", name, what);
 	o->log(o->log_data, line);
 }
 
@@ -91,50 +307,87 @@ static int try_backend(struct ww **out, const struct ww_backend *b,
 		r = -EOPNOTSUPP;
 	}
 	if (r < 0) {
-		say(o, b, reason);
+		say(o, b->name, reason);
 		return r;
 	}
 	r = ww_open_backend(out, b, o);
-	say(o, b, r < 0 ? "could not be opened" : "chosen");
+	say(o, b->name, r < 0 ? "could not be opened" : "chosen");
 	return r;
 }
 
-static int check_options(const struct ww_options *o)
+static const struct ww_backend *find(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < NBACKENDS; i++)
+		if (strlen(backends[i]->name) == len &&
+		    !memcmp(backends[i]->name, name, len))
+			return backends[i];
+	return NULL;
+}
+
+/* Exactly these, in this order. What the last one said, unless one works; a name
+ * that is none is an error before any is tried. */
+static int open_listed(struct ww **out, const char *list,
+		       const struct ww_options *o, unsigned require)
+{
+	const char *at, *comma;
+	int r = -ENOENT;
+
+	for (at = list; *at; at = *comma ? comma + 1 : comma) {
+		comma = strchrnul(at, ',');
+		if (!find(at, (size_t)(comma - at)))
+			return -ENOENT;
+	}
+	for (at = list; *at; at = *comma ? comma + 1 : comma) {
+		comma = strchrnul(at, ',');
+		r = try_backend(out, find(at, (size_t)(comma - at)), o,
+				require);
+		if (r == 0)
+			return 0;
+	}
+	return ww_error(r);
+}
+
+static int open_best(struct ww **out, const struct ww_options *o,
+		     unsigned require)
+{
+	size_t i;
+
+	for (i = 0; i < NBACKENDS; i++)
+		if (try_backend(out, backends[i], o, require) == 0)
+			return 0;
+	return -EOPNOTSUPP;
+}
+
+static bool options_are_good(const struct ww_options *o)
 {
 	const unsigned flags = WW_OPEN_HOST_SIGNALS | WW_OPEN_PIDFD |
 			       WW_OPEN_UFFD | WW_OPEN_PAGEMAP;
-	const unsigned caps = (WW_CAP_FOREIGN_MPROTECT << 1) - 1;
 
-	if (o->size != sizeof(*o) || o->flags & ~flags || o->require & ~caps)
-		return -EINVAL;
-	return 0;
+	return !(o->flags & ~flags) && !(o->require >> NCAPS);
 }
 
 int ww_open(struct ww **out, const struct ww_options *options)
 {
-	const struct ww_options defaults = { .size = sizeof(defaults) };
-	const struct ww_options *o = options ? options : &defaults;
-	unsigned require = o->require;
-	const char *name = o->backend;
-	size_t i;
-	int r;
+	struct ww_options o = { .size = sizeof(o) };
+	const char *list;
+	unsigned require;
 
-	if (!out || check_options(o) < 0)
+	if (!out || (options && !ww_size_copy_in(&o, sizeof(o), options,
+						 WW_LEAST(struct ww_options,
+							  require))) ||
+	    !options_are_good(&o))
 		return -EINVAL;
-	if (o->flags & WW_OPEN_PIDFD)
+	require = o.require;
+	if (o.flags & WW_OPEN_PIDFD)
 		require |= WW_CAP_REMOTE;
-	if (!name) {
-		name = ww_sys_getenv("WRITEWATCH_BACKEND");
-		if (name && !*name)
-			name = NULL;
+	list = o.backend;
+	if (!list) {
+		list = ww_sys_getenv("WRITEWATCH_BACKEND");
+		if (list && !*list)
+			list = NULL;
 	}
-	r = name ? -ENOENT : -EOPNOTSUPP;
-	for (i = 0; i < NBACKENDS; i++) {
-		if (name && strcmp(name, backends[i]->name) != 0)
-			continue;
-		r = try_backend(out, backends[i], o, require);
-		if (r == 0)
-			return 0;
-	}
-	return name ? ww_error(r) : -EOPNOTSUPP;
+	return list ? open_listed(out, list, &o, require)
+		    : open_best(out, &o, require);
 }

@@ -32,10 +32,10 @@ static void unmapped_pages_are_neither_reported_nor_an_error(void **state)
 	test_write(m, 1, 5, 9, -1);
 	munmap(m + 4 * PAGE, 4 * PAGE);
 	if (notices())
-		test_expect(ww, m, N, WW_GET_RESET, 1, 9, -1);
+		test_expect(ww, m, N, WW_RESET, 1, 9, -1);
 	else
-		assert_true(test_count(ww, m, N, WW_GET_RESET) >= 2);
-	assert_int_equal(ww_reset(ww, m, N * PAGE), 0);
+		assert_true(test_count(ww, m, N, WW_RESET) >= 2);
+	assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
 	ww_close(ww);
 	munmap(m - PAGE, 5 * PAGE);
 	munmap(m + 8 * PAGE, 9 * PAGE);
@@ -52,11 +52,11 @@ static void replaced_memory_is_dirty_once_and_armed_again(void **state)
 			 m + 4 * PAGE);
 	if (notices()) {
 		test_write(m, 6, -1);
-		test_expect(ww, m, N, WW_GET_RESET, 1, 4, 5, 6, 7, 12, -1);
+		test_expect(ww, m, N, WW_RESET, 1, 4, 5, 6, 7, 12, -1);
 		test_expect(ww, m, N, 0, -1);
 		test_write(m, 5, -1);
-		test_expect(ww, m, N, WW_GET_RESET, 5, -1);
-		assert_int_equal(ww_range_info(ww, m, NULL, NULL, &lost), 0);
+		test_expect(ww, m, N, WW_RESET, 5, -1);
+		assert_int_equal(test_range_info(ww, m, NULL, NULL, &lost), 0);
 		assert_int_equal(lost, 1);
 	}
 	ww_close(ww);
@@ -73,12 +73,12 @@ static void a_small_array_does_not_lose_replaced_memory(void **state)
 	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	if (notices()) {
 		test_write(m, 1, 12, -1);
-		assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages,
+		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages,
 					&n, NULL),
 				 0);
 		assert_int_equal(n, 3);
 		assert_ptr_equal(pages[2], m + 5 * PAGE);
-		test_expect(ww, m, N, WW_GET_RESET, 6, 7, 12, -1);
+		test_expect(ww, m, N, WW_RESET, 6, 7, 12, -1);
 		test_expect(ww, m, N, 0, -1);
 	}
 	ww_close(ww);
@@ -93,12 +93,12 @@ static void memory_of_another_kind_is_armed_as_what_it_is(void **state)
 	assert_int_equal(ftruncate(fd, 4 * (off_t)PAGE), 0);
 	mmap(m + 4 * PAGE, 4 * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (notices()) {
-		test_expect(ww, m, N, WW_GET_RESET, 4, 5, 6, 7, -1);
+		test_expect(ww, m, N, WW_RESET, 4, 5, 6, 7, -1);
 		test_write(m, 3, 5, -1);
 		madvise(m + 4 * PAGE, 4 * PAGE, MADV_DONTNEED);
-		test_expect(ww, m, N, WW_GET_RESET, 3, 5, -1);
+		test_expect(ww, m, N, WW_RESET, 3, 5, -1);
 		test_expect(ww, m, N, 0, -1);
-		assert_int_equal(ww_reset(ww, m, N * PAGE), 0);
+		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
 	}
 	ww_close(ww);
 	test_unmap(m, N);
@@ -118,9 +118,9 @@ static void moved_memory_is_replaced_memory(void **state)
 		return;
 	}
 	if (notices()) {
-		(void)test_count(ww, m, N, WW_GET_RESET);
+		(void)test_count(ww, m, N, WW_RESET);
 		test_write(m, 6, -1);
-		test_expect(ww, m, N, WW_GET_RESET, 6, -1);
+		test_expect(ww, m, N, WW_RESET, 6, -1);
 	}
 	munmap(away, 4 * PAGE);
 	ww_close(ww);
@@ -143,13 +143,13 @@ static void hugetlb_put_in_place_is_refused(void **state)
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED, -1,
 		 0) != MAP_FAILED &&
 	    notices()) {
-		assert_int_equal(ww_get(ww, h, 2 * huge, WW_GET_RESET, pages,
+		assert_int_equal(ww_get(ww, h, 2 * huge, WW_RESET, pages,
 					&count, NULL),
 				 -EOPNOTSUPP);
 		/* and what was dirty still is */
 		mmap(h + huge, huge, PROT_NONE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-		assert_int_equal(ww_get(ww, h, PAGE * n, WW_GET_RESET, pages,
+		assert_int_equal(ww_get(ww, h, PAGE * n, WW_RESET, pages,
 					&count, NULL),
 				 0);
 		assert_int_equal(count, 4);
@@ -188,18 +188,19 @@ static void never_clean_after(const char *what, int replacement)
 
 	begin();
 	test_write(m, 1, -1);
-	test_count(ww, m, N, WW_GET_RESET);
+	test_count(ww, m, N, WW_RESET);
 	each_descriptor(what, replacement);
 	test_write(m, 2, -1);
-	r = ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL);
+	r = ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL);
 	assert_true(r == -EPERM || (r == 0 && n >= 1));
 	n = N;
 	test_write(m, 3, -1);
 	r = ww_get(ww, m, N * PAGE, 0, pages, &n, NULL);
 	assert_true(r == -EPERM || (r == 0 && n >= 1));
-	r = ww_reset(ww, m, N * PAGE);
-	assert_true(r == -EPERM || r == 0);
-	ww_unwatch(ww, m, N * PAGE);
+	r = ww_reset(ww, m, N * PAGE, 0);
+	if (r != -EPERM)
+		assert_int_equal(r, 0);
+	ww_unwatch(ww, m, N * PAGE, 0);
 	ww_close(ww);
 	/* writable as ever */
 	memset(m, 1, N * PAGE);

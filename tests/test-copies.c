@@ -61,7 +61,7 @@ static void thousands_of_threads_may_fault_at_once(void **state)
 				 0);
 	for (i = 0; i < threads; i++)
 		pthread_join(t[i], NULL);
-	assert_int_equal(test_count(ww, m, THREADS + 1, WW_GET_RESET),
+	assert_int_equal(test_count(ww, m, THREADS + 1, WW_RESET),
 			 threads + 1);
 	assert_int_equal(test_count(ww, m, THREADS + 1, 0), 0);
 	pthread_barrier_destroy(&together);
@@ -93,7 +93,7 @@ static void stores_in_signal_handlers_are_seen(void **state)
 	stack.ss_sp = malloc(stack.ss_size);
 	sigaltstack(&stack, NULL);
 	raise(SIGUSR1);
-	test_expect(ww, m, N, WW_GET_RESET, 0, 1, -1);
+	test_expect(ww, m, N, WW_RESET, 0, 1, -1);
 	stack.ss_flags = SS_DISABLE;
 	sigaltstack(&stack, NULL);
 	free(stack.ss_sp);
@@ -147,7 +147,7 @@ static void load_copy(struct copy *c)
 	CHECK(dladdr((void *)(uintptr_t)ww_open, &info));
 	strcpy(c->path, "/tmp/writewatch-copy-XXXXXX");
 	close(mkstemp(c->path));
-	snprintf(command, sizeof(command), "cp -L %s %s", info.dli_fname,
+	snprintf(command, sizeof(command), "cp -L '%s' %s", info.dli_fname,
 		 c->path);
 	CHECK(system(command) == 0);
 	c->handle = dlopen(c->path, RTLD_NOW | RTLD_LOCAL);
@@ -170,10 +170,10 @@ static void check_both(struct copy *c, struct ww *other, char *theirs)
 		((volatile char *)m)[i * PAGE] = 1;
 		((volatile char *)theirs)[(i + 20) * PAGE] = 1;
 		n = N;
-		CHECK(c->get(other, theirs, N * PAGE, WW_GET_RESET, pages, &n,
+		CHECK(c->get(other, theirs, N * PAGE, WW_RESET, pages, &n,
 			     NULL) == 0);
 		CHECK(n == 1 && pages[0] == theirs + (i + 20) * PAGE);
-		CHECK(test_count(ww, m, N, WW_GET_RESET) == 1);
+		CHECK(test_count(ww, m, N, WW_RESET) == 1);
 	}
 }
 
@@ -203,7 +203,7 @@ static void use_two_copies(void *arg)
 	dlclose(c.handle);
 	((volatile char *)theirs)[5 * PAGE] = 1;
 	((volatile char *)m)[5 * PAGE] = 1;
-	CHECK(test_count(ww, m, N, WW_GET_RESET) == 1);
+	CHECK(test_count(ww, m, N, WW_RESET) == 1);
 	ww_close(ww);
 	memset(m, 1, N * PAGE);
 }
@@ -255,7 +255,7 @@ static void *call_everything(void *arg)
 			CHECK(ww_watch(ww, mine, 8 * PAGE, 0) == 0);
 			break;
 		case 1:
-			CHECK(ww_get(ww, mine, 8 * PAGE, WW_GET_RESET, pages,
+			CHECK(ww_get(ww, mine, 8 * PAGE, WW_RESET, pages,
 				     &n, NULL) == 0);
 			break;
 		case 2:
@@ -264,22 +264,22 @@ static void *call_everything(void *arg)
 			      0);
 			break;
 		case 3:
-			CHECK(ww_mark(ww, mine + 3 * PAGE, 5) == 0);
+			CHECK(ww_mark(ww, mine + 3 * PAGE, 5, 0) == 0);
 			break;
 		case 4:
-			CHECK(ww_protect(ww, mine, 2 * PAGE, PROT_READ) == 0);
+			CHECK(ww_protect(ww, mine, 2 * PAGE, PROT_READ, 0) == 0);
 			break;
 		case 5:
-			CHECK(ww_protect(ww, mine, 2 * PAGE, RW) == 0);
+			CHECK(ww_protect(ww, mine, 2 * PAGE, RW, 0) == 0);
 			break;
 		case 6:
-			CHECK(ww_reset(ww, mine, 8 * PAGE) == 0);
+			CHECK(ww_reset(ww, mine, 8 * PAGE, 0) == 0);
 			break;
 		case 7:
-			CHECK(ww_discard(ww, mine, 8 * PAGE) == 0);
+			CHECK(ww_discard(ww, mine, 8 * PAGE, 0) == 0);
 			break;
 		default:
-			CHECK(ww_unwatch(ww, mine, 8 * PAGE) == 0);
+			CHECK(ww_unwatch(ww, mine, 8 * PAGE, 0) == 0);
 		}
 	}
 	return NULL;
@@ -322,7 +322,7 @@ static void a_world_stopped_anywhere_can_be_collected(void **state)
 			syscall(SYS_tgkill, getpid(), tids[k], SIGUSR1);
 		while (atomic_load(&stopped) < MUTATORS)
 			sched_yield();
-		assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages,
+		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages,
 					&n, NULL),
 				 0);
 		n = N;
@@ -333,8 +333,8 @@ static void a_world_stopped_anywhere_can_be_collected(void **state)
 			 * but not while it is stopped; a page whose handler
 			 * was stopped while it opened it stays dirty */
 			assert_true(n <= MUTATORS);
-		assert_int_equal(ww_reset(ww, m, N * PAGE), 0);
-		assert_int_equal(ww_mark(ww, m, PAGE), 0);
+		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
+		assert_int_equal(ww_mark(ww, m, PAGE, 0), 0);
 		atomic_fetch_add(&resume, 1);
 	}
 	atomic_store(&quit, true);

@@ -5,7 +5,8 @@
  */
 #include "test.h"
 
-#include "core/backend.h"
+#include "kernel/maps.h"
+#include "open.h"
 
 #define N 200
 
@@ -43,12 +44,12 @@ int __wrap_ww_sys_uname_release(char *buf, size_t len)
 /* A kernel whose pages are soft-dirty; and who writes to clear_refs. */
 static bool soft_dirty;
 static atomic_int clears;
-ssize_t __real_ww_sys_pread(int fd, void *buf, size_t len, off_t at);
-ssize_t __wrap_ww_sys_pread(int fd, void *buf, size_t len, off_t at);
+ssize_t __real_ww_sys_pread(int fd, void *buf, size_t len, int64_t at);
+ssize_t __wrap_ww_sys_pread(int fd, void *buf, size_t len, int64_t at);
 ssize_t __real_ww_sys_write(int fd, const void *buf, size_t len);
 ssize_t __wrap_ww_sys_write(int fd, const void *buf, size_t len);
 
-ssize_t __wrap_ww_sys_pread(int fd, void *buf, size_t len, off_t at)
+ssize_t __wrap_ww_sys_pread(int fd, void *buf, size_t len, int64_t at)
 {
 	ssize_t n = __real_ww_sys_pread(fd, buf, len, at);
 
@@ -63,27 +64,16 @@ ssize_t __wrap_ww_sys_write(int fd, const void *buf, size_t len)
 	return __real_ww_sys_write(fd, buf, len);
 }
 
-static int fake_open(struct ww *ww, const struct ww_options *o)
-{
-	return 0;
-}
-
-static void fake_close(struct ww *ww)
-{
-}
-
-static int fake_attach(struct ww *ww, struct ww_area *a)
+static int fake_attach(struct ww *ww, const struct ww_slice *s,
+		       enum ww_kind kind)
 {
 	if (fail_attach && --fail_attach == 0)
 		return -ENOMEM;
-	if (a->kind != WW_KIND_ANON)
-		return -EOPNOTSUPP;
 	attached++;
 	return 0;
 }
 
-static void fake_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+static void fake_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
 	attached--;
 }
@@ -94,13 +84,12 @@ static size_t index_of(uintptr_t at)
 }
 
 /* As PAGEMAP_SCAN does: re-arms all that it finds, then hands it over. */
-static int fake_collect(struct ww *ww, uintptr_t start, uintptr_t end,
-			struct ww_query *q)
+static int fake_collect(struct ww *ww, struct ww_query *q)
 {
-	uintptr_t at;
+	uintptr_t at, end = ww_span_end(&q->span);
 
 	collects++;
-	for (at = start; at < end; at += PAGE) {
+	for (at = q->pos; at < end; at += PAGE) {
 		if ((int)index_of(at) == fail_collect_at)
 			return -EBUSY;
 		if (!dirty[index_of(at)])
@@ -109,37 +98,28 @@ static int fake_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 			dirty[index_of(at)] = false;
 		ww_query_found(q, at, at + PAGE);
 	}
-	ww_query_settled(q, end);
+	ww_query_done_below(q, end);
 	return 0;
 }
 
-static int fake_rearm(struct ww *ww, const struct ww_span *span,
-		      uintptr_t start, uintptr_t end)
+static int fake_rearm(struct ww *ww, const struct ww_span *span)
 {
 	if (fail_rearm)
 		return fail_rearm;
-	memset(&dirty[index_of(start)], 0, (end - start) / PAGE);
-	return 0;
-}
-
-static int fake_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end, int prot)
-{
+	memset(&dirty[index_of(ww_span_start(span))], 0,
+	       (ww_span_end(span) - ww_span_start(span)) / PAGE);
 	return 0;
 }
 
 static const struct ww_backend fake = {
 	.name = "fake",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_EXACT,
-	.joins = true,
-	.open = fake_open,
-	.close = fake_close,
+	.kinds = WW_TAKES_ANON,
+	.takes_spans = true,
 	.attach = fake_attach,
 	.detach = fake_detach,
 	.collect = fake_collect,
 	.rearm = fake_rearm,
-	.protect = fake_protect,
-	.discard = NULL,
 };
 
 static struct ww *begin(void)
@@ -173,7 +153,7 @@ static void what_was_re_armed_and_does_not_fit_is_pending(void **state)
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	for (i = 10; i < 20; i += 2)
 		dirty[i] = true;
-	assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL),
+	assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL),
 			 0);
 	assert_int_equal(n, 3);
 	assert_ptr_equal(pages[2], m + 14 * PAGE);
@@ -181,7 +161,7 @@ static void what_was_re_armed_and_does_not_fit_is_pending(void **state)
 		assert_false(dirty[i]);
 	/* merged with what is new, in order, once */
 	dirty[15] = dirty[16] = dirty[199] = true;
-	test_expect(ww, m, N, WW_GET_RESET, 15, 16, 18, 199, -1);
+	test_expect(ww, m, N, WW_RESET, 15, 16, 18, 199, -1);
 	test_expect(ww, m, N, 0, -1);
 	end(ww);
 }
@@ -195,16 +175,16 @@ static void a_failing_query_gives_back_what_it_took(void **state)
 
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	dirty[1] = dirty[2] = dirty[70] = true;
-	assert_int_equal(ww_mark(ww, m + 65 * PAGE, PAGE), 0);
+	assert_int_equal(ww_mark(ww, m + 65 * PAGE, PAGE, 0), 0);
 	fail_collect_at = 100;
-	assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL),
+	assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL),
 			 -EBUSY);
 	assert_int_equal(n, 8);
-	assert_int_equal(ww_get_ranges(ww, m, N * PAGE, WW_GET_RESET, runs, &n),
+	assert_int_equal(ww_get_ranges(ww, m, N * PAGE, WW_RESET, runs, &n),
 			 -EBUSY);
 	fail_collect_at = -1;
 	dirty[150] = true;
-	test_expect(ww, m, N, WW_GET_RESET, 1, 2, 65, 70, 150, -1);
+	test_expect(ww, m, N, WW_RESET, 1, 2, 65, 70, 150, -1);
 	test_expect(ww, m, N, 0, -1);
 	end(ww);
 }
@@ -216,9 +196,9 @@ static void a_failing_reset_calls_it_all_dirty(void **state)
 	assert_int_equal(ww_watch(ww, m, 4 * PAGE, 0), 0);
 	dirty[1] = true;
 	fail_rearm = -ENOMEM;
-	assert_int_equal(ww_reset(ww, m, 4 * PAGE), -ENOMEM);
+	assert_int_equal(ww_reset(ww, m, 4 * PAGE, 0), -ENOMEM);
 	fail_rearm = 0;
-	test_expect(ww, m, 4, WW_GET_RESET, 0, 1, 2, 3, -1);
+	test_expect(ww, m, 4, WW_RESET, 0, 1, 2, 3, -1);
 	end(ww);
 }
 
@@ -230,7 +210,7 @@ static void a_failing_watch_leaves_nothing(void **state)
 	assert_int_equal(ftruncate(fd, (off_t)PAGE), 0);
 	fail_attach = 1;
 	assert_int_equal(ww_watch(ww, m, 4 * PAGE, 0), -ENOMEM);
-	assert_int_equal(ww_range_info(ww, m, NULL, NULL, NULL), -ENOENT);
+	assert_int_equal(test_range_info(ww, m, NULL, NULL, NULL), -ENOENT);
 	assert_int_equal(attached, 0);
 	/* a kind that the backend does not take, in the middle */
 	mmap(m + 4 * PAGE, PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0);
@@ -253,9 +233,9 @@ static void ranges_that_touch_take_one_call(void **state)
 	assert_int_equal(test_count(ww, m, N, 0), 3);
 	assert_int_equal(collects, (N + WW_PIN_MAX - 1) / WW_PIN_MAX);
 	/* not across what is not ours */
-	assert_int_equal(ww_unwatch(ww, m + 10 * PAGE, PAGE), 0);
+	assert_int_equal(ww_unwatch(ww, m + 10 * PAGE, PAGE, 0), 0);
 	collects = 0;
-	assert_int_equal(test_count(ww, m, N, WW_GET_WINDOW), 3);
+	assert_int_equal(test_count(ww, m, N, WW_WINDOW), 3);
 	assert_true(collects > (N + WW_PIN_MAX - 1) / WW_PIN_MAX);
 	end(ww);
 }
@@ -308,9 +288,9 @@ static void old_kernels_do_not_read_maps_for_each_range(void **state)
 		assert_int_equal(ww_watch(ww, m + (size_t)i * PAGE, PAGE, 0),
 				 0);
 	/* by naming the memory; or not at all, where the kernel can not */
-	if (ww_maps_name_anon((uintptr_t)m, (uintptr_t)m + PAGE))
+	if (ww_maps_is_anon(&ww->maps, (uintptr_t)m, (uintptr_t)m + PAGE))
 		assert_true(atomic_load(&ww->maps.walks) < 70);
-	assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+	assert_int_equal(ww_unwatch(ww, m, N * PAGE, 0), 0);
 	munmap(m + 5 * PAGE, PAGE);
 	assert_int_equal(ww_watch(ww, m, 10 * PAGE, 0), -EFAULT);
 	ww_close(ww);
@@ -357,12 +337,14 @@ static bool refused(const char *version)
 	const struct ww_backend *b = &ww_backend_uffd_async;
 	unsigned caps = b->caps;
 	const char *reason = "";
+	char *scratch = test_map(WW_SCRATCH_PAGES);
 	bool known;
 
 	snprintf(release, sizeof(release), "%s", version);
-	known = b->probe(NULL, &reason, &caps) == -EOPNOTSUPP &&
+	known = b->probe(NULL, scratch, &reason, &caps) == -EOPNOTSUPP &&
 		strstr(reason, "CVE-2024-36943");
 	release[0] = '\0';
+	test_unmap(scratch, WW_SCRATCH_PAGES);
 	return known;
 }
 

@@ -21,7 +21,7 @@ static void begin(void)
 	if (test_caps(ww) & WW_CAP_SHARED)
 		assert_int_equal(ww_watch(ww, s, N * PAGE, 0), 0);
 	test_write(m, 1, 2, 5, -1);
-	test_expect(ww, m, N, WW_GET_RESET, 1, 2, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 1, 2, 5, -1);
 	test_write(m, 5, -1);
 	test_write(s, 3, -1);
 }
@@ -57,22 +57,22 @@ static void child_tracks(void *arg)
 	(*(volatile char *)(m + 9 * PAGE))++;
 	/* what exists of private memory, once */
 	CHECK(says(m, 0, 0, 1, 2, 5, 9, -1));
-	CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, 9, -1));
+	CHECK(says(m, WW_RESET, 0, 1, 2, 5, 9, -1));
 	CHECK(says(m, 0, -1));
 	(*(volatile char *)(m + 2 * PAGE))++;
 	(*(volatile char *)(m + 20 * PAGE))++;
-	CHECK(says(m, WW_GET_RESET, 2, 20, -1));
+	CHECK(says(m, WW_RESET, 2, 20, -1));
 	/* all of shared memory, once */
 	if (test_caps(ww) & WW_CAP_SHARED) {
-		CHECK(ww_get(ww, s, N * PAGE, WW_GET_RESET, pages, &n, NULL) ==
+		CHECK(ww_get(ww, s, N * PAGE, WW_RESET, pages, &n, NULL) ==
 		      0);
 		CHECK(n == N);
 		CHECK(says(s, 0, -1));
 		(*(volatile char *)(s + 7 * PAGE))++;
-		CHECK(says(s, WW_GET_RESET, 7, -1));
+		CHECK(says(s, WW_RESET, 7, -1));
 	}
 	CHECK(ww_watch(ww, arg, PAGE, 0) == 0);
-	CHECK(ww_unwatch(ww, arg, PAGE) == 0);
+	CHECK(ww_unwatch(ww, arg, PAGE, 0) == 0);
 	ww_close(ww);
 }
 
@@ -83,38 +83,38 @@ static void a_child_reports_once_and_goes_on(void **state)
 	begin();
 	assert_int_equal(test_child(child_tracks, extra), 0);
 	/* and nothing of that happened to the parent */
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	test_write(m, 2, 6, -1);
-	test_expect(ww, m, N, WW_GET_RESET, 2, 6, -1);
+	test_expect(ww, m, N, WW_RESET, 2, 6, -1);
 	if (test_caps(ww) & WW_CAP_SHARED)
-		test_expect(ww, s, N, WW_GET_RESET, 3, -1);
+		test_expect(ww, s, N, WW_RESET, 3, -1);
 	end();
 	test_unmap(extra, 1);
 }
 
 static void grandchild_tracks(void *arg)
 {
-	CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
+	CHECK(says(m, WW_RESET, 0, 1, 2, 5, -1));
 	(*(volatile char *)(m + 2 * PAGE))++;
 	fflush(NULL);
 	if (fork() == 0) {
-		CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
+		CHECK(says(m, WW_RESET, 0, 1, 2, 5, -1));
 		(*(volatile char *)(m + 8 * PAGE))++;
-		CHECK(says(m, WW_GET_RESET, 8, -1));
+		CHECK(says(m, WW_RESET, 8, -1));
 		_exit(0);
 	}
 	int status;
 
 	wait(&status);
 	CHECK(status == 0);
-	CHECK(says(m, WW_GET_RESET, 2, -1));
+	CHECK(says(m, WW_RESET, 2, -1));
 }
 
 static void a_child_of_a_child_works(void **state)
 {
 	begin();
 	assert_int_equal(test_child(grandchild_tracks, NULL), 0);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	end();
 }
 
@@ -128,14 +128,14 @@ static void a_child_of_bare_clone_works(void **state)
 	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
+		CHECK(says(m, WW_RESET, 0, 1, 2, 5, -1));
 		(*(volatile char *)(m + 8 * PAGE))++;
-		CHECK(says(m, WW_GET_RESET, 8, -1));
+		CHECK(says(m, WW_RESET, 8, -1));
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	end();
 }
 
@@ -149,20 +149,20 @@ static void close_in_a_child_leaves_the_parent_alone(void **state)
 {
 	begin();
 	assert_int_equal(test_child(child_closes, NULL), 0);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	test_write(m, 1, 31, -1);
-	test_expect(ww, m, N, WW_GET_RESET, 1, 31, -1);
+	test_expect(ww, m, N, WW_RESET, 1, 31, -1);
 	end();
 }
 
 static void child_resets(void *arg)
 {
-	CHECK(ww_reset(ww, m, N * PAGE) == 0);
+	CHECK(ww_reset(ww, m, N * PAGE, 0) == 0);
 	CHECK(says(m, 0, -1));
 	(*(volatile char *)(m + 1 * PAGE))++;
 	CHECK(says(m, 0, 1, -1));
-	CHECK(ww_protect(ww, m, PAGE, PROT_READ) == 0);
-	CHECK(ww_discard(ww, m + PAGE, PAGE) == 0);
+	CHECK(ww_protect(ww, m, PAGE, PROT_READ, 0) == 0);
+	CHECK(ww_discard(ww, m + PAGE, PAGE, 0) == 0);
 	CHECK(says(m, 0, -1));
 }
 
@@ -170,7 +170,7 @@ static void reset_can_be_the_first_call_of_a_child(void **state)
 {
 	begin();
 	assert_int_equal(test_child(child_resets, NULL), 0);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	end();
 }
 
@@ -187,7 +187,7 @@ static void unwatch_unregisters_although_a_child_lives(void **state)
 	other = test_open();
 	assert_int_equal(ww_watch(other, m, N * PAGE, 0), 0);
 	test_write(m, 4, -1);
-	test_expect(other, m, N, WW_GET_RESET, 4, -1);
+	test_expect(other, m, N, WW_RESET, 4, -1);
 	ww_close(other);
 	test_sleeper_end(child);
 	test_unmap(m, N);
@@ -206,12 +206,12 @@ static void *busy(void *arg)
 
 		CHECK(ww_watch(ww, mine, 4 * PAGE, 0) == 0);
 		*(volatile char *)mine = 1;
-		CHECK(ww_get(ww, mine, 4 * PAGE, WW_GET_RESET, pages, &n,
+		CHECK(ww_get(ww, mine, 4 * PAGE, WW_RESET, pages, &n,
 			     NULL) == 0);
 		if (n != 1)
 			fprintf(stderr, "n = %zu\n", n);
 		CHECK(n == 1);
-		CHECK(ww_unwatch(ww, mine, 4 * PAGE) == 0);
+		CHECK(ww_unwatch(ww, mine, 4 * PAGE, 0) == 0);
 	}
 	test_unmap(mine, 4);
 	return NULL;
@@ -219,10 +219,10 @@ static void *busy(void *arg)
 
 static void child_queries(void *arg)
 {
-	CHECK(says(m, WW_GET_RESET, 0, 1, 2, 5, -1));
+	CHECK(says(m, WW_RESET, 0, 1, 2, 5, -1));
 	(*(volatile char *)(m + 2 * PAGE))++;
-	CHECK(says(m, WW_GET_RESET, 2, -1));
-	CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+	CHECK(says(m, WW_RESET, 2, -1));
+	CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
 }
 
 static void fork_while_other_threads_are_inside(void **state)
@@ -239,7 +239,7 @@ static void fork_while_other_threads_are_inside(void **state)
 	atomic_store(&stop, true);
 	for (i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	end();
 }
 
@@ -275,7 +275,7 @@ static void vfork_children_share_and_change_nothing(void **state)
 	if (pid == 0)
 		_exit(0);
 	waitpid(pid, NULL, 0);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	end();
 }
 

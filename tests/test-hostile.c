@@ -77,7 +77,7 @@ static void use_early_descriptors(void *arg)
 	m = test_map(N);
 	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
 	m[3 * PAGE] = 1;
-	CHECK(dirty(WW_GET_RESET) == 1 && dirty(0) == 0);
+	CHECK(dirty(WW_RESET) == 1 && dirty(0) == 0);
 	ww_close(ww);
 }
 
@@ -131,13 +131,13 @@ static void close_everything(void *arg)
 	for (i = 0; i < 32; i++)
 		fd[i] = eventfd(0, 0);
 	m[2 * PAGE] = m[5 * PAGE] = 2;
-	found = dirty(WW_GET_RESET);
+	found = dirty(WW_RESET);
 	if (caps & WW_CAP_NO_SIGNAL && uses_userfaultfd(caps))
 		CHECK(found == SIZE_MAX); /* an error, never "clean" */
 	else
 		CHECK(found >= 2);
 	m[6 * PAGE] = 3;
-	ww_unwatch(ww, m, N * PAGE);
+	ww_unwatch(ww, m, N * PAGE, 0);
 	m[7 * PAGE] = 3;
 	ww_close(ww);
 	for (i = 0; i < 32; i++) {
@@ -164,13 +164,13 @@ static void close_descriptors_again_and_again(void *arg)
 	(void)arg;
 	for (round = 0; round < 300 / (int)test_slowness() + 3; round++) {
 		begin();
-		CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+		CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
 		for (i = 0; i < N; i++)
 			CHECK(ww_watch(ww, m + i * PAGE, PAGE, 0) == 0);
 		for (i = 3; i < 32; i++)
 			close(i);
 		m[5 * PAGE] = 2;
-		CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+		CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
 		ww_close(ww);
 		memset(m, 3, N * PAGE);
 		test_unmap(m, N);
@@ -198,11 +198,11 @@ static void share_a_pagemap(void *arg)
 	CHECK(ww_watch(other, more, N * PAGE, 0) == 0);
 	CHECK(lseek(o.pagemap, 4096, SEEK_SET) == 4096);
 	m[PAGE] = more[2 * PAGE] = 1;
-	CHECK(dirty(WW_GET_RESET) == 1);
-	CHECK(test_count(other, more, N, WW_GET_RESET) == 1);
+	CHECK(dirty(WW_RESET) == 1);
+	CHECK(test_count(other, more, N, WW_RESET) == 1);
 	ww_close(other);
 	m[PAGE] = 2;
-	CHECK(dirty(WW_GET_RESET) == 1);
+	CHECK(dirty(WW_RESET) == 1);
 	ww_close(ww);
 }
 
@@ -231,13 +231,13 @@ static void live_without_descriptors(void *arg)
 	set_nofile(0);
 	for (i = 0; i < 3; i++) {
 		m[i * PAGE] = 2;
-		CHECK(dirty(WW_GET_RESET) == 1);
+		CHECK(dirty(WW_RESET) == 1);
 	}
 	CHECK(ww_open(&other, NULL) == -ENOMEM);
 	set_nofile(1024);
 	CHECK(test_descriptors() == before);
 	m[9 * PAGE] = 2;
-	CHECK(dirty(WW_GET_RESET) == 1);
+	CHECK(dirty(WW_RESET) == 1);
 	ww_close(ww);
 }
 
@@ -265,10 +265,10 @@ static void fork_without_descriptors(void *arg)
 		for (i = 0; i < 3; i++)
 			CHECK(dirty(0) == SIZE_MAX || dirty(0) == N);
 		set_nofile(1024);
-		CHECK(dirty(WW_GET_RESET) == N);
+		CHECK(dirty(WW_RESET) == N);
 		m[5 * PAGE] = 3;
-		CHECK(dirty(WW_GET_RESET) == 1);
-		CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+		CHECK(dirty(WW_RESET) == 1);
+		CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
 		ww_close(ww);
 		/* and no thread of the host's was taken for one of ours */
 		CHECK(pthread_create(&t, NULL, (void *(*)(void *))strdup,
@@ -277,7 +277,7 @@ static void fork_without_descriptors(void *arg)
 		_exit(0);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-	CHECK(dirty(WW_GET_RESET) == 1); /* the parent's own */
+	CHECK(dirty(WW_RESET) == 1); /* the parent's own */
 	/* a child that gives up at once */
 	pid = fork();
 	if (pid == 0) {
@@ -287,7 +287,7 @@ static void fork_without_descriptors(void *arg)
 	}
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 	m[6 * PAGE] = 2;
-	CHECK(dirty(WW_GET_RESET) == 1);
+	CHECK(dirty(WW_RESET) == 1);
 	ww_close(ww);
 }
 
@@ -305,7 +305,7 @@ static void mark_in_a_child(void *arg)
 	begin();
 	pid = fork();
 	if (pid == 0)
-		_exit(ww_mark(ww, m, 4 * PAGE) != 0);
+		_exit(ww_mark(ww, m, 4 * PAGE, 0) != 0);
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 	CHECK(dirty(0) == 0);
 	ww_close(ww);
@@ -331,7 +331,7 @@ static void open_somehow(void)
 	m = test_map(N);
 	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
 	m[3 * PAGE] = 1;
-	CHECK(dirty(WW_GET_RESET) == 1);
+	CHECK(dirty(WW_RESET) == 1);
 	ww_close(ww);
 }
 
@@ -366,8 +366,8 @@ static void lose_proc_later(void *arg)
 	      errno == EINVAL);
 	CHECK(umount2("/proc", MNT_DETACH) == 0);
 	m[3 * PAGE] = 2;
-	CHECK(dirty(WW_GET_RESET) == 1);
-	CHECK(ww_unwatch(ww, m, N * PAGE) == 0);
+	CHECK(dirty(WW_RESET) == 1);
+	CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
 	memset(m, 3, N * PAGE);
 	ww_close(ww);
 }
@@ -407,8 +407,8 @@ static void run_out_of_address_space(void *arg)
 	r = ww_watch(ww, more, (1 << 16) * PAGE, 0);
 	CHECK(r == -ENOMEM || r == 0);
 	if (r == 0) /* it fitted in what the allocator had */
-		CHECK(ww_unwatch(ww, more, (1 << 16) * PAGE) == 0);
-	CHECK(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL) == 0);
+		CHECK(ww_unwatch(ww, more, (1 << 16) * PAGE, 0) == 0);
+	CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
 	CHECK(n == 1 && pages[0] == m + 3 * PAGE);
 	limit.rlim_cur = RLIM_INFINITY;
 	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);

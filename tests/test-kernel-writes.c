@@ -28,7 +28,18 @@ static void end(void)
 	test_unmap(m, N);
 }
 
-/* Without KERNEL_WRITES it may be EFAULT, until the buffer is marked. */
+/* Where the kernel can not write by itself the buffer is held. */
+static void hold(char *at, size_t len)
+{
+	assert_int_equal(ww_hold(ww, at, len, 0), 0);
+}
+
+static void release(char *at, size_t len)
+{
+	assert_int_equal(ww_release(ww, at, len, 0), 0);
+}
+
+/* Without KERNEL_WRITES it may be EFAULT, unless the buffer is held. */
 static void expect_write(ssize_t r, ssize_t want)
 {
 	if (kernel_writes || r >= 0) {
@@ -46,17 +57,19 @@ static void read_is_seen(void **state)
 	begin();
 	expect_write(read(fd, m + 2 * PAGE + 10, 2 * PAGE), 2 * PAGE);
 	if (!kernel_writes) {
-		assert_int_equal(ww_mark(ww, m + 2 * PAGE + 10, 2 * PAGE), 0);
+		hold(m + 2 * PAGE + 10, 2 * PAGE);
 		assert_int_equal(read(fd, m + 2 * PAGE + 10, 2 * PAGE),
 				 2 * PAGE);
+		release(m + 2 * PAGE + 10, 2 * PAGE);
 	}
-	test_expect(ww, m, N, WW_GET_RESET, 2, 3, 4, -1);
+	test_expect(ww, m, N, WW_RESET, 2, 3, 4, -1);
 	test_expect(ww, m, N, 0, -1);
 	/* the reset closed them again */
 	expect_write(read(fd, m + 2 * PAGE, 1), 1);
-	assert_int_equal(ww_mark(ww, m + 2 * PAGE, 1), 0);
+	hold(m + 2 * PAGE, 1);
 	assert_int_equal(read(fd, m + 2 * PAGE, 1), 1);
-	test_expect(ww, m, N, WW_GET_RESET, 2, -1);
+	release(m + 2 * PAGE, 1);
+	test_expect(ww, m, N, WW_RESET, 2, -1);
 	close(fd);
 	end();
 }
@@ -69,9 +82,10 @@ static void recv_is_seen(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
 	assert_int_equal(write(s[0], "0123456789", 10), 10);
 	if (!kernel_writes)
-		assert_int_equal(ww_mark(ww, m + PAGE - 5, 10), 0);
+		hold(m + PAGE - 5, 10);
 	assert_int_equal(recv(s[1], m + PAGE - 5, 10, 0), 10);
-	test_expect(ww, m, N, WW_GET_RESET, 0, 1, -1);
+	release(m + PAGE - 5, 10);
+	test_expect(ww, m, N, WW_RESET, 0, 1, -1);
 	close(s[0]);
 	close(s[1]);
 	end();
@@ -87,12 +101,13 @@ static void process_vm_writev_is_seen(void **state)
 	remote = (struct iovec){ m + 7 * PAGE, 3 };
 	expect_write(process_vm_writev(getpid(), &local, 1, &remote, 1, 0), 3);
 	if (!kernel_writes) {
-		assert_int_equal(ww_mark(ww, m + 7 * PAGE, 3), 0);
+		hold(m + 7 * PAGE, 3);
 		assert_int_equal(process_vm_writev(getpid(), &local, 1, &remote,
 						   1, 0),
 				 3);
+		release(m + 7 * PAGE, 3);
 	}
-	test_expect(ww, m, N, WW_GET_RESET, 7, -1);
+	test_expect(ww, m, N, WW_RESET, 7, -1);
 	end();
 }
 
@@ -107,15 +122,16 @@ static void proc_mem_is_seen_where_the_kernel_tells(void **state)
 	if (pwrite(fd, "x", 1, (off_t)(uintptr_t)(m + 3 * PAGE)) != 1) {
 		assert_false(test_caps(ww) & WW_CAP_NO_THREAD);
 		assert_int_equal(m[3 * PAGE], 1);
-		assert_int_equal(ww_mark(ww, m + 3 * PAGE, 1), 0);
+		hold(m + 3 * PAGE, 1);
 		assert_int_equal(pwrite(fd, "x", 1,
 					(off_t)(uintptr_t)(m + 3 * PAGE)),
 				 1);
+		release(m + 3 * PAGE, 1);
 	}
 	if (kernel_writes)
-		test_expect(ww, m, N, WW_GET_RESET, 3, -1);
+		test_expect(ww, m, N, WW_RESET, 3, -1);
 	else /* documented as lost */
-		assert_int_equal(ww_mark(ww, m + 3 * PAGE, 1), 0);
+		assert_int_equal(ww_mark(ww, m + 3 * PAGE, 1, 0), 0);
 	close(fd);
 	end();
 }
@@ -136,10 +152,11 @@ static void futex_operations_are_seen(void **state)
 		assert_int_equal(errno, EFAULT);
 		assert_false(kernel_writes &&
 			     test_caps(ww) & WW_CAP_NO_THREAD);
-		assert_int_equal(ww_mark(ww, m + 6 * PAGE, 4), 0);
+		hold(m + 6 * PAGE, 4);
 		assert_int_equal(wake_op(&dummy, m + 6 * PAGE), 0);
+		release(m + 6 * PAGE, 4);
 	}
-	test_expect(ww, m, N, WW_GET_RESET, 6, -1);
+	test_expect(ww, m, N, WW_RESET, 6, -1);
 	end();
 }
 
@@ -148,11 +165,77 @@ static void the_clock_is_seen(void **state)
 	begin();
 	/* in user space by the vdso, or by the kernel */
 	if (!kernel_writes)
-		assert_int_equal(ww_mark(ww, m + 9 * PAGE, 16), 0);
+		hold(m + 9 * PAGE, 16);
 	assert_int_equal(clock_gettime(CLOCK_MONOTONIC,
 				       (struct timespec *)(m + 9 * PAGE)),
 			 0);
-	test_expect(ww, m, N, WW_GET_RESET, 9, -1);
+	release(m + 9 * PAGE, 16);
+	test_expect(ww, m, N, WW_RESET, 9, -1);
+	end();
+}
+
+/* While a page is held every query reports it, and once more behind it. */
+static void held_pages_are_reported_by_each_query(void **state)
+{
+	begin();
+	hold(m + 3 * PAGE, PAGE);
+	hold(m + 3 * PAGE + 5, 2 * PAGE);
+	test_expect(ww, m, N, 0, 3, 4, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 3, 4, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 3, 4, 5, -1);
+	assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
+	test_write(m, 4, 7, -1);
+	test_expect(ww, m, N, WW_RESET, 3, 4, 5, 7, -1);
+	release(m + 3 * PAGE + 5, 2 * PAGE);
+	test_expect(ww, m, N, WW_RESET, 3, 4, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 3, -1);
+	release(m + 3 * PAGE, PAGE);
+	release(m + 3 * PAGE, PAGE); /* one too many is ignored */
+	test_expect(ww, m, N, WW_RESET, 3, -1);
+	test_expect(ww, m, N, 0, -1);
+	end();
+}
+
+/* The case that EFAULT, mark and retry lost: what a failed call has taken. */
+static void a_datagram_arrives_whatever_is_reset(void **state)
+{
+	int s[2], i;
+
+	begin();
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, s), 0);
+	for (i = 0; i < 100; i++) {
+		hold(m + 2 * PAGE, 8);
+		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
+		test_count(ww, m, N, WW_RESET);
+		assert_int_equal(send(s[0], &i, sizeof(i), 0), sizeof(i));
+		assert_int_equal(recv(s[1], m + 2 * PAGE, 8, 0), sizeof(i));
+		release(m + 2 * PAGE, 8);
+		assert_int_equal(*(int *)(m + 2 * PAGE), i);
+		test_expect(ww, m, N, WW_RESET, 2, -1);
+	}
+	close(s[0]);
+	close(s[1]);
+	end();
+}
+
+/* A child holds nothing, and unwatching ends a hold. */
+static void child_holds_nothing(void *arg)
+{
+	test_count(ww, m, N, WW_RESET);
+	_exit(test_count(ww, m, N, WW_RESET) != 0);
+}
+
+static void holds_end_with_the_watch_and_with_fork(void **state)
+{
+	begin();
+	hold(m, N * PAGE);
+	assert_int_equal(test_child(child_holds_nothing, NULL), 0);
+	assert_int_equal(test_count(ww, m, N, WW_RESET), N);
+	assert_int_equal(ww_unwatch(ww, m, N * PAGE, 0), 0);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	test_expect(ww, m, N, 0, -1);
+	release(m, N * PAGE);
+	test_expect(ww, m, N, 0, -1);
 	end();
 }
 
@@ -178,12 +261,12 @@ static void locking_marks_or_is_marked(void **state)
 	if ((test_caps(ww) & all) == all) {
 		assert_int_equal(syscall(SYS_mlock, m + 2 * PAGE, PAGE), 0);
 		munlock(m + 2 * PAGE, PAGE);
-		test_expect(ww, m, N, WW_GET_RESET, 2, -1);
+		test_expect(ww, m, N, WW_RESET, 2, -1);
 	}
-	assert_int_equal(ww_mark(ww, m + 5 * PAGE, PAGE), 0);
+	assert_int_equal(ww_mark(ww, m + 5 * PAGE, PAGE, 0), 0);
 	assert_int_equal(syscall(SYS_mlock, m + 5 * PAGE, PAGE), 0);
 	munlock(m + 5 * PAGE, PAGE);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
 	end();
 }
 
@@ -191,5 +274,8 @@ TEST_MAIN("kernel-writes", CASE(read_is_seen), CASE(recv_is_seen),
 	  CASE(process_vm_writev_is_seen),
 	  CASE(proc_mem_is_seen_where_the_kernel_tells),
 	  CASE(futex_operations_are_seen), CASE(the_clock_is_seen),
+	  CASE(held_pages_are_reported_by_each_query),
+	  CASE(a_datagram_arrives_whatever_is_reset),
+	  CASE(holds_end_with_the_watch_and_with_fork),
 	  CASE(write_from_watched_memory_is_not_a_write),
 	  CASE(locking_marks_or_is_marked))

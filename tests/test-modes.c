@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test-modes.c - WW_WATCH_COARSE, _HOT_OK and _HUGE: more may be told than was
+ * test-modes.c - WW_WATCH_COARSE_OK, _HOT_OK and _HUGE: more may be told than was
  * written, never less, and only where the range says so.
  */
 #include "test.h"
 
-#define BLOCK 16u  /* pages that WW_WATCH_COARSE opens at once */
+#define BLOCK 16u  /* pages that WW_WATCH_COARSE_OK opens at once */
 #define LONGER 16u /* passes that WW_WATCH_HOT_OK tells a page longer */
 
 static unsigned range_caps(struct ww *ww, char *m)
 {
 	unsigned caps;
 
-	assert_int_equal(ww_range_info(ww, m, NULL, &caps, NULL), 0);
+	assert_int_equal(test_range_info(ww, m, NULL, &caps, NULL), 0);
 	return caps;
 }
 
@@ -28,7 +28,7 @@ static bool told(struct ww *ww, char *m, size_t npages, size_t page)
 	size_t n = 1024, i;
 
 	assert_int_equal(
-		ww_get(ww, m, npages * PAGE, WW_GET_RESET, pages, &n, NULL), 0);
+		ww_get(ww, m, npages * PAGE, WW_RESET, pages, &n, NULL), 0);
 	for (i = 0; i < n && pages[i] != m + page * PAGE; i++)
 		;
 	return i < n;
@@ -36,8 +36,8 @@ static bool told(struct ww *ww, char *m, size_t npages, size_t page)
 
 static void a_permission_that_is_not_used_changes_nothing(void **state)
 {
-	static const unsigned flags[] = { WW_WATCH_COARSE, WW_WATCH_HOT_OK,
-					  WW_WATCH_HUGE };
+	static const unsigned flags[] = { WW_WATCH_COARSE_OK, WW_WATCH_HOT_OK,
+					  WW_WATCH_HUGE_OK };
 	struct ww *ww = test_open();
 	size_t f, i;
 
@@ -48,16 +48,16 @@ static void a_permission_that_is_not_used_changes_nothing(void **state)
 		if (!is_used(ww, m) && test_caps(ww) & WW_CAP_EXACT)
 			for (i = 0; i < 40; i++) {
 				test_write(m, 5, 40, -1);
-				test_expect(ww, m, 64, WW_GET_RESET, 5, 40, -1);
+				test_expect(ww, m, 64, WW_RESET, 5, 40, -1);
 				test_expect(ww, m, 64, 0, -1);
 			}
-		assert_int_equal(ww_unwatch(ww, m, 64 * PAGE), 0);
+		assert_int_equal(ww_unwatch(ww, m, 64 * PAGE, 0), 0);
 		test_unmap(m, 64);
 	}
 	ww_close(ww);
 }
 
-/* --- WW_WATCH_COARSE --- */
+/* --- WW_WATCH_COARSE_OK --- */
 
 static void coarse_tells_the_block_and_no_more(void **state)
 {
@@ -67,7 +67,7 @@ static void coarse_tells_the_block_and_no_more(void **state)
 	size_t n = 64, i;
 
 	memset(m, 1, 64 * PAGE);
-	assert_int_equal(ww_watch(ww, m, 64 * PAGE, WW_WATCH_COARSE), 0);
+	assert_int_equal(ww_watch(ww, m, 64 * PAGE, WW_WATCH_COARSE_OK), 0);
 	if (!is_used(ww, m)) {
 		ww_close(ww);
 		test_unmap(m, 64);
@@ -75,7 +75,7 @@ static void coarse_tells_the_block_and_no_more(void **state)
 	}
 	test_write(m, 21, -1);
 	assert_int_equal(
-		ww_get(ww, m, 64 * PAGE, WW_GET_RESET, pages, &n, NULL), 0);
+		ww_get(ww, m, 64 * PAGE, WW_RESET, pages, &n, NULL), 0);
 	assert_int_equal(n, BLOCK);
 	for (i = 0; i < n; i++)
 		assert_ptr_equal(pages[i], m + (BLOCK + i) * PAGE);
@@ -94,7 +94,7 @@ static void coarse_ends_where_the_range_does(void **state)
 
 	memset(m, 1, 64 * PAGE);
 	/* 10 to 15 and 20 to 23 are somebody's who was promised exactness */
-	assert_int_equal(ww_watch(ww, m + 16 * PAGE, 4 * PAGE, WW_WATCH_COARSE),
+	assert_int_equal(ww_watch(ww, m + 16 * PAGE, 4 * PAGE, WW_WATCH_COARSE_OK),
 			 0);
 	assert_int_equal(ww_watch(ww, m + 10 * PAGE, 6 * PAGE, 0), 0);
 	assert_int_equal(ww_watch(ww, m + 20 * PAGE, 4 * PAGE, 0), 0);
@@ -105,7 +105,7 @@ static void coarse_ends_where_the_range_does(void **state)
 	}
 	assert_true(told(ww, m + 16 * PAGE, 4, 1));
 	/* half of it unwatched */
-	assert_int_equal(ww_unwatch(ww, m + 18 * PAGE, 2 * PAGE), 0);
+	assert_int_equal(ww_unwatch(ww, m + 18 * PAGE, 2 * PAGE, 0), 0);
 	test_write(m, 16, 18, 19, 22, -1);
 	assert_true(told(ww, m + 16 * PAGE, 2, 0));
 	assert_true(told(ww, m + 20 * PAGE, 4, 2));
@@ -121,8 +121,8 @@ static void coarse_keeps_what_the_program_made_read_only(void **state)
 	int fd[2];
 
 	memset(m, 1, 16 * PAGE);
-	assert_int_equal(ww_watch(ww, m, 16 * PAGE, WW_WATCH_COARSE), 0);
-	assert_int_equal(ww_protect(ww, m + 4 * PAGE, 4 * PAGE, PROT_READ), 0);
+	assert_int_equal(ww_watch(ww, m, 16 * PAGE, WW_WATCH_COARSE_OK), 0);
+	assert_int_equal(ww_protect(ww, m + 4 * PAGE, 4 * PAGE, PROT_READ, 0), 0);
 	test_write(m, 1, 9, -1);
 	/* it still is */
 	assert_int_equal(pipe(fd), 0);
@@ -143,7 +143,7 @@ static void coarse_with_a_hole_in_the_block(void **state)
 	char *m = test_map(32);
 
 	memset(m, 1, 32 * PAGE);
-	assert_int_equal(ww_watch(ww, m, 32 * PAGE, WW_WATCH_COARSE), 0);
+	assert_int_equal(ww_watch(ww, m, 32 * PAGE, WW_WATCH_COARSE_OK), 0);
 	assert_int_equal(munmap(m + 14 * PAGE, PAGE), 0);
 	test_write(m, 15, 13, 20, -1);
 	assert_true(told(ww, m + 15 * PAGE, 17, 0));
@@ -207,7 +207,8 @@ static void hot_is_not_what_is_written_now_and_then(void **state)
 	test_unmap(m, 256);
 }
 
-static void hot_pages_are_closed_by(int (*call)(struct ww *, void *, size_t))
+static void hot_pages_are_closed_by(int (*call)(struct ww *, void *, size_t,
+						unsigned))
 {
 	struct ww *ww = test_open();
 	char *m = test_map(256);
@@ -215,7 +216,7 @@ static void hot_pages_are_closed_by(int (*call)(struct ww *, void *, size_t))
 	memset(m, 1, 256 * PAGE);
 	assert_int_equal(ww_watch(ww, m, 256 * PAGE, WW_WATCH_HOT_OK), 0);
 	heat(ww, m, 256, 100, 40);
-	assert_int_equal(call(ww, m, 256 * PAGE), 0);
+	assert_int_equal(call(ww, m, 256 * PAGE, 0), 0);
 	assert_int_equal(test_count(ww, m, 256, 0), 0);
 	test_write(m, 100, -1);
 	assert_true(told(ww, m, 256, 100));
@@ -254,7 +255,7 @@ static void hot_pages_in_passes_of_several_queries(void **state)
 			size_t n = 7;
 
 			assert_int_equal(ww_get(ww, m + at * PAGE,
-						(256 - at) * PAGE, WW_GET_RESET,
+						(256 - at) * PAGE, WW_RESET,
 						pages, &n, NULL),
 					 0);
 			for (i = 0; i < n; i++)
@@ -270,7 +271,7 @@ static void hot_pages_in_passes_of_several_queries(void **state)
 	test_unmap(m, 256);
 }
 
-/* --- WW_WATCH_HUGE --- */
+/* --- WW_WATCH_HUGE_OK --- */
 
 static long huge_kb(void)
 {
@@ -317,7 +318,7 @@ static void huge_pages_are_kept_and_exact_after_the_first_report(void **state)
 		skip();
 	}
 	h.m[0] = 1; /* one exists, the other not */
-	assert_int_equal(ww_watch(ww, h.m, 2 * h.size, WW_WATCH_HUGE), 0);
+	assert_int_equal(ww_watch(ww, h.m, 2 * h.size, WW_WATCH_HUGE_OK), 0);
 	if (!is_used(ww, h.m)) {
 		ww_close(ww);
 		munmap(h.map, 3 * h.size);
@@ -330,21 +331,21 @@ static void huge_pages_are_kept_and_exact_after_the_first_report(void **state)
 	assert_true(told(ww, h.m, h.npages, 3));
 	assert_int_equal(test_count(ww, h.m, 2 * h.npages, 0), 0);
 	h.m[5 * PAGE] = 1;
-	test_expect(ww, h.m, h.npages, WW_GET_RESET, 5, -1);
+	test_expect(ww, h.m, h.npages, WW_RESET, 5, -1);
 	/* the other one comes as a whole, once */
 	h.m[h.size + 7 * PAGE] = 1;
 	assert_int_equal(huge_kb() >= (long)h.size / 1024, 1);
 	pages = calloc(h.npages, sizeof(*pages));
 	n = h.npages;
 	assert_int_equal(
-		ww_get(ww, h.m + h.size, h.size, WW_GET_RESET, pages, &n, NULL),
+		ww_get(ww, h.m + h.size, h.size, WW_RESET, pages, &n, NULL),
 		0);
 	assert_int_equal(n, h.npages);
 	for (i = 0; i < n; i++)
 		assert_ptr_equal(pages[i], h.m + h.size + i * PAGE);
 	assert_int_equal(test_count(ww, h.m, 2 * h.npages, 0), 0);
 	h.m[h.size + 9 * PAGE] = 1;
-	test_expect(ww, h.m + h.size, h.npages, WW_GET_RESET, 9, -1);
+	test_expect(ww, h.m + h.size, h.npages, WW_RESET, 9, -1);
 	free(pages);
 	ww_close(ww);
 	munmap(h.map, 3 * h.size);
@@ -362,17 +363,17 @@ static void huge_pages_in_pieces(void **state)
 		ww_close(ww);
 		skip();
 	}
-	assert_int_equal(ww_watch(ww, h.m, 2 * h.size, WW_WATCH_HUGE), 0);
+	assert_int_equal(ww_watch(ww, h.m, 2 * h.size, WW_WATCH_HUGE_OK), 0);
 	memset(h.m, 1, h.size);
 	do {
 		n = 100;
-		assert_int_equal(ww_get(ww, h.m, h.size / 2, WW_GET_RESET,
+		assert_int_equal(ww_get(ww, h.m, h.size / 2, WW_RESET,
 					pages, &n, NULL),
 				 0);
 		got += n;
 	} while (n);
 	assert_int_equal(got, h.npages / 2);
-	assert_int_equal(test_count(ww, h.m, h.npages, WW_GET_RESET),
+	assert_int_equal(test_count(ww, h.m, h.npages, WW_RESET),
 			 h.npages / 2);
 	ww_close(ww);
 	munmap(h.map, 3 * h.size);
@@ -388,7 +389,7 @@ static void zeros_written_to_a_huge_page_that_is_split_are_told(void **state)
 		ww_close(ww);
 		skip();
 	}
-	assert_int_equal(ww_watch(ww, h.m, 2 * h.size, WW_WATCH_HUGE), 0);
+	assert_int_equal(ww_watch(ww, h.m, 2 * h.size, WW_WATCH_HUGE_OK), 0);
 	h.m[0] = 1;
 	for (i = 1; i < h.npages; i++)
 		h.m[i * PAGE] = 0;

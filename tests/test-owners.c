@@ -53,7 +53,7 @@ static void of_two_that_watch_at_once_the_winner_sees_all(void **state)
 				continue;
 			}
 			assert_int_equal(test_count(pair[k], m, N, 0), 10);
-			assert_int_equal(ww_unwatch(pair[k], m, N * PAGE), 0);
+			assert_int_equal(ww_unwatch(pair[k], m, N * PAGE, 0), 0);
 		}
 	}
 	pthread_barrier_destroy(&together);
@@ -69,7 +69,7 @@ static void *watch_and_unwatch(void *arg)
 	while (!atomic_load(&stop))
 		if (ww_watch(pair[1], m, N * PAGE, 0) == 0) {
 			((volatile char *)m)[PAGE] = 1;
-			CHECK(ww_unwatch(pair[1], m, N * PAGE) == 0);
+			CHECK(ww_unwatch(pair[1], m, N * PAGE, 0) == 0);
 		}
 	return arg;
 }
@@ -94,7 +94,7 @@ static void memory_changes_hands_without_a_loss(void **state)
 		assert_int_equal(r, 0);
 		((volatile char *)m)[5 * PAGE] = 1;
 		assert_true(test_count(pair[0], m, N, 0) >= 1);
-		assert_int_equal(ww_unwatch(pair[0], m, N * PAGE), 0);
+		assert_int_equal(ww_unwatch(pair[0], m, N * PAGE, 0), 0);
 	}
 	atomic_store(&stop, true);
 	pthread_join(t, NULL);
@@ -106,7 +106,7 @@ static void memory_changes_hands_without_a_loss(void **state)
 static void *reset_the_other_half(void *arg)
 {
 	while (!atomic_load(&stop))
-		CHECK(ww_reset(pair[0], m, N / 2 * PAGE) == 0);
+		CHECK(ww_reset(pair[0], m, N / 2 * PAGE, 0) == 0);
 	return arg;
 }
 
@@ -136,7 +136,7 @@ static void stores_survive_an_unwatch_while_others_reset(void **state)
 		char *half = m + N / 2 * PAGE;
 
 		assert_int_equal(ww_watch(pair[0], half, N / 2 * PAGE, 0), 0);
-		assert_int_equal(ww_unwatch(pair[0], half, N / 2 * PAGE), 0);
+		assert_int_equal(ww_unwatch(pair[0], half, N / 2 * PAGE, 0), 0);
 	}
 	atomic_store(&stop, true);
 	pthread_join(t[0], NULL);
@@ -155,11 +155,11 @@ static void *call_until_cancelled(void *arg)
 		void *pages[N];
 		size_t n = N;
 
-		CHECK(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL) ==
+		CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) ==
 		      0);
 		CHECK(ww_watch(ww, mine, PAGE, 0) == 0);
 		mine[0] = 1;
-		CHECK(ww_unwatch(ww, mine, PAGE) == 0);
+		CHECK(ww_unwatch(ww, mine, PAGE, 0) == 0);
 		pthread_testcancel();
 	}
 	return NULL;
@@ -199,7 +199,7 @@ static void cancel_threads(void *arg)
 		}
 		/* nothing is locked, and no page is closed for ever */
 		memset(m, 1, N * PAGE);
-		CHECK(test_count(ww, m, N, WW_GET_RESET) == N);
+		CHECK(test_count(ww, m, N, WW_RESET) == N);
 	}
 	ww_close(ww);
 }
@@ -231,7 +231,7 @@ static void *collect_under_lock(void *arg)
 
 		pthread_mutex_lock(&host);
 		((volatile char *)m)[3 * PAGE] = 1;
-		CHECK(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL) ==
+		CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) ==
 		      0);
 		pthread_mutex_unlock(&host);
 	}
@@ -258,7 +258,7 @@ static void fork_with_a_lock(void *arg)
 		if (pid == 0) {
 			/* forked in the middle of a gate, perhaps */
 			memset(m, 2, N * PAGE);
-			_exit(test_count(ww, m, N, WW_GET_RESET) != N);
+			_exit(test_count(ww, m, N, WW_RESET) != N);
 		}
 		CHECK(pid > 0 && waitpid(pid, &status, 0) == pid &&
 		      status == 0);

@@ -40,7 +40,7 @@ static void memory_written_before_the_watch_is_clean(void **state)
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	test_expect(ww, m, N, 0, -1);
 	test_write(m, 3, 5, -1);
-	test_expect(ww, m, N, WW_GET_RESET, 3, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 3, 5, -1);
 	test_expect(ww, m, N, 0, -1);
 	ww_close(ww);
 	test_unmap(m, N);
@@ -52,10 +52,10 @@ static void written_pages_are_reported_in_order(void **state)
 
 	test_write(f.m, 40, 0, 63, 7, 8, -1);
 	test_expect(f.ww, f.m, N, 0, 0, 7, 8, 40, 63, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, 7, 8, 40, 63, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 0, 7, 8, 40, 63, -1);
 	test_expect(f.ww, f.m, N, 0, -1);
 	test_write(f.m, 8, 9, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 8, 9, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 8, 9, -1);
 	end(f);
 }
 
@@ -66,7 +66,7 @@ static void reads_are_not_reported(void **state)
 	int i;
 
 	test_write(f.m, 4, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 4, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 4, -1);
 	if (!(test_caps(f.ww) & (WW_CAP_EXACT | WW_CAP_NO_THREAD))) {
 		end(f);
 		return;
@@ -81,7 +81,7 @@ static void reads_are_not_reported(void **state)
 		size_t n = 1;
 
 		test_write(f.m, 60, -1);
-		assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET,
+		assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_RESET,
 					&page, &n, NULL),
 				 0);
 		assert_int_equal(n, 1);
@@ -96,11 +96,11 @@ static void a_store_of_the_same_value_is_reported(void **state)
 	struct fixture f = begin();
 
 	f.m[0] = 1;
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 0, -1);
 	*(volatile char *)f.m = 1;
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 0, -1);
 	memset(f.m, 0, 2 * PAGE);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 0, 1, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 0, 1, -1);
 	end(f);
 }
 
@@ -109,7 +109,7 @@ static void a_straddling_store_is_two_pages(void **state)
 	struct fixture f = begin();
 
 	memset(f.m + 3 * PAGE - 2, 1, 4);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 2, 3, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 2, 3, -1);
 	end(f);
 }
 
@@ -120,7 +120,7 @@ static void a_full_array_resets_only_what_it_holds(void **state)
 	size_t n = 4;
 
 	test_write(f.m, 1, 2, 3, 10, 11, 12, 13, -1);
-	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET, pages, &n,
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n,
 				NULL),
 			 0);
 	assert_int_equal(n, 4);
@@ -128,7 +128,7 @@ static void a_full_array_resets_only_what_it_holds(void **state)
 	assert_ptr_equal(pages[3], f.m + 10 * PAGE);
 	test_expect(f.ww, f.m, N, 0, 11, 12, 13, -1);
 	n = 1;
-	while (ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET, pages, &n, NULL) == 0 &&
+	while (ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) == 0 &&
 	       n == 1)
 		;
 	assert_int_equal(n, 0);
@@ -143,7 +143,7 @@ static void a_full_array_of_ranges_resets_only_what_it_holds(void **state)
 	size_t n = 2;
 
 	test_write(f.m, 1, 2, 3, 10, 11, 20, -1);
-	assert_int_equal(ww_get_ranges(f.ww, f.m, N * PAGE, WW_GET_RESET, runs,
+	assert_int_equal(ww_get_ranges(f.ww, f.m, N * PAGE, WW_RESET, runs,
 				       &n),
 			 0);
 	assert_int_equal(n, 2);
@@ -159,9 +159,9 @@ static void reset_cleans_only_the_range(void **state)
 	struct fixture f = begin();
 
 	test_write(f.m, 1, 2, 3, 4, -1);
-	assert_int_equal(ww_reset(f.ww, f.m + 2 * PAGE, 2 * PAGE), 0);
+	assert_int_equal(ww_reset(f.ww, f.m + 2 * PAGE, 2 * PAGE, 0), 0);
 	test_expect(f.ww, f.m, N, 0, 1, 4, -1);
-	assert_int_equal(ww_reset(f.ww, f.m, N * PAGE), 0);
+	assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
 	test_expect(f.ww, f.m, N, 0, -1);
 	test_write(f.m, 3, -1);
 	test_expect(f.ww, f.m, N, 0, 3, -1);
@@ -173,7 +173,7 @@ static void a_query_looks_only_at_its_range(void **state)
 	struct fixture f = begin();
 
 	test_write(f.m, 9, 10, 19, 20, -1);
-	test_expect(f.ww, f.m + 10 * PAGE, 10, WW_GET_RESET, 0, 9, -1);
+	test_expect(f.ww, f.m + 10 * PAGE, 10, WW_RESET, 0, 9, -1);
 	test_expect(f.ww, f.m, N, 0, 9, 20, -1);
 	end(f);
 }
@@ -193,7 +193,7 @@ static void ranges_that_touch_are_one_for_a_query(void **state)
 	assert_int_equal(ww_get_ranges(ww, m, N * PAGE, 0, run, &n), 0);
 	assert_int_equal(n, 1);
 	assert_int_equal(run[0].len, 9 * PAGE);
-	test_expect(ww, m, N, WW_GET_RESET, 2, 3, 4, 5, 6, 7, 8, 9, 10, -1);
+	test_expect(ww, m, N, WW_RESET, 2, 3, 4, 5, 6, 7, 8, 9, 10, -1);
 	test_expect(ww, m, N, 0, -1);
 	ww_close(ww);
 	test_unmap(m, N);
@@ -209,13 +209,13 @@ static void a_window_skips_what_is_not_watched(void **state)
 	assert_int_equal(ww_watch(ww, m + 8 * PAGE, 8 * PAGE, 0), 0);
 	assert_int_equal(ww_watch(ww, m + 24 * PAGE, 8 * PAGE, 0), 0);
 	test_write(m, 1, 8, 15, 20, 24, 40, -1);
-	test_expect(ww, m, N, WW_GET_WINDOW, 8, 15, 24, -1);
+	test_expect(ww, m, N, WW_WINDOW, 8, 15, 24, -1);
 	/* the pages between are nobody's business: they stay as they are */
 	assert_int_equal(ww_get_ranges(ww, NULL, 0,
-				       WW_GET_WINDOW | WW_GET_RESET, runs, &n),
+				       WW_WINDOW | WW_RESET, runs, &n),
 			 0);
 	assert_int_equal(n, 3);
-	test_expect(ww, m, N, WW_GET_WINDOW, -1);
+	test_expect(ww, m, N, WW_WINDOW, -1);
 	ww_close(ww);
 	test_unmap(m, N);
 }
@@ -226,13 +226,13 @@ static void unwatch_of_a_part_splits(void **state)
 	struct ww_range r;
 
 	test_write(f.m, 1, 20, 40, -1);
-	assert_int_equal(ww_unwatch(f.ww, f.m + 16 * PAGE, 16 * PAGE), 0);
+	assert_int_equal(ww_unwatch(f.ww, f.m + 16 * PAGE, 16 * PAGE, 0), 0);
 	test_write(f.m, 21, 41, -1);
 	test_expect(f.ww, f.m, 16, 0, 1, -1);
-	test_expect(f.ww, f.m, N, WW_GET_WINDOW | WW_GET_RESET, 1, 40, 41, -1);
-	assert_int_equal(ww_range_info(f.ww, f.m + 17 * PAGE, &r, NULL, NULL),
+	test_expect(f.ww, f.m, N, WW_WINDOW | WW_RESET, 1, 40, 41, -1);
+	assert_int_equal(test_range_info(f.ww, f.m + 17 * PAGE, &r, NULL, NULL),
 			 -ENOENT);
-	assert_int_equal(ww_range_info(f.ww, f.m + 40 * PAGE + 5, &r, NULL,
+	assert_int_equal(test_range_info(f.ww, f.m + 40 * PAGE + 5, &r, NULL,
 				       NULL),
 			 0);
 	assert_ptr_equal(r.start, f.m + 32 * PAGE);
@@ -241,7 +241,7 @@ static void unwatch_of_a_part_splits(void **state)
 	assert_int_equal(ww_watch(f.ww, f.m + 16 * PAGE, 16 * PAGE, 0), 0);
 	test_expect(f.ww, f.m, N, 0, -1);
 	test_write(f.m, 15, 16, 31, 32, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 15, 16, 31, 32, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 15, 16, 31, 32, -1);
 	end(f);
 }
 
@@ -250,8 +250,8 @@ static void memory_is_writable_after_unwatch_and_close(void **state)
 	struct fixture f = begin();
 
 	test_write(f.m, 1, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, -1);
-	assert_int_equal(ww_unwatch(f.ww, f.m, 8 * PAGE), 0);
+	test_expect(f.ww, f.m, N, WW_RESET, 1, -1);
+	assert_int_equal(ww_unwatch(f.ww, f.m, 8 * PAGE, 0), 0);
 	/* as writable as before: a system call can tell without a handler */
 	assert_int_equal(pread(open("/dev/zero", O_RDONLY | O_CLOEXEC), f.m,
 			       8 * PAGE, 0),
@@ -267,12 +267,12 @@ static void mark_reports_whole_pages(void **state)
 {
 	struct fixture f = begin();
 
-	assert_int_equal(ww_mark(f.ww, f.m + 3 * PAGE - 1, 2), 0);
-	assert_int_equal(ww_mark(f.ww, f.m + 9 * PAGE + 5, 0), 0);
-	assert_int_equal(ww_mark(f.ww, f.m - PAGE, 1), 0); /* not watched */
+	assert_int_equal(ww_mark(f.ww, f.m + 3 * PAGE - 1, 2, 0), 0);
+	assert_int_equal(ww_mark(f.ww, f.m + 9 * PAGE + 5, 0, 0), 0);
+	assert_int_equal(ww_mark(f.ww, f.m - PAGE, 1, 0), 0); /* not watched */
 	test_expect(f.ww, f.m, N, 0, 2, 3, -1);
 	test_write(f.m, 1, 3, 4, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 3, 4, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 1, 2, 3, 4, -1);
 	test_expect(f.ww, f.m, N, 0, -1);
 	end(f);
 }
@@ -283,13 +283,13 @@ static void marks_beyond_a_full_array_stay(void **state)
 	void *pages[3];
 	size_t n = 3;
 
-	assert_int_equal(ww_mark(f.ww, f.m + 2 * PAGE, 3 * PAGE), 0);
+	assert_int_equal(ww_mark(f.ww, f.m + 2 * PAGE, 3 * PAGE, 0), 0);
 	test_write(f.m, 1, 3, 6, -1);
-	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_GET_RESET, pages, &n,
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n,
 				NULL),
 			 0);
 	assert_int_equal(n, 3);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 4, 6, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 4, 6, -1);
 	test_expect(f.ww, f.m, N, 0, -1);
 	end(f);
 }
@@ -301,20 +301,20 @@ static void discard_cleans_and_empties(void **state)
 	unsigned caps;
 
 	memset(f.m, 1, N * PAGE);
-	test_count(f.ww, f.m, N, WW_GET_RESET);
+	test_count(f.ww, f.m, N, WW_RESET);
 	test_write(f.m, 1, 2, 3, 20, -1);
-	assert_int_equal(ww_discard(f.ww, f.m + 2 * PAGE, 8 * PAGE), 0);
+	assert_int_equal(ww_discard(f.ww, f.m + 2 * PAGE, 8 * PAGE, 0), 0);
 	test_expect(f.ww, f.m, N, 0, 1, 20, -1);
 	c = f.m[2 * PAGE];
 	assert_int_equal(c, 0);
 	c = f.m[9 * PAGE];
-	assert_int_equal(ww_range_info(f.ww, f.m, NULL, &caps, NULL), 0);
+	assert_int_equal(test_range_info(f.ww, f.m, NULL, &caps, NULL), 0);
 	if (caps & WW_CAP_EXACT || test_caps(f.ww) & WW_CAP_NO_THREAD) {
 		test_expect(f.ww, f.m, N, 0, 1, 20, -1);
 		test_write(f.m, 3, 4, -1);
-		test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 3, 4, 20, -1);
+		test_expect(f.ww, f.m, N, WW_RESET, 1, 3, 4, 20, -1);
 	} else { /* the two that were read may look written, once */
-		assert_true(test_count(f.ww, f.m, N, WW_GET_RESET) <= 4);
+		assert_true(test_count(f.ww, f.m, N, WW_RESET) <= 4);
 		test_expect(f.ww, f.m, N, 0, -1);
 	}
 	end(f);
@@ -325,15 +325,15 @@ static void protect_neither_dirties_nor_cleans(void **state)
 	struct fixture f = begin();
 
 	test_write(f.m, 1, 2, 9, -1);
-	assert_int_equal(ww_protect(f.ww, f.m, 4 * PAGE, PROT_READ), 0);
-	assert_int_equal(ww_protect(f.ww, f.m + 8 * PAGE, 4 * PAGE, PROT_NONE),
+	assert_int_equal(ww_protect(f.ww, f.m, 4 * PAGE, PROT_READ, 0), 0);
+	assert_int_equal(ww_protect(f.ww, f.m + 8 * PAGE, 4 * PAGE, PROT_NONE, 0),
 			 0);
 	test_expect(f.ww, f.m, N, 0, 1, 2, 9, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 9, -1);
-	assert_int_equal(ww_protect(f.ww, f.m, N * PAGE, RW), 0);
+	test_expect(f.ww, f.m, N, WW_RESET, 1, 2, 9, -1);
+	assert_int_equal(ww_protect(f.ww, f.m, N * PAGE, RW, 0), 0);
 	test_expect(f.ww, f.m, N, 0, -1);
 	test_write(f.m, 2, 10, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 2, 10, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 2, 10, -1);
 	end(f);
 }
 
@@ -345,11 +345,11 @@ static void reserved_memory_can_be_watched_and_committed(void **state)
 	mprotect(m, N * PAGE, PROT_NONE);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	test_expect(ww, m, N, 0, -1);
-	assert_int_equal(ww_protect(ww, m + 4 * PAGE, 8 * PAGE, RW), 0);
+	assert_int_equal(ww_protect(ww, m + 4 * PAGE, 8 * PAGE, RW, 0), 0);
 	test_expect(ww, m, N, 0, -1);
 	test_write(m, 4, 11, -1);
-	test_expect(ww, m, N, WW_GET_RESET, 4, 11, -1);
-	assert_int_equal(ww_reset(ww, m, N * PAGE), 0);
+	test_expect(ww, m, N, WW_RESET, 4, 11, -1);
+	assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
 	ww_close(ww);
 	test_unmap(m, N);
 }
@@ -363,12 +363,12 @@ static void foreign_mprotect_is_harmless_where_promised(void **state)
 		mprotect(f.m, N * PAGE, PROT_READ);
 		mprotect(f.m, N * PAGE, RW);
 		test_write(f.m, 5, -1);
-		test_expect(f.ww, f.m, N, WW_GET_RESET, 1, 2, 5, -1);
+		test_expect(f.ww, f.m, N, WW_RESET, 1, 2, 5, -1);
 		mprotect(f.m, 4 * PAGE, PROT_NONE);
 		mprotect(f.m, N * PAGE, RW);
 		test_expect(f.ww, f.m, N, 0, -1);
 		test_write(f.m, 2, -1);
-		test_expect(f.ww, f.m, N, WW_GET_RESET, 2, -1);
+		test_expect(f.ww, f.m, N, WW_RESET, 2, -1);
 	}
 	end(f);
 }
@@ -382,11 +382,11 @@ static void two_trackers_do_not_disturb_each_other(void **state)
 	assert_int_equal(ww_watch(other, m, N * PAGE, 0), 0);
 	test_write(f.m, 1, -1);
 	test_write(m, 2, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 1, -1);
-	test_expect(other, m, N, WW_GET_RESET, 2, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 1, -1);
+	test_expect(other, m, N, WW_RESET, 2, -1);
 	ww_close(other);
 	test_write(f.m, 3, -1);
-	test_expect(f.ww, f.m, N, WW_GET_RESET, 3, -1);
+	test_expect(f.ww, f.m, N, WW_RESET, 3, -1);
 	test_unmap(m, N);
 	end(f);
 }
@@ -397,7 +397,7 @@ static void range_info_tells_the_range_as_watched(void **state)
 	struct ww_range r;
 	unsigned caps = 0, lost = 9;
 
-	assert_int_equal(ww_range_info(f.ww, f.m + 5, &r, &caps, &lost), 0);
+	assert_int_equal(test_range_info(f.ww, f.m + 5, &r, &caps, &lost), 0);
 	assert_ptr_equal(r.start, f.m);
 	assert_int_equal(r.len, N * PAGE);
 	assert_int_equal(caps, test_caps(f.ww));

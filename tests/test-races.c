@@ -37,7 +37,7 @@ static void *reset_first_half(void *arg)
 {
 	while (!atomic_load(&stop)) {
 		__atomic_store_n(m + 3 * PAGE, 1, __ATOMIC_RELAXED);
-		CHECK(ww_reset(ww, m, N / 2 * PAGE) == 0);
+		CHECK(ww_reset(ww, m, N / 2 * PAGE, 0) == 0);
 	}
 	return NULL;
 }
@@ -58,8 +58,8 @@ static void resets_hide_nothing_of_their_neighbours(void **state)
 		if (i % 2)
 			((volatile char *)m)[40 * PAGE] = 1;
 		else
-			ww_mark(ww, m + 40 * PAGE, 1);
-		CHECK(ww_get(ww, m + N / 2 * PAGE, N / 2 * PAGE, WW_GET_RESET,
+			ww_mark(ww, m + 40 * PAGE, 1, 0);
+		CHECK(ww_get(ww, m + N / 2 * PAGE, N / 2 * PAGE, WW_RESET,
 			     &page, &n, NULL) == 0);
 		CHECK(n == 1);
 	}
@@ -88,7 +88,7 @@ static void resets_hide_nothing_of_new_ranges(void **state)
 		*(volatile char *)mine = 1;
 		CHECK(ww_get(ww, mine, PAGE, 0, &page, &n, NULL) == 0);
 		CHECK(n == 1);
-		CHECK(ww_unwatch(ww, mine, PAGE) == 0);
+		CHECK(ww_unwatch(ww, mine, PAGE, 0) == 0);
 	}
 	for (k = 0; k < 2; k++)
 		finish(t[k]);
@@ -117,7 +117,7 @@ static void writers_survive_a_watch(void **state)
 	t = start(write_all, NULL);
 	for (i = 0; i < 3000 / test_slowness(); i++) {
 		assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-		assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+		assert_int_equal(ww_unwatch(ww, m, N * PAGE, 0), 0);
 	}
 	finish(t);
 	ww_close(ww);
@@ -127,15 +127,15 @@ static void writers_survive_a_watch(void **state)
 static void *mark_all(void *arg)
 {
 	while (!atomic_load(&stop))
-		CHECK(ww_mark(ww, m, N * PAGE) == 0);
+		CHECK(ww_mark(ww, m, N * PAGE, 0) == 0);
 	return NULL;
 }
 
 static void *reset_all(void *arg)
 {
 	while (!atomic_load(&stop)) {
-		CHECK(ww_mark(ww, m, N * PAGE) == 0);
-		CHECK(ww_reset(ww, m, N * PAGE) == 0);
+		CHECK(ww_mark(ww, m, N * PAGE, 0) == 0);
+		CHECK(ww_reset(ww, m, N * PAGE, 0) == 0);
 	}
 	return NULL;
 }
@@ -167,17 +167,17 @@ static void protections_win_over(void *(*racer)(void *))
 	alarm(60); /* it once looped for ever */
 	t = start(racer, NULL);
 	for (i = 0; i < 1000; i++) {
-		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_NONE),
+		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_NONE, 0),
 				 0);
 		permissions(m + 20 * PAGE, is);
 		assert_string_equal(is, "---");
-		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_READ),
+		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_READ, 0),
 				 0);
 		permissions(m + 20 * PAGE, is);
 		assert_string_equal(is, "r--");
-		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, RW), 0);
+		assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, RW, 0), 0);
 	}
-	assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_NONE), 0);
+	assert_int_equal(ww_protect(ww, m + 20 * PAGE, PAGE, PROT_NONE, 0), 0);
 	finish(t);
 	alarm(0);
 	permissions(m + 20 * PAGE, is);
@@ -206,7 +206,7 @@ static void unwatch_of_two_parts_of_an_area_lets_go_of_both(void **state)
 	m = test_map(N);
 	for (i = 0; i < 300; i++) {
 		assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-		assert_int_equal(ww_unwatch(ww, m + 30 * PAGE, 4 * PAGE), 0);
+		assert_int_equal(ww_unwatch(ww, m + 30 * PAGE, 4 * PAGE, 0), 0);
 		assert_int_equal(ww_watch(ww, m + 30 * PAGE, 4 * PAGE, 0), 0);
 		t = start(write_all, NULL);
 		for (k = 0; k < 5; k++) {
@@ -214,11 +214,11 @@ static void unwatch_of_two_parts_of_an_area_lets_go_of_both(void **state)
 			size_t n = N;
 
 			assert_int_equal(ww_get(ww, NULL, 0,
-						WW_GET_WINDOW | WW_GET_RESET,
+						WW_WINDOW | WW_RESET,
 						pages, &n, NULL),
 					 0);
 		}
-		assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+		assert_int_equal(ww_unwatch(ww, m, N * PAGE, 0), 0);
 		finish(t);
 		memset(m, 1, N * PAGE);
 	}
@@ -236,11 +236,11 @@ static void memory_of_another_tracker_is_ebusy(void **state)
 	assert_int_equal(ww_watch(second, m, N * PAGE, 0), -EBUSY);
 	assert_int_equal(ww_watch(second, m + 5 * PAGE, PAGE, 0), -EBUSY);
 	test_write(m, 5, -1);
-	test_expect(ww, m, N, WW_GET_RESET, 5, -1);
-	assert_int_equal(ww_unwatch(ww, m, N * PAGE), 0);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
+	assert_int_equal(ww_unwatch(ww, m, N * PAGE, 0), 0);
 	assert_int_equal(ww_watch(second, m, N * PAGE, 0), 0);
 	test_write(m, 6, -1);
-	test_expect(second, m, N, WW_GET_RESET, 6, -1);
+	test_expect(second, m, N, WW_RESET, 6, -1);
 	ww_close(second);
 	ww_close(ww);
 	test_unmap(m, N);
@@ -270,11 +270,11 @@ static void a_call_that_fails_late_keeps_what_was_dirty(void **state)
 		void *pages[N];
 		size_t n = N;
 
-		assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages,
+		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages,
 					&n, NULL),
 				 -EBUSY);
 		test_expect(ww, m, 32, 0, 1, 2, -1);
-		assert_int_equal(ww_reset(ww, m, N * PAGE), -EBUSY);
+		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), -EBUSY);
 		assert_true(test_count(ww, m, 32, 0) >= 2);
 	}
 	close(other);
@@ -291,7 +291,7 @@ static void a_hole_in_a_dirty_run_does_not_stay_dirty(void **state)
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	memset(m, 1, N * PAGE);
 	munmap(m + 10 * PAGE, PAGE);
-	for (i = 0; i < 3 && test_count(ww, m, N, WW_GET_RESET); i++)
+	for (i = 0; i < 3 && test_count(ww, m, N, WW_RESET); i++)
 		;
 	assert_true(i < 3);
 	ww_close(ww);
@@ -307,7 +307,7 @@ static void without_descriptors(void *arg)
 	int r;
 
 	setrlimit(RLIMIT_NOFILE, &none);
-	r = ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL);
+	r = ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL);
 	CHECK(r == -ENOMEM || (r == 0 && n >= 1));
 	ww_close(ww);
 }
@@ -320,12 +320,12 @@ static void a_child_that_can_not_renew_leaves_the_parent_alone(void **state)
 	m = test_map(N);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	test_write(m, 1, -1);
-	test_count(ww, m, N, WW_GET_RESET);
+	test_count(ww, m, N, WW_RESET);
 	assert_int_equal(test_child(without_descriptors, NULL), 0);
 	test_expect(ww, m, N, 0, -1);
 	test_write(m, 2, -1);
-	test_expect(ww, m, N, WW_GET_RESET, 2, -1);
-	assert_int_equal(ww_range_info(ww, m, NULL, NULL, &lost), 0);
+	test_expect(ww, m, N, WW_RESET, 2, -1);
+	assert_int_equal(test_range_info(ww, m, NULL, NULL, &lost), 0);
 	assert_int_equal(lost, 0);
 	ww_close(ww);
 	test_unmap(m, N);
@@ -357,13 +357,13 @@ static void protections_hold_at_every_moment(void **state)
 		char *at = m + (size_t)(i / 64 % N) * PAGE;
 
 		if (i % 64 == 0)
-			CHECK(ww_protect(ww, at, PAGE, prots[i / 64 % 2]) == 0);
+			CHECK(ww_protect(ww, at, PAGE, prots[i / 64 % 2], 0) == 0);
 		CHECK(!can(at, true));
 		CHECK(can(at, false) == (prots[i / 64 % 2] == PROT_READ));
 		if (i % 64 == 63)
-			CHECK(ww_protect(ww, at, PAGE, RW) == 0);
+			CHECK(ww_protect(ww, at, PAGE, RW, 0) == 0);
 	}
-	CHECK(ww_protect(ww, m, N * PAGE, RW) == 0);
+	CHECK(ww_protect(ww, m, N * PAGE, RW, 0) == 0);
 	memset(m, 2, N * PAGE);
 	finish(t);
 	ww_close(ww);
@@ -395,7 +395,7 @@ static void bare_clones_at_every_moment_work(void **state)
 			alarm(20); /* a hang is a failure */
 			for (k = 0; k < 2; k++) {
 				((volatile char *)m)[9 * PAGE] = 2;
-				CHECK(ww_get(ww, m, N * PAGE, WW_GET_RESET,
+				CHECK(ww_get(ww, m, N * PAGE, WW_RESET,
 					     pages, &n, NULL) == 0);
 				CHECK(k ? n >= 1 : n == N);
 			}

@@ -108,23 +108,23 @@ static void a_child_is_watched(void **state)
 	test_write(m, 5, -1); /* ours, not the child's */
 	if (caps & WW_CAP_ATOMIC_RESET) {
 		test_expect(ww, m, N, 0, 3, -1);
-		test_expect(ww, m, N, WW_GET_RESET, 3, -1);
+		test_expect(ww, m, N, WW_RESET, 3, -1);
 		test_expect(ww, m, N, 0, -1);
 		child_write(&c, 3);
 		child_write(&c, 4);
-		test_expect(ww, m, N, WW_GET_RESET, 3, 4, -1);
+		test_expect(ww, m, N, WW_RESET, 3, 4, -1);
 	} else {
 		/* queries only: nobody has cleared what was there before */
 		assert_int_equal(ww_get(ww, m, N * PAGE, 0, pages, &n, NULL),
 				 0);
 		assert_true(n >= 1);
-		assert_int_equal(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages,
+		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages,
 					&n, NULL),
 				 -EOPNOTSUPP);
-		assert_int_equal(ww_reset(ww, m, N * PAGE), -EOPNOTSUPP);
+		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), -EOPNOTSUPP);
 	}
-	assert_int_equal(ww_protect(ww, m, PAGE, PROT_READ), -EOPNOTSUPP);
-	assert_int_equal(ww_discard(ww, m, PAGE), -EOPNOTSUPP);
+	assert_int_equal(ww_protect(ww, m, PAGE, PROT_READ, 0), -EOPNOTSUPP);
+	assert_int_equal(ww_discard(ww, m, PAGE, 0), -EOPNOTSUPP);
 	child_end(&c);
 	n = N;
 	assert_int_equal(ww_get(ww, m, N * PAGE, 0, pages, &n, NULL), -ESRCH);

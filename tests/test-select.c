@@ -267,7 +267,7 @@ static void borrowed_descriptors_are_used_and_kept(void **state)
 	assert_int_equal(ww_open(&ww, &o), 0);
 	assert_int_equal(ww_watch(ww, m, 4 * PAGE, 0), 0);
 	test_write(m, 2, -1);
-	test_expect(ww, m, 4, WW_GET_RESET, 2, -1);
+	test_expect(ww, m, 4, WW_RESET, 2, -1);
 	ww_close(ww);
 	assert_true(fcntl(o.uffd, F_GETFD) >= 0);
 	assert_true(fcntl(o.pagemap, F_GETFD) >= 0);

@@ -77,7 +77,7 @@ static size_t dirty_pages(void)
 	void *pages[N];
 	size_t n = N;
 
-	CHECK(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL) == 0);
+	CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
 	return n;
 }
 
@@ -241,8 +241,8 @@ static void prot_fault(void *arg)
 
 	set_handler(info_handler, SA_SIGINFO, 0);
 	open_and_watch();
-	CHECK(ww_protect(ww, m + PAGE, PAGE, PROT_READ) == 0);
-	CHECK(ww_protect(ww, m + 2 * PAGE, PAGE, PROT_NONE) == 0);
+	CHECK(ww_protect(ww, m + PAGE, PAGE, PROT_READ, 0) == 0);
+	CHECK(ww_protect(ww, m + 2 * PAGE, PAGE, PROT_NONE, 0) == 0);
 	if (!sigsetjmp(back, 1))
 		((volatile char *)m)[PAGE] = 1;
 	CHECK(calls == 1 && last_addr == m + PAGE);

@@ -38,7 +38,7 @@ static unsigned collect(size_t room)
 	void *pages[512];
 	size_t n = room, i;
 
-	CHECK(ww_get(ww, m, N * PAGE, WW_GET_RESET, pages, &n, NULL) == 0);
+	CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
 	for (i = 0; i < n; i++)
 		atomic_fetch_add(&seen[((char *)pages[i] - m) / PAGE], 1);
 	return (unsigned)n;
@@ -97,10 +97,10 @@ static void *churn(void *arg)
 	for (i = 0; i < 3000 / (unsigned)test_slowness(); i++) {
 		CHECK(ww_watch(ww, mine, 8 * PAGE, 0) == 0);
 		((volatile char *)mine)[PAGE] = 1;
-		CHECK(ww_unwatch(ww, mine + 2 * PAGE, 2 * PAGE) == 0);
-		CHECK(ww_unwatch(ww, mine, 2 * PAGE) == 0);
+		CHECK(ww_unwatch(ww, mine + 2 * PAGE, 2 * PAGE, 0) == 0);
+		CHECK(ww_unwatch(ww, mine, 2 * PAGE, 0) == 0);
 		((volatile char *)mine)[5 * PAGE] = 1;
-		CHECK(ww_unwatch(ww, mine + 4 * PAGE, 4 * PAGE) == 0);
+		CHECK(ww_unwatch(ww, mine + 4 * PAGE, 4 * PAGE, 0) == 0);
 		((volatile char *)mine)[5 * PAGE] = 2;
 	}
 	return NULL;
@@ -113,7 +113,7 @@ static void *query_all(void *arg)
 	while (!atomic_load(&stop)) {
 		size_t n = 64;
 
-		CHECK(ww_get_ranges(ww, NULL, 0, WW_GET_WINDOW | WW_GET_RESET,
+		CHECK(ww_get_ranges(ww, NULL, 0, WW_WINDOW | WW_RESET,
 				    runs, &n) == 0);
 	}
 	return NULL;
@@ -140,7 +140,7 @@ static void ranges_come_and_go_while_others_query(void **state)
 	for (i = 0; i < 2; i++)
 		pthread_join(queriers[i], NULL);
 	test_write(area, 31, -1);
-	test_expect(ww, area + 30 * PAGE, 4, WW_GET_RESET, 1, -1);
+	test_expect(ww, area + 30 * PAGE, 4, WW_RESET, 1, -1);
 	ww_close(ww);
 	test_unmap(area, 64);
 }
@@ -152,8 +152,8 @@ static void *change_protection(void *arg)
 	int i;
 
 	for (i = 0; i < 2000 / test_slowness(); i++) {
-		CHECK(ww_protect(ww, m + 64 * PAGE, 64 * PAGE, PROT_READ) == 0);
-		CHECK(ww_protect(ww, m + 64 * PAGE, 64 * PAGE, RW) == 0);
+		CHECK(ww_protect(ww, m + 64 * PAGE, 64 * PAGE, PROT_READ, 0) == 0);
+		CHECK(ww_protect(ww, m + 64 * PAGE, 64 * PAGE, RW, 0) == 0);
 	}
 	return NULL;
 }
@@ -188,7 +188,7 @@ static void protection_changes_race_queries(void **state)
 		;
 	for (i = 64; i < 128; i++)
 		test_write(m, i, -1);
-	assert_int_equal(test_count(ww, m, N, WW_GET_RESET), 64);
+	assert_int_equal(test_count(ww, m, N, WW_RESET), 64);
 	ww_close(ww);
 	test_unmap(m, N);
 }
@@ -220,10 +220,10 @@ static void *mutate(void *arg)
 		size_t n = 8;
 
 		((volatile char *)mine)[(i++ % 512) * PAGE]++;
-		CHECK(ww_get(ww, mine, 512 * PAGE, i & 1 ? WW_GET_RESET : 0,
+		CHECK(ww_get(ww, mine, 512 * PAGE, i & 1 ? WW_RESET : 0,
 			     pages, &n, NULL) == 0);
-		CHECK(ww_reset(ww, mine + 8 * PAGE, 4 * PAGE) == 0);
-		CHECK(ww_mark(ww, mine + 16 * PAGE, 1) == 0);
+		CHECK(ww_reset(ww, mine + 8 * PAGE, 4 * PAGE, 0) == 0);
+		CHECK(ww_mark(ww, mine + 16 * PAGE, 1, 0) == 0);
 	}
 	return NULL;
 }
@@ -258,17 +258,17 @@ static void a_stopped_world_can_be_collected(void **state)
 		/* the world stands still */
 		assert_int_equal(ww_watch(ww, more, 2 * PAGE, 0), 0);
 		collect(512);
-		assert_int_equal(ww_reset(ww, m, N * PAGE), 0);
+		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
 		((volatile char *)m)[4000 * PAGE] = 1;
-		assert_int_equal(ww_mark(ww, m + 3000 * PAGE, PAGE), 0);
-		test_expect(ww, m + 2048 * PAGE, 2048, WW_GET_RESET, 952, 1952,
+		assert_int_equal(ww_mark(ww, m + 3000 * PAGE, PAGE, 0), 0);
+		test_expect(ww, m + 2048 * PAGE, 2048, WW_RESET, 952, 1952,
 			    -1);
 		test_write(more, 1, -1);
-		test_expect(ww, more, 2, WW_GET_RESET, 1, -1);
+		test_expect(ww, more, 2, WW_RESET, 1, -1);
 		atomic_store(&resume, true);
 		while (atomic_load(&stopped))
 			sched_yield();
-		assert_int_equal(ww_unwatch(ww, more, 2 * PAGE), 0);
+		assert_int_equal(ww_unwatch(ww, more, 2 * PAGE, 0), 0);
 		test_unmap(more, 2);
 	}
 	alarm(0);
@@ -308,12 +308,12 @@ static void stores_race_unwatch_and_close(void **state)
 	for (i = 0; i < 2000 / (unsigned)test_slowness(); i++) {
 		assert_int_equal(ww_watch(ww, m, 64 * PAGE, 0), 0);
 		if (i % 3 == 0)
-			assert_int_equal(ww_reset(ww, m, 64 * PAGE), 0);
+			assert_int_equal(ww_reset(ww, m, 64 * PAGE, 0), 0);
 		if (i % 100 == 0) {
 			ww_close(ww);
 			ww = test_open();
 		} else {
-			assert_int_equal(ww_unwatch(ww, m, 64 * PAGE), 0);
+			assert_int_equal(ww_unwatch(ww, m, 64 * PAGE, 0), 0);
 		}
 	}
 	atomic_store(&stop, true);

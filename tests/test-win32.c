@@ -43,7 +43,7 @@ static ULONG_PTR count_entries(ULONG flags)
 	ULONG_PTR n = ROOM;
 	ULONG g;
 
-	assert_int_equal(nt_get(GetCurrentProcess(), flags, &n, &g),
+	assert_int_equal((DWORD)nt_get(GetCurrentProcess(), flags, &n, &g),
 			 STATUS_SUCCESS);
 	return n;
 }
@@ -56,16 +56,16 @@ static void nt_calls_return_wine_s_status_codes(void **state)
 
 	begin();
 	base[0] = 1;
-	assert_int_equal(nt_get(self, 0, NULL, &g), STATUS_ACCESS_VIOLATION);
-	assert_int_equal(nt_get(self, 0, &n, NULL), STATUS_ACCESS_VIOLATION);
-	assert_int_equal(nt_get(self, 0, &zero, &g), STATUS_INVALID_PARAMETER);
-	assert_int_equal(nt_get(self, 8, &n, &g), STATUS_INVALID_PARAMETER);
-	assert_int_equal(NtResetWriteWatch(self, base, SIZE + 1),
+	assert_int_equal((DWORD)nt_get(self, 0, NULL, &g), STATUS_ACCESS_VIOLATION);
+	assert_int_equal((DWORD)nt_get(self, 0, &n, NULL), STATUS_ACCESS_VIOLATION);
+	assert_int_equal((DWORD)nt_get(self, 0, &zero, &g), STATUS_INVALID_PARAMETER);
+	assert_int_equal((DWORD)nt_get(self, 8, &n, &g), STATUS_INVALID_PARAMETER);
+	assert_int_equal((DWORD)NtResetWriteWatch(self, base, SIZE + 1),
 			 STATUS_INVALID_PARAMETER);
 	assert_int_equal(n, ROOM);
 	assert_int_equal(count_entries(1), PARTS);
 	base[0] = 2;
-	assert_int_equal(NtResetWriteWatch(self, base, SIZE), STATUS_SUCCESS);
+	assert_int_equal((DWORD)NtResetWriteWatch(self, base, SIZE), STATUS_SUCCESS);
 	assert_int_equal(count_entries(0), 0);
 	end();
 }
@@ -79,11 +79,11 @@ static void other_handles_are_refused(void **state)
 
 	begin();
 	base[0] = 1;
-	assert_int_equal(nt_get(other, 1, &n, &g), STATUS_INVALID_HANDLE);
-	assert_int_equal(nt_get(other, 1, &zero, &g),
+	assert_int_equal((DWORD)nt_get(other, 1, &n, &g), STATUS_INVALID_HANDLE);
+	assert_int_equal((DWORD)nt_get(other, 1, &zero, &g),
 			 STATUS_INVALID_PARAMETER);
-	assert_int_equal(nt_get(other, 1, NULL, &g), STATUS_ACCESS_VIOLATION);
-	assert_int_equal(NtResetWriteWatch(other, base, SIZE),
+	assert_int_equal((DWORD)nt_get(other, 1, NULL, &g), STATUS_ACCESS_VIOLATION);
+	assert_int_equal((DWORD)NtResetWriteWatch(other, base, SIZE),
 			 STATUS_INVALID_HANDLE);
 	assert_int_equal(count_entries(0), PARTS);
 	end();
@@ -97,7 +97,7 @@ static void arrays_may_end_inside_a_host_page(void **state)
 
 	begin();
 	base[4 * PAGE] = 1;
-	assert_int_equal(nt_get(GetCurrentProcess(), 1, &n, &g),
+	assert_int_equal((DWORD)nt_get(GetCurrentProcess(), 1, &n, &g),
 			 STATUS_SUCCESS);
 	/* the rest is still there for who asks without a reset, and for all */
 	assert_int_equal(count_entries(0), PARTS - 1);
@@ -120,14 +120,14 @@ static void memory_that_the_caller_manages_works(void **state)
 	ww_close(test_open());
 	base = test_map(16);
 	assert_non_null(ww);
-	assert_int_equal(nt_get(GetCurrentProcess(), 0, &n, &g),
+	assert_int_equal((DWORD)nt_get(GetCurrentProcess(), 0, &n, &g),
 			 STATUS_INVALID_PARAMETER);
 	assert_int_equal(ww_watch(ww, base, 16 * PAGE, 0), 0);
 	base[0] = 1;
 	assert_int_equal(count_entries(1), PARTS);
 	assert_ptr_equal(results[0], base);
-	assert_int_equal(ww_unwatch(ww, base, 16 * PAGE), 0);
-	assert_int_equal(nt_get(GetCurrentProcess(), 0, &n, &g),
+	assert_int_equal(ww_unwatch(ww, base, 16 * PAGE, 0), 0);
+	assert_int_equal((DWORD)nt_get(GetCurrentProcess(), 0, &n, &g),
 			 STATUS_INVALID_PARAMETER);
 	test_unmap(base, 16);
 }

@@ -84,7 +84,7 @@ void test_expect(struct ww *ww, char *memory, size_t npages, unsigned flags,
 
 	/* as runs, without changing anything */
 	assert_int_equal(ww_get_ranges(ww, memory, npages * PAGE,
-				       flags & ~WW_GET_RESET, runs, &count),
+				       flags & ~WW_RESET, runs, &count),
 			 0);
 	for (i = 0; i < count; i++) {
 		size_t at;
@@ -129,6 +129,25 @@ size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags)
 			 0);
 	free(got);
 	return count;
+}
+
+int test_range_info(struct ww *ww, const void *at, struct ww_range *range,
+		    unsigned *caps, unsigned *lost)
+{
+	struct ww_range_info info = { .size = sizeof(info) };
+	int r = ww_next_range(ww, at, &info);
+
+	if (r == 0 && (const char *)info.range.start > (const char *)at)
+		r = -ENOENT;
+	if (r < 0)
+		return r;
+	if (range)
+		*range = info.range;
+	if (caps)
+		*caps = info.caps;
+	if (lost)
+		*lost = info.lost;
+	return 0;
 }
 
 size_t test_huge_page(void)

@@ -60,6 +60,11 @@ void test_expect(struct ww *ww, char *memory, size_t npages, unsigned flags,
 /* Dirty pages in the range. */
 size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags);
 
+/* The range that holds an address, by ww_next_range(): -ENOENT if there is none.
+ * Outputs may be NULL. */
+int test_range_info(struct ww *ww, const void *at, struct ww_range *range,
+		    unsigned *caps, unsigned *lost);
+
 /* Bytes of a huge page. */
 size_t test_huge_page(void);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend-memwatch.c - the system call process_memwatch: the soft-dirty pages
+ * memwatch.c - the system call process_memwatch: the soft-dirty pages
  * of a range, read and cleared in one step, on kernels that carry the patch
  * series of July 2022.
  *
- * Called by the core through the table; calls query.c, pagemap.c and sys.c.
+ * Called by the core through the table; calls query.c and sys.c.
  *
  * It has to be safe with that very patch, which writes behind a result vector
  * that it fills in the middle of a page table, and forgets what it cleared when
@@ -19,11 +19,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#include "core/backend.h"
-#include "kernel/pagemap.h"
 #include "backends/softdirty.h"
+#include "core/backend.h"
+#include "kernel/advice.h"
 #include "kernel/sys.h"
 
 #define GET 1u
@@ -31,7 +30,7 @@
 #define NO_REUSED_REGIONS 4u
 
 #define NR 451		 /* of the patch; cachestat(2) since Linux 6.5 */
-#define CHUNK_PAGES 2048 /* asked about at once: 16 KiB of stack */
+#define CHUNK_PAGES 384 /* asked about at once: 3 KiB of stack */
 #define CLEAR_BYTES ((uintptr_t)1 << 30) /* the length is an int */
 
 static long number(void)
@@ -51,14 +50,14 @@ struct memwatch {
 	unsigned reused;
 };
 
-static long call(const struct memwatch *m, uintptr_t start, uintptr_t end,
+static long mw_call(const struct memwatch *m, uintptr_t start, uintptr_t end,
 		 unsigned flags, int64_t *vec, int room)
 {
 	return ww_sys_memwatch(m->nr, m->pidfd, start, (int)(end - start),
 			       flags, vec, room);
 }
 
-static int clear(const struct memwatch *m, uintptr_t start, uintptr_t end,
+static int mw_clear(const struct memwatch *m, uintptr_t start, uintptr_t end,
 		 unsigned flags)
 {
 	long r = 0;
@@ -67,7 +66,7 @@ static int clear(const struct memwatch *m, uintptr_t start, uintptr_t end,
 		uintptr_t to =
 			end - start > CLEAR_BYTES ? start + CLEAR_BYTES : end;
 
-		r = call(m, start, to, CLEAR | flags, NULL, 0);
+		r = mw_call(m, start, to, CLEAR | flags, NULL, 0);
 		start = to;
 	}
 	return r < 0 ? (int)r : 0;
@@ -75,7 +74,7 @@ static int clear(const struct memwatch *m, uintptr_t start, uintptr_t end,
 
 /* --- queries --- */
 
-static void found(struct ww_query *q, uintptr_t start, const int64_t *vec,
+static void mw_found(struct ww_query *q, uintptr_t start, const int64_t *vec,
 		  long n)
 {
 	long i, run;
@@ -90,12 +89,12 @@ static void found(struct ww_query *q, uintptr_t start, const int64_t *vec,
 	}
 }
 
-static int mw_collect(struct ww *ww, uintptr_t start, uintptr_t end,
-		      struct ww_query *q)
+static int mw_collect(struct ww *ww, struct ww_query *q)
 {
 	const uintptr_t chunk = CHUNK_PAGES * q->page;
 	const struct memwatch *m = ww->priv;
 	unsigned flags = GET | m->reused | (q->reset ? CLEAR : 0);
+	uintptr_t start = q->pos, end = ww_span_end(&q->span);
 	int64_t vec[CHUNK_PAGES + 1];
 
 	while (start < end && !ww_query_full(q)) {
@@ -105,75 +104,55 @@ static int mw_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 
 		/* There before the call: the patch copies after it cleared. */
 		memset(vec, 0, (size_t)room * sizeof(vec[0]));
-		n = call(m, start, to, flags, vec, room);
+		n = mw_call(m, start, to, flags, vec, room);
 		if (n < 0 || n > room) {
 			if (q->reset && n != -ESRCH)
 				ww_span_each(&q->span, start, to, ww_area_mark);
 			return n < 0 ? (int)n : -ENOSYS;
 		}
-		found(q, start, vec, n);
-		ww_query_settled(q, to);
+		mw_found(q, start, vec, n);
+		ww_query_done_below(q, to);
 		start = to;
 	}
 	return 0;
 }
 
-static int mw_rearm(struct ww *ww, const struct ww_span *span, uintptr_t start,
-		    uintptr_t end)
+static int mw_rearm(struct ww *ww, const struct ww_span *span)
 {
 	const struct memwatch *m = ww->priv;
 
-	(void)span;
-	return clear(m, start, end, m->reused);
+	return mw_clear(m, ww_span_start(span), ww_span_end(span), m->reused);
 }
 
 /* --- attach, detach --- */
 
-static int mw_attach(struct ww *ww, struct ww_area *a)
+static int mw_attach(struct ww *ww, const struct ww_slice *s, enum ww_kind kind)
 {
 	int r = 0;
 
-	if (a->kind != WW_KIND_ANON)
-		return -EOPNOTSUPP; /* reclaim drops entries, and their bits */
 	if (!ww_process_is_other(&ww->process)) {
-		r = ww_maps_settle(a->start, a->end, false);
 		/* Clean before it is set apart: then it may become one with a
 		 * watched neighbour, and give it the mark of a new mapping. */
+		r = mw_clear(ww->priv, s->start, s->end, 0);
 		if (r == 0)
-			r = clear(ww->priv, a->start, a->end, 0);
-		if (r == 0)
-			r = ww_maps_keep_apart(a->start, a->end);
+			r = ww_advise_keep_apart(s->start, s->end);
 	}
-	return r < 0 ? r : clear(ww->priv, a->start, a->end, 0);
+	return r < 0 ? r : mw_clear(ww->priv, s->start, s->end, 0);
 }
 
-static void mw_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
+static void mw_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
-	(void)a;
-	if (!ww_process_is_other(&ww->process))
-		ww_maps_let_join(start, end);
+	if (open && !ww_process_is_other(&ww->process))
+		ww_advise_let_join(s->start, s->end);
 }
 
-/* --- the program's changes --- */
-
-static int mw_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end, int prot)
+/* What is dropped takes its bits along. */
+static int mw_discard(struct ww *ww, const struct ww_slice *s)
 {
-	(void)ww;
-	(void)a;
-	return ww_sys_mprotect(start, end - start, prot);
+	return ww_advise_drop(s->start, s->end);
 }
 
-static int mw_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
-{
-	(void)ww;
-	(void)a;
-	return ww_maps_drop(start, end);
-}
-
-/* --- open, close, fork child --- */
+/* --- open, close --- */
 
 /* A page that migrates while its bit is cleared comes back writable and clean
  * on Linux 5.10 and 6.12; on 6.1 the migration sets the bit (all seen, by
@@ -187,49 +166,24 @@ static bool migration_loses_bits(void)
 
 static int mw_open(struct ww *ww, const struct ww_options *options)
 {
-	struct memwatch *m = malloc(sizeof(*m));
-	int r;
+	struct memwatch *m = ww->priv;
 
-	(void)options;
-	if (!m)
-		return -ENOMEM;
 	*m = (struct memwatch){ number(), 0, NO_REUSED_REGIONS };
-	ww->priv = m;
 	if (migration_loses_bits())
-		ww->caps &= ~WW_CAP_ATOMIC_RESET;
+		ww->caps &= ~(unsigned)WW_CAP_ATOMIC_RESET;
 	if (ww_process_is_other(&ww->process)) {
 		m->pidfd = ww->process.pidfd.fd;
 		m->reused = 0;
 		return 0;
 	}
 	/* A clear of the other kind would take our bits. */
-	r = ww_softdirty_claim(-1);
-	if (r < 0)
-		free(m);
-	return r;
+	return ww_softdirty_claim(-1);
 }
 
 static void mw_close(struct ww *ww)
 {
 	if (!ww_process_is_other(&ww->process))
 		ww_softdirty_release(-1);
-	free(ww->priv);
-}
-
-static int mw_renew(struct ww *ww)
-{
-	(void)ww; /* the call is about whoever makes it */
-	return 0;
-}
-
-static int mw_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
-{
-	(void)ww;
-	/* The bits are copied, but what the parent's other threads had taken
-	 * and not told yet is known to nobody here. */
-	ww_pagemap_mark_populated(a, start, end);
-	return 0;
 }
 
 /* --- probe --- */
@@ -255,62 +209,65 @@ static int try_pages(struct memwatch *m, volatile char *pages, size_t page)
 	int i, r;
 
 	for (i = 0; i < 2; i++) {
-		r = clear(m, at, end, 0);
+		r = mw_clear(m, at, end, 0);
 		if (r < 0)
 			return r;
-		if (call(m, at, end, GET | NO_REUSED_REGIONS, vec, 5) != 0)
+		if (mw_call(m, at, end, GET | NO_REUSED_REGIONS, vec, 5) != 0)
 			return -ENOSYS;
 		pages[2 * page] = 1;
-		if (call(m, at, end, GET | NO_REUSED_REGIONS, vec, 5) != 1 ||
+		if (mw_call(m, at, end, GET | NO_REUSED_REGIONS, vec, 5) != 1 ||
 		    vec[0] != (int64_t)(2 * page))
 			return -ENOSYS;
 	}
 	return 0;
 }
 
-static int mw_probe(const struct ww_options *options, const char **reason,
-		    unsigned *caps)
+/* 451 is cachestat(2) since Linux 6.5, where it is not even asked, unless a
+ * number was given: a seccomp filter may end the program for it. */
+static bool is_other_call(void)
+{
+	return !ww_sys_getenv("WRITEWATCH_MEMWATCH_NR") &&
+	       ww_version_at_least(ww_kernel_version(), 6, 5);
+}
+
+static int mw_probe(const struct ww_options *options, volatile char *scratch,
+		    const char **reason, unsigned *caps)
 {
 	const size_t page = ww_sys_page_size();
 	struct memwatch m = { .nr = number() };
-	void *pages;
-	int r;
+	int r = -ENOSYS;
 
-	(void)options;
 	*reason = "the kernel has no process_memwatch: it needs the patch "
 		  "series of 2022; WRITEWATCH_MEMWATCH_NR if it has another "
 		  "number than 451";
-	r = ww_sys_mmap(4 * page, &pages);
-	if (r < 0)
-		return r;
-	r = -ENOSYS;
-	if (answers_as_it_should(m.nr, (uintptr_t)pages, 4 * page)) {
-		r = m.pidfd = ww_sys_pidfd_self();
-		if (r >= 0) {
-			r = try_pages(&m, pages, page);
-			ww_sys_close(m.pidfd);
-		}
-	}
-	ww_sys_munmap(pages, 4 * page);
 	if (migration_loses_bits())
-		*caps &= ~WW_CAP_ATOMIC_RESET;
+		*caps &= ~(unsigned)WW_CAP_ATOMIC_RESET;
+	if (is_other_call() ||
+	    !answers_as_it_should(m.nr, (uintptr_t)scratch, 4 * page))
+		return -ENOSYS;
+	r = m.pidfd = ww_sys_pidfd_self();
+	if (r >= 0) {
+		r = try_pages(&m, scratch, page);
+		ww_sys_close(m.pidfd);
+	}
 	return r;
 }
 
 const struct ww_backend ww_backend_memwatch = {
 	.name = "process_memwatch",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_NO_SIGNAL |
-		WW_CAP_NO_THREAD | WW_CAP_REMOTE | WW_CAP_FOREIGN_MPROTECT,
-	.joins = true,
+		WW_CAP_NO_THREAD | WW_CAP_REMOTE | WW_CAP_FOREIGN_MPROTECT |
+		WW_CAP_FOREIGN_WRITES,
+	.kinds = WW_TAKES_ANON, /* reclaim drops entries of others */
+	.takes_spans = true,
+	.plain_pages = true,
+	.priv_bytes = sizeof(struct memwatch),
+	.attach = mw_attach,
+	.collect = mw_collect,
+	.rearm = mw_rearm,
 	.probe = mw_probe,
 	.open = mw_open,
 	.close = mw_close,
-	.attach = mw_attach,
 	.detach = mw_detach,
-	.renew = mw_renew,
-	.inherit = mw_inherit,
-	.collect = mw_collect,
-	.rearm = mw_rearm,
-	.protect = mw_protect,
 	.discard = mw_discard,
 };

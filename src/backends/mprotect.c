@@ -1,42 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend-mprotect.c - read-only pages and SIGSEGV: works on any kernel.
+ * mprotect.c - read-only pages and SIGSEGV: works on any kernel.
  *
- * Called by the core through the table; calls mprotect-handler.c for opening
- * and registering, query.c and sys.c. Invariant: a page that is open is DIRTY,
- * or the query that made it clean has not returned yet.
+ * Called by the core through the table; calls mprotect-handler.c for opening,
+ * prots.c, query.c and sys.c. Invariant: a page that is open is DIRTY, or the
+ * query that made it clean has not returned yet.
  */
+#include "backends/mprotect.h"
+
 #include <errno.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
-#include "core/trackers.h"
-#include "backends/mprotect.h"
-#include "kernel/pagemap.h"
+#include "core/mapcount.h"
+#include "kernel/advice.h"
 #include "kernel/sys.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-static struct ww_mprotect_area *state(struct ww_area *a)
-{
-	return a->state;
-}
-
 static size_t mp_state_bytes(size_t npages)
 {
-	return sizeof(struct ww_mprotect_area) + ww_bits_bytes(npages) +
+	return sizeof(struct ww_mp_area) + ww_bits_bytes(npages) +
 	       ww_prots_bytes(npages);
 }
 
 static void dirty_again(struct ww_area *a, size_t first, size_t end)
 {
-	struct ww_mprotect_area *m = state(a);
+	struct ww_mp_area *m = ww_mp_state(a);
 	size_t i;
 
 	for (i = first; i < end; i++)
-		atomic_fetch_or(&m->prots.word[i], WW_PAGE_DIRTY);
+		atomic_fetch_or(&m->prots.word[i], WW_MP_DIRTY);
 	ww_bits_set(&m->dirty, first, end);
 }
 
@@ -51,154 +46,221 @@ static void close_run(struct ww_area *a, size_t first, size_t end)
 {
 	if (first == end)
 		return;
-	ww_prots_apply_mapped(&state(a)->prots, a, first, end, false,
+	ww_prots_apply_mapped(&ww_mp_state(a)->prots, a, first, end, false,
 			      not_closed);
-	ww_mprotect_closed();
+	ww_mapcount_closed();
 }
 
-/* DIRTY -> clean, unless someone is opening it or it is being let go. */
+/* DIRTY -> clean, unless someone is opening the page, or holds it, or it is
+ * being let go. */
 static bool make_clean(struct ww_area *a, size_t page)
 {
-	struct ww_mprotect_area *m = state(a);
+	struct ww_mp_area *m = ww_mp_state(a);
 	uintptr_t at = ww_area_at(a, page);
 	uint32_t w = atomic_load(&m->prots.word[page]);
 
 	do {
-		if (ww_mprotect_busy(w) ||
+		if (ww_mp_is_busy(w) || ww_area_is_held(a, page) ||
 		    (at >= atomic_load(&m->leaving_start) &&
 		     at < atomic_load(&m->leaving_end))) {
 			ww_bits_set(&m->dirty, page, page + 1);
 			return false;
 		}
 	} while (!atomic_compare_exchange_weak(&m->prots.word[page], &w,
-					       w & ~WW_PAGE_DIRTY));
+					       w & ~WW_MP_DIRTY));
 	return true;
 }
 
-/* A run of pages to close, grown while its neighbours come. */
+/* --- closing --- */
+
+/* Pages to close, with as few calls as possible: a run grows over a gap. Its
+ * pages are closed already, and mprotect(2) passes over mappings that are as they
+ * should be; one that became dirty meanwhile is closed with it, stays dirty, and
+ * faults once more. */
 struct closing {
-	size_t first, end;
+	struct ww *ww;
+	struct ww_area *a;
+	size_t first, end; /* first == end: nothing yet */
 };
 
-static void flush(struct ww_area *a, struct closing *c)
+#define GAP_PAGES 4096u
+
+static void close_now(struct closing *c)
 {
-	close_run(a, c->first, c->end);
-	c->first = c->end;
+	if (c->first < c->end)
+		close_run(c->a, c->first, c->end);
+	c->first = c->end = 0;
 }
 
-static void add(struct ww_area *a, struct closing *c, size_t first, size_t end)
+/* Held pages must not be closed. */
+static bool may_close_gap(const struct closing *c, size_t first, size_t end)
 {
-	size_t i;
+	bool held;
 
-	for (i = first; i < end; i++) {
-		if (!make_clean(a, i))
-			continue;
-		if (i != c->end) {
-			flush(a, c);
-			c->first = i;
-		}
-		c->end = i + 1;
-	}
+	return end - first <= GAP_PAGES &&
+	       ww_area_held_run(c->a, first, end, &held) == end && !held;
 }
 
-/* Pages that were told: what is hot stays open, and so dirty. */
-static void add_cold(struct ww_area *a, struct closing *c, size_t first,
-		     size_t end)
+static void close_page(struct closing *c, size_t page)
 {
-	while (first < end) {
-		bool keep;
-		size_t run_end = ww_hot_run(&a->hot, first, end, &keep);
-
-		if (keep)
-			ww_bits_set(&state(a)->dirty, first, run_end);
-		else
-			add(a, c, first, run_end);
-		first = run_end;
-	}
+	if (c->first < c->end && page > c->end &&
+	    !may_close_gap(c, c->end, page))
+		close_now(c);
+	if (c->first == c->end)
+		c->first = page;
+	c->end = page + 1;
 }
 
-static int mp_collect(struct ww *ww, uintptr_t start, uintptr_t end,
-		      struct ww_query *q)
+/* [start, end) was reported, and is to be closed. */
+static int close_part(void *arg, struct ww_area *a, uintptr_t start,
+		      uintptr_t end)
 {
-	struct ww_area *a = q->span.slice[0].area;
-	struct ww_mprotect_area *m = state(a);
-	size_t at = ww_area_page(a, start), stop = ww_area_page(a, end);
-	struct closing c = { 0, 0 };
-	size_t run, run_end;
+	struct closing *c = arg;
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
 
-	(void)ww;
-	while (ww_bits_next(&m->dirty, at, stop, 1, false, &run, &run_end)) {
-		uintptr_t to;
-		size_t stored;
-
-		/* First what is pending below it: that may fill the array. */
-		at = run;
-		ww_query_settled(q, ww_area_at(a, run));
-		if (ww_query_full(q))
-			break;
-		if (!ww_bits_next(&m->dirty, at, stop, ww_query_pages_left(q),
-				  q->reset, &run, &run_end))
-			break;
-		to = ww_query_offer(q, ww_area_at(a, run),
-				    ww_area_at(a, run_end));
-		at = run_end;
-		if (!q->reset)
-			continue;
-		stored = ww_area_page(a, to);
-		if (a->hot.word)
-			add_cold(a, &c, run, stored);
-		else
-			add(a, &c, run, stored);
-		if (stored < run_end)
-			ww_bits_set(&m->dirty, stored, run_end);
-	}
-	if (q->reset)
-		flush(a, &c);
-	ww_query_settled(q, end);
+	for (; page < stop; page++)
+		if (make_clean(a, page))
+			close_page(c, page);
 	return 0;
 }
 
-static void rearm_slice(struct ww_area *a, uintptr_t start, uintptr_t end)
+/* Closing begins: no signal stops this thread until it has ended, and whoever
+ * unwatches or holds pages waits for it. False: the slice was unwatched
+ * meanwhile, and is not ours to close. */
+static bool begin_closing(struct closing *c, const struct ww_slice *s,
+			  uint64_t *mask, struct ww_ticket *ticket)
 {
-	struct ww_mprotect_area *m = state(a);
-	size_t at = ww_area_page(a, start), stop = ww_area_page(a, end);
-	struct closing c = { 0, 0 };
-	size_t run, run_end;
+	struct ww_mp *mp = c->ww->priv;
 
-	while (ww_bits_next(&m->dirty, at, stop, SIZE_MAX, true, &run,
-			    &run_end)) {
-		add(a, &c, run, run_end);
-		at = run_end;
-	}
-	flush(a, &c);
+	ww_turns_wait(&mp->turns, s->start, s->end);
+	ww_sys_block_signals(mask);
+	*ticket = ww_readers_enter(&s->area->changers);
+	return ww_ranges_still(&c->ww->ranges, s->area, s->start, s->end);
 }
 
-static int mp_rearm(struct ww *ww, const struct ww_span *span, uintptr_t start,
-		    uintptr_t end)
+static void end_closing(struct closing *c, uint64_t mask,
+			struct ww_ticket ticket)
 {
-	(void)ww;
-	ww_span_each(span, start, end, rearm_slice);
+	close_now(c);
+	ww_readers_leave(&c->a->changers, ticket);
+	ww_sys_restore_signals(mask);
+}
+
+/* The run that begins at a dirty page, below end: does it stay open, because it
+ * is held, or hot? */
+static bool stays_open(struct ww_area *a, size_t run, size_t *end)
+{
+	bool stays;
+
+	*end = ww_area_held_run(a, run, *end, &stays);
+	if (!stays && a->hot.word)
+		*end = ww_hot_run(&a->hot, run, *end, &stays);
+	return stays;
+}
+
+/* Report, and with a reset close, the dirty pages of [at, stop). A bit is taken
+ * only of pages that are closed then: taken and put back, it would be missing
+ * for other queries. */
+static void collect_pages(struct closing *c, struct ww_query *q, size_t at,
+			  size_t stop)
+{
+	struct ww_area *a = c->a;
+	struct ww_bits *dirty = &ww_mp_state(a)->dirty;
+	size_t run, run_end;
+
+	for (;; at = run_end) {
+		if (!ww_bits_next(dirty, at, stop, SIZE_MAX, false, &run,
+				  &run_end))
+			break;
+		/* First what is pending below it: that may fill the array. */
+		ww_query_done_below(q, ww_area_at(a, run));
+		if (ww_query_full(q))
+			break;
+		if (run_end - run > ww_query_pages_left(q))
+			run_end = run + ww_query_pages_left(q);
+		if (q->reset && !stays_open(a, run, &run_end) &&
+		    ww_bits_next(dirty, run, run_end, SIZE_MAX, true, &run,
+				 &run_end)) {
+			ww_query_offer(q, ww_area_at(a, run),
+				       ww_area_at(a, run_end));
+			close_part(c, a, ww_area_at(a, run),
+				   ww_area_at(a, run_end));
+		} else {
+			ww_query_offer(q, ww_area_at(a, run),
+				       ww_area_at(a, run_end));
+		}
+	}
+}
+
+static int mp_collect(struct ww *ww, struct ww_query *q)
+{
+	const struct ww_slice *s = &q->span.slice[0];
+	struct closing c = { ww, s->area, 0, 0 };
+	size_t at = ww_area_page(s->area, q->pos);
+	size_t stop = ww_area_page(s->area, s->end);
+	struct ww_ticket ticket;
+	uint64_t mask;
+	bool ours = true;
+
+	if (q->reset)
+		ours = begin_closing(&c, s, &mask, &ticket);
+	if (ours)
+		collect_pages(&c, q, at, stop);
+	if (q->reset)
+		end_closing(&c, mask, ticket);
+	ww_query_done_below(q, s->end);
+	return 0;
+}
+
+static void rearm_pages(struct closing *c, const struct ww_slice *s)
+{
+	struct ww_bits *dirty = &ww_mp_state(s->area)->dirty;
+	size_t at = ww_area_page(s->area, s->start);
+	size_t stop = ww_area_page(s->area, s->end);
+	size_t run, run_end;
+
+	for (; ww_bits_next(dirty, at, stop, SIZE_MAX, true, &run, &run_end);
+	     at = run_end)
+		close_part(c, s->area, ww_area_at(s->area, run),
+			   ww_area_at(s->area, run_end));
+}
+
+static int mp_rearm(struct ww *ww, const struct ww_span *span)
+{
+	const struct ww_slice *s = &span->slice[0];
+	struct closing c = { ww, s->area, 0, 0 };
+	struct ww_ticket ticket;
+	uint64_t mask;
+
+	if (begin_closing(&c, s, &mask, &ticket))
+		rearm_pages(&c, s);
+	end_closing(&c, mask, ticket);
 	return 0;
 }
 
 /* --- attach, detach --- */
 
-static int mp_attach(struct ww *ww, struct ww_area *a)
+static void mp_init_state(struct ww_area *a)
 {
-	struct ww_mprotect_area *m = state(a);
+	struct ww_mp_area *m = a->state;
 	size_t npages = ww_area_page(a, a->end);
 	char *memory = (char *)(m + 1);
 
-	(void)ww;
 	ww_bits_init(&m->dirty, memory, npages);
-	memory += ww_bits_bytes(npages);
-	ww_prots_init(&m->prots, memory, npages);
-	return ww_mprotect_may_split() ? 0 : -ENOMEM;
+	ww_prots_init(&m->prots, memory + ww_bits_bytes(npages), npages);
 }
 
-static int mp_arm(struct ww *ww, struct ww_area *a)
+/* Closing is not tried on the memory itself: if it could not be opened again,
+ * that would be too late. */
+static int mp_attach(struct ww *ww, const struct ww_slice *s, enum ww_kind kind)
 {
-	(void)ww;
+	return ww_prots_way_back(s->area->prot);
+}
+
+static int mp_arm(struct ww *ww, const struct ww_slice *s)
+{
+	struct ww_area *a = s->area;
+
 	if (!(a->prot & PROT_WRITE))
 		return 0;
 	/* One page that exists gives the mapping an anon_vma, which the pieces
@@ -207,131 +269,123 @@ static int mp_arm(struct ww *ww, struct ww_area *a)
 	if (a->kind != WW_KIND_SHARED)
 		ww_sys_madvise(a->start, (size_t)1 << a->page_shift,
 			       MADV_POPULATE_WRITE);
-	return ww_prots_apply(&state(a)->prots, a, 0, ww_area_page(a, a->end),
-			      false);
+	return ww_prots_apply(&ww_mp_state(a)->prots, a, 0,
+			      ww_area_page(a, a->end), false);
 }
 
-/* Of several parts of one area it is all between them that is left. */
-static void set_leaving(struct ww_mprotect_area *m, uintptr_t start,
-			uintptr_t end)
+/* One ww_unwatch() may let go of several slices of an area: [leaving_start,
+ * leaving_end) then covers them all, and what lies between stays open too. */
+static void set_leaving(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
+	struct ww_mp_area *m = ww_mp_state(a);
+
 	if (!end || !atomic_load(&m->leaving_end))
 		atomic_store(&m->leaving_start, start);
 	atomic_store(&m->leaving_end, end);
 }
 
-static int mp_leave(struct ww *ww, struct ww_area *a, uintptr_t start,
-		    uintptr_t end)
+static int leave_slice(const struct ww_slice *s)
 {
-	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+	struct ww_area *a = s->area;
 	int r;
 
-	(void)ww;
-	/* Who faults here is still found and opens the page; who closes pages
-	 * does so no more, and who began before is waited for. */
-	set_leaving(state(a), start, end);
-	ww_readers_wait(&a->users);
-	r = ww_prots_apply_mapped(&state(a)->prots, a, first, stop, true, NULL);
-	ww_mprotect_left();
+	/* A store that faults here still finds the page, and opens it; whoever
+	 * closes pages does so no more, and whoever began before is waited for.
+	 */
+	set_leaving(a, s->start, s->end);
+	ww_readers_wait(&a->changers);
+	r = ww_prots_apply_mapped(&ww_mp_state(a)->prots, a,
+				  ww_area_page(a, s->start),
+				  ww_area_page(a, s->end), true, NULL);
+	ww_mapcount_released();
 	return r;
 }
 
-static void mp_stay(struct ww *ww, struct ww_area *a, uintptr_t start,
-		    uintptr_t end)
+static int mp_leave(struct ww *ww, const struct ww_slice *cut, size_t n)
 {
-	(void)ww;
-	set_leaving(state(a), 0, 0);
-	dirty_again(a, ww_area_page(a, start), ww_area_page(a, end));
-	atomic_fetch_add(&a->lost, 1);
+	size_t i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < n; i++)
+		r = leave_slice(&cut[i]);
+	while (r < 0 && i--) {
+		struct ww_area *a = cut[i].area;
+
+		set_leaving(a, 0, 0);
+		not_closed(a, ww_area_page(a, cut[i].start),
+			   ww_area_page(a, cut[i].end));
+	}
+	return r;
 }
 
-static void mp_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
+static void mp_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
-	(void)ww;
-	(void)start;
-	(void)end;
-	set_leaving(state(a), 0, 0); /* the rest of it goes on */
+	set_leaving(s->area, 0, 0); /* the rest of it goes on */
 }
 
 /* --- the program's changes --- */
 
-static int mp_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end, int prot)
+static int mp_protect(struct ww *ww, const struct ww_slice *s, int prot)
 {
-	int prot_closed = ww_prots_closed(prot);
-	int r;
+	struct ww_area *a = s->area;
+	size_t first = ww_area_page(a, s->start), end = ww_area_page(a, s->end);
+	int closed = ww_prots_closed(prot), r = ww_prots_way_back(prot);
 
-	(void)ww;
 	/* Is it allowed, and mapped? Closed for all pages: one that is dirty
 	 * faults once more. Opening it here could cross a closing query. */
-	r = ww_sys_mprotect(start, end - start, prot_closed);
+	if (r == 0)
+		r = ww_sys_mprotect(s->start, s->end - s->start, closed);
 	if (r < 0)
 		return r;
-	ww_prots_set(&state(a)->prots, a, ww_area_page(a, start),
-		     ww_area_page(a, end), prot);
+	ww_prots_set(&ww_mp_state(a)->prots, a, first, end, prot);
 	/* Handlers and queries that read the words before may still set the old
 	 * protection; those that come now see the new one. */
-	ww_readers_wait(&a->users);
-	return ww_sys_mprotect(start, end - start, prot_closed);
+	ww_readers_wait(&a->changers);
+	r = ww_sys_mprotect(s->start, s->end - s->start, closed);
+	/* Held pages are open for the kernel. */
+	if (r == 0 && atomic_load(&a->nheld))
+		ww_mp_open_held(a, s->start, s->end);
+	return r;
 }
 
-static int mp_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
+static int mp_wanted(struct ww_area *a, uintptr_t at, uintptr_t *end)
 {
-	(void)ww;
-	rearm_slice(a, start, end);
-	return ww_maps_drop(start, end);
+	struct ww_prots *p = &ww_mp_state(a)->prots;
+	size_t page = ww_area_page(a, at);
+
+	*end = ww_area_at(a, ww_prots_same(p, a, page, ww_area_page(a, *end)));
+	return ww_prots_at(p, a, page);
 }
 
-static int mp_admit(struct ww *ww, struct ww_area *a, uintptr_t start,
-		    uintptr_t end)
+static int mp_admit(struct ww *ww, const struct ww_slice *s)
 {
-	(void)ww;
-	return ww_mprotect_open(a, start, end);
+	struct ww_ticket ticket;
+	uint64_t mask;
+	int r;
+
+	ww_sys_block_signals(&mask);
+	ticket = ww_readers_enter(&s->area->changers);
+	r = ww_mp_open(s->area, s->start, s->end);
+	ww_readers_leave(&s->area->changers, ticket);
+	ww_sys_restore_signals(mask);
+	return r;
 }
 
 /* --- fork child --- */
 
-static int mp_renew(struct ww *ww)
+/* Which pages the parent's other threads were just closing is not known here:
+ * all are closed. The core marks what exists. */
+static int mp_inherit(struct ww *ww, const struct ww_slice *s,
+		      enum ww_kind kind)
 {
-	(void)ww; /* no descriptors; the handler was inherited */
-	return 0;
-}
+	struct closing c = { ww, s->area, 0, 0 };
 
-/* What the parent's other threads had collected and not told yet is dirty here
- * and nobody knows; nor can it be told which pages they were just closing. */
-static int mp_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
-{
-	(void)ww;
-	rearm_slice(a, start, end);
-	close_run(a, ww_area_page(a, start), ww_area_page(a, end));
-	if (a->kind == WW_KIND_SHARED)
-		ww_area_mark(a, start, end);
-	else
-		ww_pagemap_mark_populated(a, start, end);
-	return 0;
-}
-
-static int mp_open(struct ww *ww, const struct ww_options *options)
-{
-	(void)ww; /* the core registers it for faults: no more is needed */
-	(void)options;
-	return 0;
-}
-
-static void mp_close(struct ww *ww)
-{
-	(void)ww;
-}
-
-static int mp_probe(const struct ww_options *options, const char **reason,
-		    unsigned *caps)
-{
-	(void)options;
-	(void)reason;
-	(void)caps;
+	rearm_pages(&c, s);
+	close_now(&c);
+	close_run(s->area, ww_area_page(s->area, s->start),
+		  ww_area_page(s->area, s->end));
+	if (atomic_load(&s->area->nheld))
+		ww_mp_open_held(s->area, s->start, s->end);
 	return 0;
 }
 
@@ -339,23 +393,22 @@ const struct ww_backend ww_backend_mprotect = {
 	.name = "mprotect",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_EXACT | WW_CAP_SHARED |
 		WW_CAP_NO_THREAD,
-	.modes = WW_WATCH_COARSE | WW_WATCH_HOT_OK,
-	.by_prot = true,
-	.probe = mp_probe,
-	.open = mp_open,
-	.close = mp_close,
+	.modes = WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK,
+	.kinds = WW_TAKES_ANON | WW_TAKES_FILE | WW_TAKES_SHARED,
+	.one_prot_an_area = true,
+	.priv_bytes = sizeof(struct ww_mp),
 	.state_bytes = mp_state_bytes,
+	.init_state = mp_init_state,
 	.attach = mp_attach,
-	.arm = mp_arm,
-	.leave = mp_leave,
-	.stay = mp_stay,
-	.detach = mp_detach,
-	.renew = mp_renew,
-	.inherit = mp_inherit,
 	.collect = mp_collect,
 	.rearm = mp_rearm,
+	.arm = mp_arm,
+	.leave = mp_leave,
+	.detach = mp_detach,
 	.protect = mp_protect,
-	.discard = mp_discard,
+	.wanted = mp_wanted,
 	.admit = mp_admit,
-	.fault = ww_mprotect_fault,
+	.open_runs = ww_mp_open_runs,
+	.fault = ww_mp_fault,
+	.inherit = mp_inherit,
 };

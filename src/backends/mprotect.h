@@ -5,49 +5,62 @@
  * A word for each page, zero at first:
  *
  *	bit 0      DIRTY: open (or about to be), and to be reported
- *	bits 1-3   the program's protection (prots.h)
- *	bits 4-11  fork generation of the openers: a child ignores older ones
- *	bits 12-   OPENERS: handlers that are opening the page right now
+ *	bits 1-5   the program's protection (prots.h)
+ *	bits 6-13  fork generation of the openers: a child ignores older ones
+ *	bits 14-   OPENERS: handlers that are opening the page right now
  *
  * Opening: OPENERS + 1 and DIRTY, mprotect read-write, OPENERS - 1.
  * Closing: DIRTY without openers -> 0, then mprotect read-only; with openers
  * the page is reported and left dirty. Without the count a closing mprotect
  * could meet an opening one such that the page is open and clean, and its
  * writes are lost (64,000 of 307,200 once-only writes were).
+ *
+ * Both are done inside of area->changers, with signals blocked, and only for
+ * pages that the table still has: whoever unwatches them waits for that, and
+ * whoever resumes a query later finds them gone.
  */
 #ifndef WW_MPROTECT_H
 #define WW_MPROTECT_H
 
-#include "core/backend.h"
 #include "backends/prots.h"
+#include "core/backend.h"
+#include "core/turns.h"
 
-#define WW_PAGE_DIRTY 1u
+#define WW_MP_DIRTY 1u
 
-struct ww_mprotect_area {
-	/* Being let go: pages in here are opened, not closed any more. */
-	_Atomic(uintptr_t) leaving_start, leaving_end;
+struct ww_mp_area {
 	struct ww_bits dirty; /* index of the DIRTY words */
 	struct ww_prots prots;
+	/* Being let go: pages in here are opened, not closed any more. */
+	_Atomic(uintptr_t) leaving_start, leaving_end;
+};
+_Static_assert(sizeof(struct ww_mp_area) % 8 == 0,
+	       "64-bit words lie behind it");
+
+/* A tracker's. */
+struct ww_mp {
+	struct ww_turns turns;
 };
 
-/* Is some handler of this process opening the page? */
-bool ww_mprotect_busy(uint32_t word);
+static inline struct ww_mp_area *ww_mp_state(const struct ww_area *a)
+{
+	return a->state;
+}
 
-/* Open pages for writing and make them dirty. start, end: whole pages of one
- * slice. Pages that the program itself made read-only stay so. 0, -ENOMEM. */
-int ww_mprotect_open(struct ww_area *a, uintptr_t start, uintptr_t end);
+/* Is some handler of this process opening the page? */
+bool ww_mp_is_busy(uint32_t word);
+
+/* Open the pages for writing and make them dirty. Pages that the program itself
+ * made read-only stay so. With signals blocked. 0, -ENOMEM. */
+int ww_mp_open(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* The same for those of [start, end) that are held. */
+void ww_mp_open_held(struct ww_area *a, uintptr_t start, uintptr_t end);
 
 /* The backend's fault(). */
-bool ww_mprotect_fault(struct ww *ww, uintptr_t at);
+bool ww_mp_fault(struct ww *ww, uintptr_t at);
 
-/* Pages were closed: mappings may have become one again. */
-void ww_mprotect_closed(void);
-
-/* Pages were let go. */
-void ww_mprotect_left(void);
-
-/* May two more mappings be split off? Counts what is left before
- * vm.max_map_count, half of which is the program's. Writer's lock. */
-bool ww_mprotect_may_split(void);
+/* The backend's open_runs(). */
+long ww_mp_open_runs(const struct ww_slice *s);
 
 #endif

@@ -8,8 +8,10 @@
  */
 #include "backends/prots.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
+#include "kernel/arch.h"
 #include "kernel/sys.h"
 
 size_t ww_prots_bytes(size_t npages)
@@ -23,12 +25,43 @@ void ww_prots_init(struct ww_prots *self, void *memory, size_t npages)
 	self->word = (void *)((char *)memory + ww_bits_bytes(npages));
 }
 
+/* PROT_ bits of a word: the three lowest lie as they are. */
+static int unpack(uint32_t w)
+{
+	unsigned bits = (w & WW_PROTS_MASK) >> WW_PROTS_SHIFT;
+
+	return (int)(bits & 7) | (bits & 8 ? PROT_BTI : 0) |
+	       (bits & 16 ? PROT_MTE : 0);
+}
+
+static uint32_t pack(int prot)
+{
+	return (((unsigned)prot & 7) | (prot & PROT_BTI ? 8u : 0) |
+		(prot & PROT_MTE ? 16u : 0))
+	       << WW_PROTS_SHIFT;
+}
+
+int ww_prots_way_back(int prot)
+{
+	size_t len = ww_sys_page_size();
+	void *page;
+	int r;
+
+	/* What is writable can be written again; only code is special. */
+	if (!(prot & PROT_WRITE) || !(prot & PROT_EXEC))
+		return 0;
+	r = ww_sys_mmap_prot(len, ww_prots_closed(prot), &page);
+	if (r < 0)
+		return r;
+	r = ww_sys_mprotect((uintptr_t)page, len, prot);
+	ww_sys_munmap(page, len);
+	return r < 0 ? -EPERM : 0;
+}
+
 int ww_prots_at(const struct ww_prots *self, const struct ww_area *a,
 		size_t page)
 {
-	uint32_t w = atomic_load(&self->word[page]);
-
-	return a->prot ^ (int)((w & WW_PROTS_MASK) >> WW_PROTS_SHIFT);
+	return a->prot ^ unpack(atomic_load(&self->word[page]));
 }
 
 size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
@@ -63,7 +96,7 @@ static void set_run(struct ww_prots *self, size_t first, size_t end,
 void ww_prots_set(struct ww_prots *self, const struct ww_area *a, size_t first,
 		  size_t end, int prot)
 {
-	uint32_t diff = (uint32_t)(a->prot ^ prot) << WW_PROTS_SHIFT;
+	uint32_t diff = pack(a->prot ^ prot);
 	size_t at, stop;
 
 	if (diff)
@@ -79,7 +112,7 @@ void ww_prots_set(struct ww_prots *self, const struct ww_area *a, size_t first,
 
 int ww_prots_closed(int prot)
 {
-	/* Memory that was write-only could be read on most machines. */
+	/* On most machines memory that may be written may be read, too. */
 	return prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
 }
 

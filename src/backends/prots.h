@@ -3,17 +3,18 @@
  * prots.h - the protection that the program wants for each page of an area,
  * for backends that close pages themselves and open them again.
  *
- * A word for each page, zero at first: bits 1-3 are the difference from the
- * area's protection; the others are the owner's. All of it but ww_prots_set()
- * is lock-free and async-signal-safe.
+ * A word for each page, zero at first: bits 1-5 are the difference from the
+ * area's protection (read, write, execute, and two that only arm64 has); the
+ * others are the owner's. All of it but ww_prots_set() is lock-free and
+ * async-signal-safe.
  */
 #ifndef WW_PROTS_H
 #define WW_PROTS_H
 
-#include "core/range.h"
+#include "core/area.h"
 
 #define WW_PROTS_SHIFT 1
-#define WW_PROTS_MASK (7u << WW_PROTS_SHIFT)
+#define WW_PROTS_MASK (0x1fu << WW_PROTS_SHIFT)
 
 struct ww_prots {
 	struct ww_bits changed; /* pages that differ from the area */
@@ -23,6 +24,11 @@ struct ww_prots {
 /* Bytes of zeroed memory for it; ww_prots_init() lays it out there. */
 size_t ww_prots_bytes(size_t npages);
 void ww_prots_init(struct ww_prots *self, void *memory, size_t npages);
+
+/* Can closed pages of that protection be opened again? Tried on a page of the
+ * library's own: a process may have been denied memory that is writable and
+ * executable (PR_SET_MDWE). 0 or -errno. */
+int ww_prots_way_back(int prot);
 
 /* The protection of a page; and the end of the run from there on, below end,
  * of pages that want the same. */
@@ -45,7 +51,7 @@ int ww_prots_apply(struct ww_prots *self, const struct ww_area *a, size_t first,
 
 /* The same where it is possible. Pages that are not mapped any more are passed
  * over; an error is of pages for which no mapping was left to split. failed()
- * is told of those; may be NULL. */
+ * is called for those, or is NULL. */
 int ww_prots_apply_mapped(struct ww_prots *self, struct ww_area *a,
 			  size_t first, size_t end, bool open,
 			  void (*failed)(struct ww_area *a, size_t first,

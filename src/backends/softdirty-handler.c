@@ -2,7 +2,7 @@
 /*
  * softdirty-handler.c - a write that met the closed gate, inside SIGSEGV.
  *
- * Called by fault-handler.c; calls range.c, prots.c and sys.c. Invariant: no
+ * Called by sigsegv-handler.c; calls range.c, prots.c and sys.c. Invariant: no
  * page is opened here while this process's gate is closed.
  *
  * Global: the gate, which is closed for the process, as a clear is.
@@ -13,8 +13,8 @@
 
 #include "kernel/sys.h"
 
-atomic_uint ww_softdirty_gate;
-atomic_bool ww_softdirty_stuck;
+WW_DATA atomic_uint ww_softdirty_gate;
+WW_DATA atomic_bool ww_softdirty_stuck;
 
 /* Until this process's gate is open. */
 static void await_gate(void)
@@ -61,7 +61,7 @@ bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
 
 	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket)) {
 		/* It may have been unwatched while the gate was closed for it:
-		 * then the retry of ww_faults_left() finds it open. */
+		 * then the store is tried again, and finds it open. */
 		await_gate();
 		return false;
 	}
@@ -74,9 +74,9 @@ bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
 	else if (ours && gate != ww_fork_generation())
 		ours = open_orphan(&s);
 	ww_readers_leave(&s.area->users, ticket);
-	/* Not pinned: who opens the gate waits for nobody, but who unwatches
-	 * would. A write that comes after the gate was opened again gets the
-	 * free retry of ww_faults_left(). */
+	/* Wait without a pin: a thread that waits here for long would keep the
+	 * area. A store that comes when the gate is open again is tried again,
+	 * because its page is writable. */
 	if (ours)
 		await_gate();
 	return ours;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend-softdirty.c - the soft-dirty bit of /proc/PID/pagemap, and `4`
- * written to clear_refs (Linux 3.11, CONFIG_MEM_SOFT_DIRTY).
+ * softdirty.c - the soft-dirty bit of /proc/PID/pagemap, and `4` written to
+ * clear_refs (Linux 3.11, CONFIG_MEM_SOFT_DIRTY).
  *
- * Called by the core through the table; calls pagemap.c, prots.c, faults.h and
+ * Called by the core through the table; calls pagemap.c, prots.c, trackers.c and
  * sys.c.
  *
  * A clear hits the whole process and cannot be one step with a read, so it is
@@ -16,45 +16,53 @@
  *
  * Invariant: whatever a clear takes away is pending before it.
  */
+#include "backends/softdirty.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "core/trackers.h"
+#include "kernel/advice.h"
 #include "kernel/pagemap.h"
-#include "backends/softdirty.h"
 #include "kernel/sys.h"
 
 struct soft {
 	struct ww_fd pagemap, clear_refs;
-	struct ww_ticket ticket; /* in the gate: holds our table */
+	/* In the gate: holds our table. */
+	struct ww_ticket ticket;
 	const struct ww_table *table;
 };
 
-/* One gate at a time in the process: its serial lock. A mutex goes to whoever
- * asks first, and who resets in a loop would have it for ever: so one waits for
- * it at the door, and the others for the door. Signals are blocked meanwhile: a
- * thread that a collector stops does not have it, and a handler of the host's
- * does not write to what its own thread has closed. */
-static struct {
-	pthread_once_t once;
-	struct ww_lock door, lock;
-	sigset_t mask; /* of who has it */
-} serial = { .once = PTHREAD_ONCE_INIT };
+/* One gate at a time in the process. Two locks make it fair: take `door`, take
+ * `lock`, drop `door`. A thread that resets in a loop queues at the door like
+ * the others; with one lock it would always win. Signals are blocked meanwhile:
+ * a thread that a collector stops does not have the gate, and a handler of the
+ * host's does not write to what its own thread has closed. */
+WW_DATA static struct {
+	atomic_bool ready;
+	struct ww_lock once, door, lock;
+	uint64_t mask; /* of the thread that has it */
+} serial;
 
 static void init_serial(void)
 {
-	ww_lock_init(&serial.door, WW_LOCK_GATE);
-	ww_lock_init(&serial.lock, WW_LOCK_GATE);
+	if (atomic_load(&serial.ready))
+		return;
+	ww_lock_take(&serial.once);
+	if (!atomic_load(&serial.ready)) {
+		ww_lock_init(&serial.door, WW_LOCK_GATE);
+		ww_lock_init(&serial.lock, WW_LOCK_GATE);
+		atomic_store(&serial.ready, true);
+	}
+	ww_lock_drop(&serial.once);
 }
 
 static void take_serial(void)
 {
-	sigset_t all, mask;
+	uint64_t mask;
 
-	sigfillset(&all);
-	ww_sys_sigmask(SIG_SETMASK, &all, &mask);
+	ww_sys_block_signals(&mask);
 	ww_lock_take(&serial.door);
 	ww_lock_take(&serial.lock);
 	ww_lock_drop(&serial.door);
@@ -63,95 +71,72 @@ static void take_serial(void)
 
 static void drop_serial(void)
 {
-	sigset_t mask = serial.mask;
+	uint64_t mask = serial.mask;
 
 	ww_lock_drop(&serial.lock);
-	ww_sys_sigmask(SIG_SETMASK, &mask, NULL);
-}
-
-static atomic_int users; /* of the bits: ww_softdirty_claim() */
-
-int ww_softdirty_claim(int kind)
-{
-	int n = atomic_load(&users);
-
-	do {
-		if (n * kind < 0)
-			return -EBUSY;
-	} while (!atomic_compare_exchange_weak(&users, &n, n + kind));
-	return 0;
-}
-
-void ww_softdirty_release(int kind)
-{
-	atomic_fetch_sub(&users, kind);
+	ww_sys_restore_signals(mask);
 }
 
 /* --- the gate --- */
 
-/* A tracker of this backend, or NULL. */
-static struct ww *soft_at(const struct ww_roster *r, size_t i)
-{
-	struct ww *ww = atomic_load(&r->ww[i]);
-
-	return ww && ww->backend->fault == ww_softdirty_fault ? ww : NULL;
-}
-
-/* An area's state. */
-struct soft_area {
-	struct ww_prots prots; /* first: the handler knows no more */
-	bool unclosed; /* some of it could not be closed in this gate */
-};
-
-static struct soft_area *state(const struct ww_area *a)
+static struct ww_soft_area *state(const struct ww_area *a)
 {
 	return a->state;
 }
 
-typedef void slice_fn(struct soft *soft, const struct ww_slice *s);
+/* What is done in the gate to every slice of every tracker, as the tables were
+ * when it began. */
+struct gate {
+	struct soft *mine; /* whose gate it is */
+	void (*fn)(struct soft *mine, const struct ww_slice *s);
+};
 
-/* Every slice of every tracker, as the tables were when the gate began; told
- * whose gate it is. */
-static void each_slice(const struct ww_roster *r, slice_fn *fn,
-		       struct soft *mine)
+static struct soft *soft_of(const struct ww *ww)
 {
-	size_t i, k;
-
-	for (i = 0; r && i < r->n; i++) {
-		const struct ww *ww = soft_at(r, i);
-		const struct soft *soft = ww ? ww->priv : NULL;
-
-		for (k = 0; soft && k < soft->table->n; k++)
-			fn(mine, &soft->table->slice[k]);
-	}
+	return ww->backend->fault == ww_softdirty_fault ? ww->priv : NULL;
 }
 
-static void hold_tables(const struct ww_roster *r)
+static bool each_slice_of(struct ww *ww, void *arg)
 {
-	size_t i;
+	const struct gate *g = arg;
+	struct soft *soft = soft_of(ww);
+	struct ww_cursor c;
 
-	for (i = 0; r && i < r->n; i++) {
-		struct ww *ww = soft_at(r, i);
-		struct soft *soft = ww ? ww->priv : NULL;
+	/* one that came while the gate was closed holds no table */
+	if (!soft || !soft->table)
+		return false;
+	for (c = ww_table_seek(soft->table, 0); ww_cursor_slice(&c);
+	     ww_cursor_next(&c))
+		g->fn(g->mine, ww_cursor_slice(&c));
+	return false;
+}
 
-		if (!soft)
-			continue;
+static void each_slice(struct soft *mine,
+		       void (*fn)(struct soft *mine, const struct ww_slice *s))
+{
+	ww_trackers_each(each_slice_of, &(struct gate){ mine, fn });
+}
+
+static bool hold_table(struct ww *ww, void *arg)
+{
+	struct soft *soft = soft_of(ww);
+
+	if (soft) {
 		soft->ticket = ww_readers_enter(&ww->ranges.readers);
 		soft->table = ww_ranges_table(&ww->ranges);
 	}
+	return false;
 }
 
-static void drop_tables(const struct ww_roster *r)
+static bool drop_table(struct ww *ww, void *arg)
 {
-	size_t i;
+	struct soft *soft = soft_of(ww);
 
-	for (i = 0; r && i < r->n; i++) {
-		struct ww *ww = soft_at(r, i);
-		struct soft *soft = ww ? ww->priv : NULL;
-
-		if (soft)
-			ww_readers_leave(&ww->ranges.readers, soft->ticket);
+	if (soft && soft->table) {
+		soft->table = NULL;
+		ww_readers_leave(&ww->ranges.readers, soft->ticket);
 	}
+	return false;
 }
 
 static size_t page_at(const struct ww_slice *s, uintptr_t at)
@@ -169,16 +154,24 @@ static void not_closed(struct ww_area *a, size_t first, size_t end)
 /* An area may have several slices. */
 static void begin_slice(struct soft *soft, const struct ww_slice *s)
 {
-	(void)soft;
 	state(s->area)->unclosed = false;
+}
+
+/* Held pages stay open, and are reported whatever their bits say. Whoever holds
+ * one meanwhile waits for the gate (ww_area_hold()). */
+static int close_free(void *arg, struct ww_area *a, uintptr_t start,
+		      uintptr_t end)
+{
+	ww_prots_apply_mapped(&state(a)->prots, a, ww_area_page(a, start),
+			      ww_area_page(a, end), false, not_closed);
+	return 0;
 }
 
 static void close_slice(struct soft *soft, const struct ww_slice *s)
 {
-	(void)soft;
-	ww_prots_apply_mapped(&state(s->area)->prots, s->area,
-			      page_at(s, s->start), page_at(s, s->end), false,
-			      not_closed);
+	struct ww_span span = { s, 1, s->area->kind };
+
+	ww_span_each_free(&span, s->start, s->end, close_free, NULL);
 }
 
 /* The room that closing gave back may be taken (RLIMIT_DATA, mappings): then
@@ -186,15 +179,11 @@ static void close_slice(struct soft *soft, const struct ww_slice *s)
  * gate. */
 static void not_opened(struct ww_area *a, size_t first, size_t end)
 {
-	(void)a;
-	(void)first;
-	(void)end;
 	atomic_store(&ww_softdirty_stuck, true);
 }
 
 static void open_slice(struct soft *soft, const struct ww_slice *s)
 {
-	(void)soft;
 	ww_prots_apply_mapped(&state(s->area)->prots, s->area,
 			      page_at(s, s->start), page_at(s, s->end), true,
 			      not_opened);
@@ -210,7 +199,6 @@ static int is_dirty(uint64_t entry)
 
 static int make_pending(void *area, int class, uintptr_t start, uintptr_t end)
 {
-	(void)class;
 	ww_area_mark(area, start, end);
 	return 0;
 }
@@ -222,32 +210,51 @@ static void save_slice(struct soft *soft, const struct ww_slice *s)
 		ww_area_mark(s->area, s->start, s->end); /* not known */
 }
 
+/* Whoever holds pages waits until the gate is open again. There is one gate at a
+ * time; an area may have several slices. */
+static void enter_slice(struct soft *soft, const struct ww_slice *s)
+{
+	struct ww_soft_area *a = state(s->area);
+
+	if (!a->entered)
+		a->ticket = ww_readers_enter(&s->area->changers);
+	a->entered = true;
+}
+
+static void leave_slice(struct soft *soft, const struct ww_slice *s)
+{
+	struct ww_soft_area *a = state(s->area);
+
+	if (a->entered)
+		ww_readers_leave(&s->area->changers, a->ticket);
+	a->entered = false;
+}
+
 /* All that is dirty in the process becomes pending, and clean. Serial lock. */
 static int harvest(struct soft *soft)
 {
-	const struct ww_roster *roster;
 	struct ww_ticket ticket;
 	int r;
 
 	if (!ww_fd_ok(&soft->clear_refs) || !ww_fd_ok(&soft->pagemap))
 		return -EPERM;
-	ticket = ww_readers_enter(&ww_faults.readers);
-	roster = atomic_load(&ww_faults.roster);
-	hold_tables(roster);
+	ticket = ww_trackers_enter();
+	ww_trackers_each(hold_table, NULL);
+	each_slice(soft, enter_slice);
 	/* Before the first page is closed: its writer has to find it so. */
 	atomic_store(&ww_softdirty_gate, ww_fork_generation());
-	each_slice(roster, begin_slice, soft);
-	each_slice(roster, close_slice, soft);
-	each_slice(roster, save_slice, soft);
-	r = ww_sys_write(soft->clear_refs.fd, "4", 1);
-	each_slice(roster, open_slice, soft);
-	/* In this order: who then still comes finds the gate open, and its
-	 * retry there. */
-	ww_faults_left();
+	each_slice(soft, begin_slice);
+	each_slice(soft, close_slice);
+	each_slice(soft, save_slice);
+	r = ww_sys_write(soft->clear_refs.fd, "4", 1) < 0 ? -EPERM : 0;
+	each_slice(soft, open_slice);
+	/* A thread that faulted on a closed page, and reaches the handler only
+	 * now, finds it writable. */
 	atomic_store(&ww_softdirty_gate, 0);
-	drop_tables(roster);
-	ww_readers_leave(&ww_faults.readers, ticket);
-	return r < 0 ? r : 0;
+	each_slice(soft, leave_slice);
+	ww_trackers_each(drop_table, NULL);
+	ww_trackers_leave(ticket);
+	return r;
 }
 
 static int serial_harvest(struct ww *ww)
@@ -264,24 +271,25 @@ static int serial_harvest(struct ww *ww)
 
 static size_t soft_state_bytes(size_t npages)
 {
-	return sizeof(struct soft_area) + ww_prots_bytes(npages);
+	return sizeof(struct ww_soft_area) + ww_prots_bytes(npages);
 }
 
-static int soft_attach(struct ww *ww, struct ww_area *a)
+static void soft_init_state(struct ww_area *a)
 {
-	struct soft_area *state = a->state;
+	ww_prots_init(&state(a)->prots, state(a) + 1, ww_area_page(a, a->end));
+}
 
-	if (a->kind != WW_KIND_ANON)
-		return -EOPNOTSUPP; /* reclaim drops entries, and their bits */
-	ww_prots_init(&state->prots, state + 1, ww_area_page(a, a->end));
+static int soft_attach(struct ww *ww, const struct ww_slice *s,
+		       enum ww_kind kind)
+{
 	if (ww_process_is_other(&ww->process))
 		return 0;
-	return ww_maps_settle(a->start, a->end, false);
+	return ww_prots_way_back(s->area->prot);
 }
 
 /* Cleaned as everything is: in a gate, which closes it, as it is in the table.
  * A clear of open pages would lose the bit of one under migration. */
-static int soft_arm(struct ww *ww, struct ww_area *a)
+static int soft_arm(struct ww *ww, const struct ww_slice *s)
 {
 	int r;
 
@@ -290,26 +298,29 @@ static int soft_arm(struct ww *ww, struct ww_area *a)
 	take_serial();
 	r = harvest(ww->priv);
 	if (r == 0)
-		ww_area_forget(a, a->start, a->end);
+		ww_area_forget(s->area, s->start, s->end);
 	/* Clean before it is set apart: then it may become one with a watched
 	 * neighbour, which it would make wholly dirty. */
 	if (r == 0)
-		r = ww_maps_keep_apart(a->start, a->end);
+		r = ww_advise_keep_apart(s->start, s->end);
 	drop_serial();
 	return r;
 }
 
-static void soft_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+static void soft_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
 	if (ww_process_is_other(&ww->process))
 		return;
-	/* In no table any more, so no gate closes it again. */
-	if (atomic_load(&ww_softdirty_stuck))
-		ww_prots_apply_mapped(&state(a)->prots, a,
-				      ww_area_page(a, start),
-				      ww_area_page(a, end), true, NULL);
-	ww_maps_let_join(start, end);
+	/* A gate that began before it was taken from the table opens it. In no
+	 * table any more, no later gate closes it. */
+	take_serial();
+	if (open && atomic_load(&ww_softdirty_stuck))
+		ww_prots_apply_mapped(&state(s->area)->prots, s->area,
+				      page_at(s, s->start), page_at(s, s->end),
+				      true, NULL);
+	drop_serial();
+	if (open)
+		ww_advise_let_join(s->start, s->end);
 }
 
 /* --- queries --- */
@@ -323,17 +334,16 @@ static int soft_begin(struct ww *ww, const struct ww_query *q)
 	return serial_harvest(ww);
 }
 
-static int tell(void *q, int class, uintptr_t start, uintptr_t end)
+static int found(void *q, int class, uintptr_t start, uintptr_t end)
 {
-	(void)class;
 	ww_query_found(q, start, end);
 	return ww_query_full(q) ? 1 : 0;
 }
 
-static int soft_collect(struct ww *ww, uintptr_t start, uintptr_t end,
-			struct ww_query *q)
+static int soft_collect(struct ww *ww, struct ww_query *q)
 {
 	struct soft *soft = ww->priv;
+	uintptr_t end = ww_span_end(&q->span);
 	int r = 0;
 
 	/* A reset finds all that soft_begin() made pending. */
@@ -343,17 +353,16 @@ static int soft_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 		/* Gates may come and go: each makes a page pending before it
 		 * cleans it, and what is pending is looked at after its entry
 		 * was read. */
-		r = ww_pagemap_runs(&soft->pagemap, start, end, is_dirty, tell,
-				    q);
+		r = ww_pagemap_runs(&soft->pagemap, q->pos, end, is_dirty,
+				    found, q);
 		if (r < 0)
 			return ww_process_check(&ww->process) < 0 ? -ESRCH : r;
 	}
-	ww_query_settled(q, end);
+	ww_query_done_below(q, end);
 	return 0;
 }
 
-static int soft_rearm(struct ww *ww, const struct ww_span *span,
-		      uintptr_t start, uintptr_t end)
+static int soft_rearm(struct ww *ww, const struct ww_span *span)
 {
 	int r;
 
@@ -364,40 +373,48 @@ static int soft_rearm(struct ww *ww, const struct ww_span *span,
 	take_serial();
 	r = harvest(ww->priv);
 	if (r == 0)
-		ww_span_each(span, start, end, ww_area_forget);
+		ww_span_each(span, ww_span_start(span), ww_span_end(span),
+			     ww_area_forget);
 	drop_serial();
 	return r;
 }
 
 /* --- the program's changes --- */
 
-static int soft_protect(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end, int prot)
+static int soft_protect(struct ww *ww, const struct ww_slice *s, int prot)
 {
-	int r;
+	struct ww_prots *prots = &state(s->area)->prots;
+	size_t first = page_at(s, s->start), end = page_at(s, s->end);
+	int r = ww_prots_way_back(prot);
 
-	(void)ww;
+	if (r < 0)
+		return r;
 	take_serial();
-	r = ww_sys_mprotect(start, end - start, prot);
+	r = ww_sys_mprotect(s->start, s->end - s->start, prot);
 	if (r == 0)
-		ww_prots_set(&state(a)->prots, a, ww_area_page(a, start),
-			     ww_area_page(a, end), prot);
+		ww_prots_set(prots, s->area, first, end, prot);
 	else /* a part may have got it */
-		ww_prots_restore(&state(a)->prots, a, ww_area_page(a, start),
-				 ww_area_page(a, end));
+		ww_prots_restore(prots, s->area, first, end);
 	drop_serial();
 	return r;
 }
 
-static int soft_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+static int soft_wanted(struct ww_area *a, uintptr_t at, uintptr_t *end)
+{
+	struct ww_prots *p = &state(a)->prots;
+	size_t page = ww_area_page(a, at);
+
+	*end = ww_area_at(a, ww_prots_same(p, a, page, ww_area_page(a, *end)));
+	return ww_prots_at(p, a, page);
+}
+
+static int soft_discard(struct ww *ww, const struct ww_slice *s)
 {
 	int r;
 
-	(void)ww;
 	take_serial();
-	ww_area_forget(a, start, end);
-	r = ww_maps_drop(start, end);
+	ww_area_forget(s->area, s->start, s->end);
+	r = ww_advise_drop(s->start, s->end);
 	drop_serial();
 	return r;
 }
@@ -429,31 +446,23 @@ static int open_descriptors(struct soft *soft, const struct ww_process *process,
 
 static int soft_open(struct ww *ww, const struct ww_options *options)
 {
-	struct soft *soft = calloc(1, sizeof(*soft));
+	struct soft *soft = ww->priv;
 	int r;
 
-	if (!soft)
-		return -ENOMEM;
-	pthread_once(&serial.once, init_serial);
+	init_serial();
 	r = open_descriptors(soft, &ww->process, options);
 	if (r < 0)
-		goto err_free;
-	ww->priv = soft;
+		return r;
 	if (ww_process_is_other(&ww->process)) {
 		/* What cannot be reset disturbs nobody. */
-		ww->caps &= ~WW_CAP_ATOMIC_RESET;
+		ww->caps &= ~(unsigned)WW_CAP_ATOMIC_RESET;
 		ww->caps |= WW_CAP_KERNEL_WRITES | WW_CAP_NO_SIGNAL |
-			    WW_CAP_FOREIGN_MPROTECT;
+			    WW_CAP_FOREIGN_MPROTECT | WW_CAP_FOREIGN_WRITES;
 		return 0;
 	}
 	r = ww_softdirty_claim(1);
 	if (r < 0)
-		goto err_descriptors;
-	return 0;
-err_descriptors:
-	close_descriptors(soft);
-err_free:
-	free(soft);
+		close_descriptors(soft);
 	return r;
 }
 
@@ -464,7 +473,6 @@ static void soft_close(struct ww *ww)
 	if (!ww_process_is_other(&ww->process))
 		ww_softdirty_release(1);
 	close_descriptors(soft);
-	free(soft);
 }
 
 static int soft_renew(struct ww *ww)
@@ -473,21 +481,17 @@ static int soft_renew(struct ww *ww)
 
 	/* A clear_refs of the parent's would clear the parent. */
 	close_descriptors(soft);
+	soft->table = NULL;
 	return open_descriptors(soft, NULL, NULL);
 }
 
-static int soft_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+/* If it was forked in the gate: open it. Not while another tracker of ours has a
+ * gate closed. */
+static int soft_inherit(struct ww *ww, const struct ww_slice *s,
+			enum ww_kind kind)
 {
-	struct ww_slice s = { start, end, a };
-
-	(void)ww;
-	/* If it was forked in the gate. What other threads of the parent had
-	 * taken and not told yet is reported here once more. Not while another
-	 * tracker of ours has a gate closed. */
 	take_serial();
-	open_slice(NULL, &s);
-	ww_pagemap_mark_populated(a, start, end);
+	open_slice(NULL, s);
 	drop_serial();
 	return 0;
 }
@@ -535,27 +539,19 @@ static int try_page(volatile char *page)
 	return r > 0 ? -ENOSYS : r;
 }
 
-static int soft_probe(const struct ww_options *options, const char **reason,
-		      unsigned *caps)
+static int soft_probe(const struct ww_options *options, volatile char *scratch,
+		      const char **reason, unsigned *caps)
 {
 	/* Forking is dear: once in a process. 0: not tried, else 1 - result. */
-	static atomic_int tried;
+	WW_DATA static atomic_int tried;
 	int r = atomic_load(&tried);
-	size_t len = ww_sys_page_size();
-	void *page;
 
-	(void)options;
-	(void)caps;
-	*reason = "the kernel has no soft-dirty bit: needs "
-		  "CONFIG_MEM_SOFT_DIRTY, and access to /proc/self/pagemap and "
-		  "clear_refs";
+	*reason = "the kernel has no soft-dirty bit: it needs "
+		  "CONFIG_MEM_SOFT_DIRTY (not on arm64), and access to "
+		  "/proc/self/pagemap and clear_refs";
 	if (r)
 		return 1 - r;
-	r = ww_sys_mmap(len, &page);
-	if (r < 0)
-		return r;
-	r = try_page(page);
-	ww_sys_munmap(page, len);
+	r = try_page(scratch);
 	atomic_store(&tried, 1 - r);
 	return r;
 }
@@ -563,21 +559,26 @@ static int soft_probe(const struct ww_options *options, const char **reason,
 const struct ww_backend ww_backend_softdirty = {
 	.name = "soft-dirty",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_NO_THREAD | WW_CAP_REMOTE,
-	.joins = true,
-	.by_prot = true,
+	.kinds = WW_TAKES_ANON, /* reclaim drops entries of others */
+	.takes_spans = true,
+	.one_prot_an_area = true,
+	.plain_pages = true,
+	.priv_bytes = sizeof(struct soft),
+	.state_bytes = soft_state_bytes,
+	.init_state = soft_init_state,
+	.attach = soft_attach,
+	.collect = soft_collect,
+	.rearm = soft_rearm,
 	.probe = soft_probe,
 	.open = soft_open,
 	.close = soft_close,
-	.state_bytes = soft_state_bytes,
-	.attach = soft_attach,
 	.arm = soft_arm,
 	.detach = soft_detach,
-	.renew = soft_renew,
-	.inherit = soft_inherit,
 	.begin = soft_begin,
-	.collect = soft_collect,
-	.rearm = soft_rearm,
 	.protect = soft_protect,
+	.wanted = soft_wanted,
 	.discard = soft_discard,
 	.fault = ww_softdirty_fault,
+	.renew = soft_renew,
+	.inherit = soft_inherit,
 };

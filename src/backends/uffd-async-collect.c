@@ -1,70 +1,142 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uffd-collect.c - the queries of the uffd-async backend: scans, and what they
- * found, on its way to the caller.
+ * uffd-async-collect.c - the queries of the uffd-async backend: scans, and what
+ * they found, on its way to the caller.
  *
- * Called by backend-uffd-async.c; calls query.c and pagemap.c. Invariant: a
- * scan that re-arms hands each page that it re-armed to the query, or to the
- * populated bitmap if it was a zero page.
+ * Called by uffd-async.c; calls query.c and pagemap.c. Invariant: a scan that
+ * re-arms hands each page that it re-armed to the query, or to the populated
+ * bitmap if it was a zero page.
  */
 #include "backends/uffd-async.h"
+
+#include <errno.h>
+
+#include "base/fork.h"
+#include "kernel/sys.h"
 
 /* Bytes scanned before it is asked how long that took. */
 #define CHUNK ((uint64_t)1 << 30)
 #define CHUNK_NS 2000000u
 
-/* SPARSE: few runs. The kernel's faster walk shows where, and only those are
- * looked at exactly. FULL_OF_HOLES: it shows what does not exist as well. */
-enum { UNKNOWN, SPARSE, FULL_OF_HOLES };
+/* Pages that all exist, in a row: for fewer a scan of their own does not pay. */
+#define FAST_PAGES 1000u
 
-#define SPARSE_PAGES 2048u /* fewer are not worth two calls */
-#define SPARSE_RUN 1000u   /* pages for each run, or it does not pay */
+/* --- room --- */
 
-static struct ww_uffd_area *state(struct ww_area *a)
+void ww_async_room_take(struct ww_async_room *self)
 {
-	return a->state;
+	self->generation = ww_fork_generation();
+	self->scratch = ww_scratch_take();
+	if (self->scratch) {
+		self->vec = self->scratch->vec;
+		self->vec_len = WW_SCRATCH_VEC;
+		return;
+	}
+	self->vec_len = sizeof(self->few) / sizeof(self->few[0]);
+	self->vec = self->few;
+	for (size_t i = 0; i < self->vec_len; i++)
+		self->few[i].end = 0;
 }
 
-static struct ww_bits *populated(struct ww_area *a)
+void ww_async_room_drop(struct ww_async_room *self)
 {
-	return &state(a)->populated;
+	ww_scratch_drop(self->scratch, self->generation);
 }
 
-int ww_uffd_scan(const struct ww *ww, struct ww_scan *s)
+int ww_async_scan(const struct ww *ww, struct ww_scan *s,
+		  const struct ww_async_room *room)
 {
-	const struct ww_uffd_async *u = ww->priv;
+	const struct ww_async *u = ww->priv;
 
+	s->vec = room->vec;
+	s->scratch = room->scratch;
 	return ww_pagemap_scan(&u->pagemap, s);
 }
 
-void ww_uffd_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+/* --- pages that were ever more than a zero page --- */
+
+void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
 
-	if (!ww_bits_full(populated(a), first, stop))
-		ww_bits_set(populated(a), first, stop);
+	if (!ww_bits_full(ww_async_populated(a), first, stop))
+		ww_bits_set(ww_async_populated(a), first, stop);
 }
 
-void ww_uffd_forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
-	ww_bits_clear(populated(a), ww_area_page(a, start),
+	ww_bits_clear(ww_async_populated(a), ww_area_page(a, start),
 		      ww_area_page(a, end));
 }
 
-/* --- what a scan found --- */
+void ww_async_note_existing(struct ww *ww, const struct ww_span *span)
+{
+	struct ww_async_room room;
+	struct ww_scan s = { .start = ww_span_start(span),
+			     .end = ww_span_end(span),
+			     .asked = WW_ASK_EXISTING };
+	int r = 0;
 
-struct found {
+	ww_async_room_take(&room);
+	s.vec_len = room.vec_len;
+	while (r >= 0 && s.start < s.end) {
+		size_t i;
+
+		r = ww_async_scan(ww, &s, &room);
+		for (i = 0; i < s.vec_len && s.vec[i].end; i++) {
+			if (!(s.vec[i].categories & PAGE_IS_PFNZERO))
+				ww_span_each(span, (uintptr_t)s.vec[i].start,
+					     (uintptr_t)s.vec[i].end,
+					     ww_async_note_populated);
+			s.vec[i].end = 0;
+		}
+		s.start = s.walk_end;
+	}
+	ww_async_room_drop(&room);
+}
+
+/* --- a query --- */
+
+struct collecting {
+	struct ww *ww;
 	struct ww_query *q;
-	bool any; /* page counted */
+	struct ww_async_room *room;
+	uintptr_t end;
+	unsigned discards; /* before the scan */
+	bool any; /* page of the scan counted */
 };
 
-static int found_run(void *arg, uintptr_t start, uintptr_t end)
+static unsigned discards_of(const struct ww *ww)
 {
-	struct found *f = arg;
+	const struct ww_async *u = ww->priv;
 
-	ww_query_found(f->q, start, end);
-	f->any = true;
-	return 0;
+	return atomic_load(&u->discards);
+}
+
+static int scan(struct collecting *c, struct ww_scan *s)
+{
+	c->discards = discards_of(c->ww);
+	return ww_async_scan(c->ww, s, c->room);
+}
+
+/* Never more than a zero page, unless the bitmap says so? */
+static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
+{
+	return s->asked == WW_ASK_EXISTING &&
+	       s->vec[i].categories & PAGE_IS_PFNZERO &&
+	       !ww_async_keeps_huge(&q->span);
+}
+
+/* A region of private memory: it exists. The bit of a page that was discarded
+ * since the scan would be wrong (async_discard()). */
+static void note(const struct collecting *c, const struct ww_scan *s,
+		 uintptr_t start, uintptr_t end)
+{
+	if (c->q->span.kind != WW_KIND_ANON || s->asked == WW_ASK_WRITTEN)
+		return;
+	ww_span_each(&c->q->span, start, end, ww_async_note_populated);
+	if (discards_of(c->ww) != c->discards)
+		ww_span_each(&c->q->span, start, end, forget_populated);
 }
 
 static void count_hot(struct ww_area *a, uintptr_t start, uintptr_t end)
@@ -75,269 +147,324 @@ static void count_hot(struct ww_area *a, uintptr_t start, uintptr_t end)
 		ww_hot_keep(&a->hot, page);
 }
 
-/* Never more than a zero page, unless the bitmap says so? */
-static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
+static int found_run(void *arg, uintptr_t start, uintptr_t end)
 {
-	return s->kind == WW_KIND_ANON &&
-	       s->vec[i].categories & PAGE_IS_PFNZERO &&
-	       !ww_uffd_keeps_huge(&q->span);
+	struct collecting *c = arg;
+
+	ww_query_found(c->q, start, end);
+	c->any = true;
+	return 0;
 }
 
-/* The usual case in one loop: private memory of one slice, and nothing pending.
- * How many regions it took; the first one that may be zero ends it. */
-static size_t found_plain(struct ww_query *q, const struct ww_scan *s)
+/* Is nothing pending or held between the query's place and an address, in the
+ * only slice that there is? */
+static bool is_plain(const struct ww_query *q, uintptr_t end)
 {
-	struct ww_area *a = q->span.slice[0].area;
+	const struct ww_area *a = q->span.slice[0].area;
+
+	return q->span.n == 1 && end > q->pos && !a->hot.word &&
+	       !atomic_load(&a->nheld) &&
+	       ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
+			     ww_area_page(a, end));
+}
+
+/* The usual case in one loop: nothing to be merged with, and no zero page. How
+ * many regions it took; the first one that may be zero, or that does not fit,
+ * ends it. */
+static size_t take_plain(struct collecting *c, const struct ww_scan *s)
+{
+	struct ww_query *q = c->q;
 	size_t i = 0;
 
-	if (q->span.n != 1 || s->kind != WW_KIND_ANON ||
-	    s->walk_end <= q->pos || a->hot.word ||
-	    !ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
-			   ww_area_page(a, s->walk_end)))
+	if (!is_plain(q, s->walk_end))
 		return 0;
 	for (; i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
-		if (s->vec[i].categories & PAGE_IS_PFNZERO || start < q->pos)
+		if (start < q->pos || is_zero(q, s, i))
 			break;
-		ww_uffd_note_populated(a, start, end);
+		if (s->asked == WW_ASK_EXISTING)
+			note(c, s, start, end);
 		q->pos = ww_query_store(q, start, end);
 		if (q->reset && q->pos < end)
-			ww_area_mark(a, q->pos, end);
+			ww_area_mark(q->span.slice[0].area, q->pos, end);
+		s->vec[i].end = 0; /* as it was found */
 	}
 	return i;
 }
 
-/* Hand the regions of a scan to the query. True if any page counted. */
-static bool found(struct ww_query *q, const struct ww_scan *s)
+/* Hand the regions of a scan to the query; c->any: some page counted. */
+static void take(struct collecting *c, const struct ww_scan *s)
 {
-	size_t i = found_plain(q, s);
-	struct found f = { q, i > 0 };
+	size_t i = take_plain(c, s);
 
+	c->any = i > 0;
 	for (; i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
 		/* Of zero pages only those that were something else before. */
-		if (is_zero(q, s, i)) {
-			ww_span_runs(&q->span, start, end, populated, found_run,
-				     &f);
-			continue;
+		if (is_zero(c->q, s, i)) {
+			ww_span_runs(&c->q->span, start, end,
+				     ww_async_populated, found_run, c);
+		} else {
+			note(c, s, start, end);
+			if (c->q->reset && c->q->span.n == 1)
+				count_hot(c->q->span.slice[0].area, start, end);
+			found_run(c, start, end);
 		}
-		if (s->kind == WW_KIND_ANON && q->span.n == 1)
-			ww_uffd_note_populated(q->span.slice[0].area, start,
-					       end);
-		else if (s->kind == WW_KIND_ANON)
-			ww_span_each(&q->span, start, end,
-				     ww_uffd_note_populated);
-		if (q->reset && q->span.n == 1)
-			count_hot(q->span.slice[0].area, start, end);
-		found_run(&f, start, end);
+		s->vec[i].end = 0;
 	}
-	return f.any;
 }
 
-/* --- scans --- */
+/* An answer was all zero pages. max_pages counts those that are then dropped, so
+ * that an array of one would cost a call for each: scan ahead, unlimited and
+ * without re-arming, to the next page that will be reported. */
+static int skip_zero(struct collecting *c, struct ww_scan *s, uintptr_t end)
+{
+	struct ww_query *q = c->q;
+	int r = 0;
 
-/* How far to scan before the lock is dropped: long stretches of nothing are one
- * step, populated memory is some 3 ms a GiB. */
+	s->flags = 0;
+	s->max_pages = 0;
+	s->vec_len = c->room->vec_len;
+	s->end = end;
+	while (r >= 0 && s->start < end) {
+		struct ww_range first = { NULL, 0 };
+		struct ww_query probe = { .ranges = &first,
+					  .room = 1,
+					  .page = q->page,
+					  .span = q->span,
+					  .pos = s->start };
+
+		r = scan(c, s);
+		c->q = &probe;
+		take(c, s);
+		c->q = q;
+		/* Pending pages count too: the scan then goes on there. */
+		if (c->any) {
+			s->start = (uintptr_t)first.start;
+			break;
+		}
+		s->start = s->walk_end;
+	}
+	return r < 0 ? r : 0;
+}
+
 static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
 {
 	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
 }
 
-/* An answer was all zero pages: where is the next page that counts? They would
- * eat the caller's room one call at a time. Nothing is re-armed. */
-static int skip_zero(struct ww *ww, struct ww_query *q, struct ww_scan *s,
-		     uintptr_t end)
+/* From q->pos to end, all asked for in one way. How far to scan before the lock
+ * is dropped: long stretches of nothing are one step, populated memory is some
+ * 3 ms a GiB. */
+static int collect_stretch(struct collecting *c, uintptr_t end,
+			   enum ww_asked asked)
 {
-	s->flags = 0;
-	s->max_pages = 0;
-	s->vec_len = WW_SCAN_VEC;
-	s->end = end;
-	while (s->start < end) {
-		struct ww_query probe = { .ranges = &(struct ww_range){ 0 },
-					  .room = 1,
-					  .page = q->page,
-					  .span = q->span,
-					  .pos = s->start };
-		int r = ww_uffd_scan(ww, s);
-
-		if (r < 0)
-			return r;
-		/* Pending pages count too: the scan then goes on there. */
-		if (found(&probe, s)) {
-			s->start = (uintptr_t)probe.ranges[0].start;
-			return 0;
-		}
-		s->start = s->walk_end;
-	}
-	return 0;
-}
-
-/* Adds the runs that were found to *runs. */
-static int collect_exactly(struct ww *ww, enum ww_kind kind, uintptr_t start,
-			   uintptr_t end, struct ww_query *q, size_t *runs)
-{
-	struct page_region vec[WW_SCAN_VEC];
-	struct ww_scan s = { .start = start, .kind = kind, .vec = vec };
+	struct ww_query *q = c->q;
+	struct ww_scan s = { .start = q->pos, .asked = asked };
 	uint64_t chunk = CHUNK;
 
 	while (s.start < end && !ww_query_full(q)) {
-		size_t left = ww_query_pages_left(q);
-		size_t room = q->pages ? left : q->room - q->n, pages;
+		size_t room = q->room - q->n, pages;
 		bool timed = end - s.start > CHUNK;
 		uint64_t t = timed ? ww_sys_now_ns() : 0;
-		bool any;
 		int r;
 
 		s.end = chunk_end(s.start, end, chunk);
 		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
-		s.max_pages = q->pages ? left : 0;
+		s.max_pages = q->pages ? room : 0;
 		pages = (s.end - s.start) / q->page;
 		room = room < pages ? room : pages;
-		s.vec_len = room < WW_SCAN_VEC ? room : WW_SCAN_VEC;
-		r = ww_uffd_scan(ww, &s);
-		any = found(q, &s);
+		s.vec_len = room < c->room->vec_len ? room : c->room->vec_len;
+		r = scan(c, &s);
+		take(c, &s);
 		if (r < 0)
 			return r;
-		*runs += (size_t)r;
-		ww_query_settled(q, s.walk_end);
+		ww_query_done_below(q, s.walk_end);
 		s.start = s.walk_end;
 		/* A call that got to its end in no time may have a longer one
 		 * next. */
 		if (timed && s.walk_end == s.end)
 			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
 							       : CHUNK;
-		if (r > 0 && !any && !ww_query_full(q)) {
-			r = skip_zero(ww, q, &s, end);
+		if (r > 0 && !c->any && !ww_query_full(q)) {
+			r = skip_zero(c, &s, end);
 			if (r < 0)
 				return r;
 			if (!ww_query_full(q))
-				ww_query_settled(q, s.start);
+				ww_query_done_below(q, s.start);
 		}
 	}
 	return 0;
 }
 
-/* Where the faster walk saw something; up to the end of what it walked. */
-static int collect_candidates(struct ww *ww, uintptr_t start, uintptr_t end,
-			      struct ww_query *q, size_t *runs)
+/* --- where all pages exist --- */
+
+/* The end of the pages from an address on that are all populated. */
+static uintptr_t full_until(const struct ww_span *span, uintptr_t at)
 {
-	struct page_region vec[WW_SCAN_VEC / 8];
-	const size_t room = sizeof(vec) / sizeof(vec[0]);
-	struct ww_scan s = { .start = start, .end = end, .vec = vec };
-	uintptr_t seen = 0;
-	int n, i, r = 0;
+	unsigned i;
 
-	s.kind = WW_KIND_ANON;
-	s.superset = true;
-	s.vec_len = room;
-	n = ww_uffd_scan(ww, &s);
-	for (i = 0; i < n && r == 0; i++) {
-		uintptr_t from = (uintptr_t)vec[i].start;
-		uintptr_t to = (uintptr_t)vec[i].end;
+	for (i = 0; i < span->n; i++) {
+		const struct ww_slice *s = &span->slice[i];
+		size_t page;
 
-		seen += to - from;
-		ww_query_settled(q, from);
-		if (!ww_query_full(q))
-			r = collect_exactly(ww, WW_KIND_ANON, from, to, q,
-					    runs);
+		if (s->end <= at)
+			continue;
+		page = ww_bits_first_clear(ww_async_populated(s->area),
+					   ww_area_page(s->area, at),
+					   ww_area_page(s->area, s->end));
+		at = ww_area_at(s->area, page);
+		if (at < s->end)
+			break;
 	}
-	if (n < 0 || r < 0)
-		return n < 0 ? n : r;
-	ww_query_settled(q, s.walk_end);
-	if (seen > (end - start) / 2)
-		atomic_store(&state(q->span.slice[0].area)->sparse,
-			     FULL_OF_HOLES);
-	/* Its room is full: the rest in the ordinary way. */
-	return s.walk_end < end && !ww_query_full(q)
-		       ? collect_exactly(ww, WW_KIND_ANON, s.walk_end, end, q,
-					 runs)
-		       : 0;
+	return at;
 }
 
-/* [start, end) is dirty: leave open what is hot, collect the rest exactly. */
-static int collect_run(struct ww *ww, enum ww_kind kind, uintptr_t start,
-		       uintptr_t end, struct ww_query *q, size_t *runs)
+static int stop_at(void *found, uintptr_t start, uintptr_t end)
 {
-	struct ww_area *a = q->span.slice[0].area;
-	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+	*(uintptr_t *)found = start;
+	return 1;
+}
+
+/* The next populated page from an address on; the span's end if there is none. */
+static uintptr_t next_populated(const struct ww_span *span, uintptr_t at)
+{
+	uintptr_t found = ww_span_end(span);
+
+	ww_span_runs(span, at, found, ww_async_populated, stop_at, &found);
+	return found;
+}
+
+/* Where all pages exist, what is not write-protected was written, and the
+ * kernel's fast walk tells that; elsewhere what exists is asked for. */
+uintptr_t ww_async_stretch(const struct ww *ww, const struct ww_span *span,
+			   uintptr_t at, enum ww_asked *asked)
+{
+	const struct ww_async *u = ww->priv;
+	const uintptr_t least = FAST_PAGES * ww->page;
+	uintptr_t end = ww_span_end(span), full;
+
+	*asked = WW_ASK_WRITTEN;
+	if (span->kind != WW_KIND_ANON)
+		return end; /* protected up front */
+	if (!u->fast || ww_async_keeps_huge(span)) {
+		*asked = WW_ASK_EXISTING;
+		return end;
+	}
+	full = full_until(span, at);
+	if (full == end || full - at >= least)
+		return full;
+	*asked = WW_ASK_EXISTING;
+	while (full < end) {
+		at = next_populated(span, full);
+		full = full_until(span, at);
+		if (full - at >= least)
+			return at;
+	}
+	return end;
+}
+
+static int collect_all(struct collecting *c)
+{
 	int r = 0;
 
-	if (kind == WW_KIND_ANON)
-		ww_uffd_note_populated(a, start, end);
-	while (r == 0 && page < stop && !ww_query_full(q)) {
-		uintptr_t from = ww_area_at(a, page), to;
-		bool keep;
+	while (r == 0 && c->q->pos < c->end && !ww_query_full(c->q)) {
+		enum ww_asked asked;
+		uintptr_t end = ww_async_stretch(c->ww, &c->q->span,
+						 c->q->pos, &asked);
 
-		page = ww_hot_run(&a->hot, page, stop, &keep);
-		to = ww_area_at(a, page);
-		if (keep)
-			ww_query_offer(q, from, to);
-		else
-			r = collect_exactly(ww, kind, from, to, q, runs);
+		r = collect_stretch(c, end, asked);
 	}
 	return r;
 }
 
-/* Hot pages are there: a scan that re-arms nothing tells what is dirty. */
-static int collect_around(struct ww *ww, enum ww_kind kind, uintptr_t start,
-			  uintptr_t end, struct ww_query *q, size_t *runs)
+/* --- around hot pages --- */
+
+/* Part of a run that is not hot: report and re-arm it. */
+static int collect_cold(void *arg, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
 {
-	struct page_region vec[WW_SCAN_VEC];
-	struct ww_scan s = { .start = start, .kind = kind, .vec = vec };
+	struct collecting *c = arg;
+	uintptr_t all = c->end;
+	int r;
 
-	s.vec_len = WW_SCAN_VEC;
-	while (s.start < end && !ww_query_full(q)) {
-		int i, n, r = 0;
+	/* what is left open is dirty, and goes out as it is */
+	if (c->q->pos < start)
+		ww_query_offer(c->q, c->q->pos, start);
+	if (ww_query_full(c->q))
+		return 1;
+	c->end = end;
+	r = collect_stretch(c, end,
+			    c->q->span.kind == WW_KIND_ANON ? WW_ASK_EXISTING
+							    : WW_ASK_WRITTEN);
+	c->end = all;
+	return r < 0 ? r : ww_query_full(c->q);
+}
 
-		s.end = chunk_end(s.start, end, CHUNK);
-		n = ww_uffd_scan(ww, &s);
-		for (i = 0; i < n && r == 0; i++) {
-			uintptr_t from = (uintptr_t)vec[i].start;
-			uintptr_t to = (uintptr_t)vec[i].end;
+/* [start, end) is dirty: leave open what is hot, collect the rest exactly. */
+static int collect_run(struct collecting *c, uintptr_t start, uintptr_t end)
+{
+	int r;
 
-			if (is_zero(q, &s, (size_t)i))
-				r = collect_exactly(ww, kind, from, to, q,
-						    runs);
-			else
-				r = collect_run(ww, kind, from, to, q, runs);
-		}
-		if (n < 0 || r < 0)
-			return n < 0 ? n : r;
-		ww_query_settled(q, s.walk_end);
-		s.start = s.walk_end;
-	}
+	ww_query_done_below(c->q, start);
+	if (ww_query_full(c->q))
+		return 0;
+	r = ww_query_close_each(c->q, start, end, collect_cold, c);
+	if (r < 0)
+		return r;
+	if (!ww_query_full(c->q) && c->q->pos < end)
+		ww_query_offer(c->q, c->q->pos, end);
 	return 0;
 }
 
-int ww_uffd_collect(struct ww *ww, enum ww_kind kind, uintptr_t start,
-		    uintptr_t end, struct ww_query *q)
+/* Hot pages are there: a look first, which re-arms nothing. */
+static int collect_around(struct collecting *c)
 {
-	const struct ww_uffd_async *u = ww->priv;
-	atomic_uint *sparse = &state(q->span.slice[0].area)->sparse;
-	size_t npages = (end - start) / q->page, runs = 0;
-	unsigned was = atomic_load(sparse);
+	struct page_region vec[32];
+	struct ww_query *q = c->q;
+	struct ww_scan s = { .start = q->pos };
 	int r = 0;
 
-	if (q->reset && ww_hot_mostly(&q->span.slice[0].area->hot))
-		return collect_around(ww, kind, start, end, q, &runs);
-	if (kind != WW_KIND_ANON || !u->superset || npages < SPARSE_PAGES)
-		return collect_exactly(ww, kind, start, end, q, &runs);
-	while (r == 0 && start < end && atomic_load(sparse) == SPARSE &&
-	       !ww_query_full(q)) {
-		uintptr_t stop = chunk_end(start, end, CHUNK);
+	s.asked = q->span.kind == WW_KIND_ANON ? WW_ASK_EXISTING
+					       : WW_ASK_WRITTEN;
+	while (r == 0 && s.start < c->end && !ww_query_full(q)) {
+		size_t i, n = 0;
 
-		r = collect_candidates(ww, start, stop, q, &runs);
-		start = stop;
+		s.end = chunk_end(s.start, c->end, CHUNK);
+		s.vec_len = sizeof(vec) / sizeof(vec[0]);
+		r = scan(c, &s);
+		/* the room is needed for what follows */
+		for (; n < s.vec_len && s.vec[n].end; n++) {
+			vec[n] = s.vec[n];
+			s.vec[n].end = 0;
+		}
+		for (i = 0, r = r < 0 ? r : 0; r == 0 && i < n; i++)
+			r = collect_run(c, (uintptr_t)vec[i].start,
+					(uintptr_t)vec[i].end);
+		if (r == 0 && !ww_query_full(q))
+			ww_query_done_below(q, s.walk_end);
+		s.start = s.walk_end;
 	}
-	if (r == 0 && start < end && !ww_query_full(q))
-		r = collect_exactly(ww, kind, start, end, q, &runs);
-	if (r == 0 && !ww_query_full(q) && was != FULL_OF_HOLES &&
-	    atomic_load(sparse) != FULL_OF_HOLES)
-		atomic_store(sparse,
-			     runs * SPARSE_RUN < npages ? SPARSE : UNKNOWN);
+	return r;
+}
+
+int ww_async_collect(struct ww *ww, struct ww_query *q)
+{
+	const struct ww_area *a = q->span.slice[0].area;
+	struct ww_async_room room;
+	struct collecting c = { .ww = ww, .q = q, .room = &room };
+	int r;
+
+	c.end = ww_span_end(&q->span);
+	ww_async_room_take(&room);
+	if (q->reset && a->hot.word && ww_hot_any(&a->hot))
+		r = collect_around(&c);
+	else
+		r = collect_all(&c);
+	ww_async_room_drop(&room);
 	return r;
 }

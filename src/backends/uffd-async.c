@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend-uffd-async.c - userfaultfd in WP_ASYNC mode and the PAGEMAP_SCAN
- * ioctl (Linux 6.7): the kernel resolves write-protect faults by itself, and
- * tells and re-arms under its own page-table lock.
+ * uffd-async.c - userfaultfd in WP_ASYNC mode and the PAGEMAP_SCAN ioctl (Linux
+ * 6.7): the kernel resolves write-protect faults by itself, and reports and
+ * re-arms under its own page-table lock.
  *
- * Called by the core through the table; calls query.c, maps.c and sys.c.
+ * Called by the core through the table; calls uffd-async-collect.c, uffd.c and
+ * pagemap.c.
  *
  * Private anonymous memory is armed lazily: registering is O(1), and a page
  * that does not exist yet is not protected. Its first write makes it appear
  * unprotected, thus dirty. A read makes a zero page appear, unprotected too; it
- * is told by PFNZERO and dropped here, not in the kernel: KSM and splits of
+ * is recognised by PFNZERO and dropped here, not in the kernel: KSM and splits of
  * huge pages may turn a page that was written into a zero page, so one that was
  * ever seen populated (a bitmap) counts nevertheless. All other memory loses
  * its entries under reclaim, and is protected up front.
@@ -17,258 +18,174 @@
  * Invariant: a scan that re-arms hands each page that it re-armed to the query,
  * or to the populated bitmap if it was a zero page.
  */
-#include <errno.h>
-#include <stdlib.h>
+#include "backends/uffd-async.h"
 
+#include <errno.h>
+
+#include "kernel/advice.h"
 #include "kernel/sys.h"
 #include "kernel/uapi/userfaultfd.h"
-#include "backends/uffd-async.h"
 #include "kernel/uffd.h"
 
-static struct ww_bits *populated(struct ww_area *a)
+static size_t async_state_bytes(size_t npages)
 {
-	return &((struct ww_uffd_area *)a->state)->populated;
+	return sizeof(struct ww_async_area) + ww_bits_bytes(npages);
 }
 
-static size_t uffd_state_bytes(size_t npages)
+static void async_init_state(struct ww_area *a)
 {
-	return sizeof(struct ww_uffd_area) + ww_bits_bytes(npages);
+	ww_bits_init(ww_async_populated(a),
+		     (struct ww_async_area *)a->state + 1,
+		     ww_area_page(a, a->end));
 }
 
 /* --- arming --- */
 
-/* Re-arm [start, end), telling nobody but the populated bitmap. */
-static int rearm_kind(struct ww *ww, const struct ww_span *span,
-		      enum ww_kind kind, uintptr_t start, uintptr_t end)
+/* Re-arm a stretch in which some pages may not exist: the populated bitmap learns
+ * what was there. */
+static int rearm_existing(struct ww *ww, const struct ww_span *span,
+			  struct ww_scan *s, struct ww_async_room *room)
 {
-	struct page_region vec[WW_SCAN_VEC];
-	struct ww_scan s = { .start = start, .end = end, .kind = kind };
-
-	s.flags = PM_SCAN_WP_MATCHING;
-	s.vec = vec;
-	s.vec_len = kind == WW_KIND_ANON ? WW_SCAN_VEC : 0;
-	while (s.start < end) {
-		int r = ww_uffd_scan(ww, &s);
-		size_t i;
-
-		for (i = 0; i < s.vec_len && s.vec[i].end; i++)
-			if (!(s.vec[i].categories & PAGE_IS_PFNZERO))
-				ww_span_each(span, (uintptr_t)s.vec[i].start,
-					     (uintptr_t)s.vec[i].end,
-					     ww_uffd_note_populated);
-		if (r < 0)
-			return r;
-		s.start = s.walk_end;
-	}
-	return 0;
-}
-
-static int register_range(const struct ww *ww, const struct ww_span *span,
-			  enum ww_kind kind, uintptr_t start, uintptr_t end)
-{
-	const struct ww_uffd_async *u = ww->priv;
 	int r = 0;
 
-	/* In another process it is for that process to do. */
-	if (!ww_process_is_other(&ww->process))
-		r = ww_maps_settle(start, end,
-				   kind == WW_KIND_ANON &&
-					   ww_uffd_keeps_huge(span));
-	return r < 0 ? r : ww_uffd_register(&u->uffd, start, end);
+	s->vec_len = room->vec_len;
+	while (r >= 0 && s->start < s->end) {
+		size_t i;
+
+		r = ww_async_scan(ww, s, room);
+		for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
+			if (!(s->vec[i].categories & PAGE_IS_PFNZERO))
+				ww_span_each(span, (uintptr_t)s->vec[i].start,
+					     (uintptr_t)s->vec[i].end,
+					     ww_async_note_populated);
+			s->vec[i].end = 0;
+		}
+		s->start = s->walk_end;
+	}
+	return r < 0 ? r : 0;
 }
 
-static int arm(struct ww *ww, const struct ww_span *span, enum ww_kind kind,
-	       uintptr_t start, uintptr_t end)
+static int rearm(struct ww *ww, const struct ww_span *span)
 {
-	const struct ww_uffd_async *u = ww->priv;
-	int r = register_range(ww, span, kind, start, end);
+	struct ww_scan s = { .start = ww_span_start(span),
+			     .flags = PM_SCAN_WP_MATCHING };
+	uintptr_t end = ww_span_end(span);
+	struct ww_async_room room;
+	int r = 0;
 
+	ww_async_room_take(&room);
+	while (r >= 0 && s.start < end) {
+		s.end = ww_async_stretch(ww, span, s.start, &s.asked);
+		s.vec_len = 0; /* what was written needs no answer */
+		if (s.asked == WW_ASK_WRITTEN)
+			r = ww_async_scan(ww, &s, &room);
+		else
+			r = rearm_existing(ww, span, &s, &room);
+		s.start = s.end;
+	}
+	ww_async_room_drop(&room);
+	return r < 0 ? r : 0;
+}
+
+static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_clear(ww_async_populated(a), ww_area_page(a, start),
+		      ww_area_page(a, end));
+}
+
+static int async_attach(struct ww *ww, const struct ww_slice *s,
+			enum ww_kind kind)
+{
+	const struct ww_async *u = ww->priv;
+	struct ww_span span = { s, 1, kind };
+	int r = ww_pagemap_ok(&u->pagemap) ? 0 : -EPERM;
+
+	if (r == 0)
+		r = ww_uffd_register(&u->uffd, s->start, s->end);
 	if (r < 0)
 		return r;
+	/* Of memory that was replaced nothing is known. */
+	forget_populated(s->area, s->start, s->end);
 	if (kind == WW_KIND_ANON)
-		r = rearm_kind(ww, span, kind, start, end);
+		r = rearm(ww, &span);
 	else
-		r = ww_uffd_protect(&u->uffd, start, end);
+		r = ww_uffd_protect(&u->uffd, s->start, s->end);
 	if (r < 0)
-		ww_uffd_unregister(&u->uffd, start, end);
+		ww_uffd_unregister(&u->uffd, s->start, s->end);
 	return r;
 }
 
-static int uffd_attach(struct ww *ww, struct ww_area *a)
-{
-	struct ww_slice all = { a->start, a->end, a };
-	struct ww_bits *bits = populated(a);
-
-	ww_bits_init(bits, (struct ww_uffd_area *)a->state + 1,
-		     ww_area_page(a, a->end));
-	return arm(ww, &(struct ww_span){ &all, 1 }, a->kind, a->start, a->end);
-}
-
-/* What goes along a walk over the mappings. */
-struct walk {
-	struct ww *ww;
-	const struct ww_span *span;
-	struct ww_query *q;
-};
-
 static int unregister_map(void *arg, const struct ww_map *map)
 {
-	const struct ww_uffd_async *u = arg;
+	const struct ww_async *u = arg;
 
 	ww_uffd_unregister(&u->uffd, map->start, map->end);
 	return 0;
 }
 
-static void uffd_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+static void async_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
-	struct ww_uffd_async *u = ww->priv;
+	struct ww_async *u = ww->priv;
 
-	(void)a;
+	if (!open)
+		return; /* it goes with the mapping */
 	/* Explicitly: closing the descriptor does not do it while a fork child
 	 * holds a copy. The kernel drops the protection with it. */
-	if (ww_uffd_unregister(&u->uffd, start, end) < 0)
-		ww_maps_each(&ww->maps, start, end, unregister_map, u);
+	if (ww_uffd_unregister(&u->uffd, s->start, s->end) < 0)
+		ww_maps_each(&ww->maps, s->start, s->end, unregister_map, u);
 }
 
 /* --- queries --- */
 
-/* Tracking was lost: arm the mapping that is there now as what it is. */
-static int recover(struct ww *ww, const struct ww_span *span,
-		   const struct ww_map *map)
+static int async_begin(struct ww *ww, const struct ww_query *q)
 {
-	int r;
+	struct ww_async *u = ww->priv;
 
-	if (map->huge)
-		return -EOPNOTSUPP;
-	if (map->kind != span->slice[0].area->kind)
-		ww_span_each(span, map->start, map->end, ww_area_note_mixed);
-	r = arm(ww, span, map->kind, map->start, map->end);
-	/* gone since it was found? */
-	return r < 0 && !ww_sys_is_mapped(map->start) ? 0 : r;
-}
-
-static int collect_map(void *arg, const struct ww_map *map)
-{
-	const struct walk *w = arg;
-	struct ww_query *q = w->q;
-	int r;
-
-	if (ww_query_full(q))
-		return 0;
-	r = ww_uffd_collect(w->ww, map->kind, map->start, map->end, q);
-	if (r != -EPERM)
-		return r;
-	r = recover(w->ww, w->span, map);
-	if (r < 0)
-		return r;
-	/* Pending only now: a store between the two was before the arming or
-	 * is seen by it; marked first, another query could take the mark, and
-	 * a store before the arming would be lost. */
-	ww_span_each(w->span, map->start, map->end, ww_area_note_lost);
-	ww_query_settled(q, map->end);
-	return 0;
-}
-
-static int uffd_begin(struct ww *ww, const struct ww_query *q)
-{
-	struct ww_uffd_async *u = ww->priv;
-
-	(void)q;
 	return ww_pagemap_ok(&u->pagemap) ? 0 : -EPERM;
 }
 
-static int uffd_collect(struct ww *ww, uintptr_t start, uintptr_t end,
-			struct ww_query *q)
+static int async_rearm(struct ww *ww, const struct ww_span *span)
 {
-	const struct ww_area *a = q->span.slice[0].area;
-	int r = -EPERM;
+	struct ww_async *u = ww->priv;
 
-	if (!atomic_load(&a->mixed))
-		r = ww_uffd_collect(ww, a->kind, start, end, q);
-	if (r != -EPERM)
-		return r;
-	/* Some mapping is not registered, or not of the area's kind. What was
-	 * found until then is in q; go on mapping by mapping. */
-	if (q->pos > start)
-		start = q->pos;
-	r = ww_maps_each(&ww->maps, start, end, collect_map,
-			 &(struct walk){ ww, &q->span, q });
-	if (r == 0)
-		ww_query_settled(q, end);
-	return r;
-}
-
-static int rearm_map(void *arg, const struct ww_map *map)
-{
-	const struct walk *w = arg;
-	int r = rearm_kind(w->ww, w->span, map->kind, map->start, map->end);
-
-	return r == -EPERM ? recover(w->ww, w->span, map) : r;
-}
-
-static int uffd_rearm(struct ww *ww, const struct ww_span *span,
-		      uintptr_t start, uintptr_t end)
-{
-	const struct ww_area *a = span->slice[0].area;
-	struct ww_uffd_async *u = ww->priv;
-	int r = -EPERM;
-
-	if (!ww_pagemap_ok(&u->pagemap))
-		return -EPERM;
-	if (!atomic_load(&a->mixed))
-		r = rearm_kind(ww, span, a->kind, start, end);
-	if (r != -EPERM)
-		return r;
-	return ww_maps_each(&ww->maps, start, end, rearm_map,
-			    &(struct walk){ ww, span, NULL });
+	return ww_pagemap_ok(&u->pagemap) ? rearm(ww, span) : -EPERM;
 }
 
 /* --- the program's changes --- */
 
-static int uffd_mprotect(struct ww *ww, struct ww_area *a, uintptr_t start,
-			 uintptr_t end, int prot)
+/* What was noted as populated, and is dropped, never was. A query may have seen
+ * a page before the drop, and note it afterwards: it looks whether `discards`
+ * has changed since before its scan (note_all()), so that is counted before and
+ * behind the drop. What other threads wrote since then is noted again. */
+static int async_discard(struct ww *ww, const struct ww_slice *s)
 {
-	(void)ww;
-	(void)a;
-	return ww_sys_mprotect(start, end - start, prot);
-}
+	struct ww_span span = { s, 1, s->area->kind };
+	struct ww_async *u = ww->priv;
+	int r = async_rearm(ww, &span);
 
-static int uffd_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
-{
-	struct ww_slice s = { start, end, a };
-	int r;
-
-	r = uffd_rearm(ww, &(struct ww_span){ &s, 1 }, start, end);
 	if (r < 0)
 		return r;
-	if (atomic_load(&a->mixed)) /* as that may have found */
+	if (atomic_load(&s->area->mixed)) /* as that may have found */
 		return -EOPNOTSUPP;
-	/* What is dropped never was; before the drop, as a page that another
-	 * thread makes behind it may be noted again. */
-	if (a->kind == WW_KIND_ANON)
-		ww_uffd_forget_populated(a, start, end);
-	return ww_maps_drop(start, end);
+	atomic_fetch_add(&u->discards, 1);
+	forget_populated(s->area, s->start, s->end);
+	r = ww_advise_drop(s->start, s->end);
+	atomic_fetch_add(&u->discards, 1);
+	forget_populated(s->area, s->start, s->end);
+	if (span.kind == WW_KIND_ANON)
+		ww_async_note_existing(ww, &span);
+	return r;
 }
 
 /* --- descriptors, probe --- */
 
-/* Before, swapped pages could look clean in it (6.7 and 6.8). */
-static bool superset_is_one(void)
-{
-	struct ww_version v = ww_kernel_version();
-
-	return v.major > 6 || (v.major == 6 && v.minor >= 10);
-}
-
-static void close_descriptors(struct ww_uffd_async *u)
+static void close_descriptors(struct ww_async *u)
 {
 	ww_fd_finish(&u->pagemap.fd);
 	ww_fd_finish(&u->uffd);
 }
 
-static int open_descriptors(struct ww_uffd_async *u,
+static int open_descriptors(struct ww_async *u,
 			    const struct ww_process *process,
 			    const struct ww_options *o, const char **reason)
 {
@@ -276,14 +193,16 @@ static int open_descriptors(struct ww_uffd_async *u,
 				  .features = UFFD_FEATURE_WP_ASYNC };
 	int r;
 
-	*u = (struct ww_uffd_async){ WW_FD_NONE,
-				     { WW_FD_NONE, false, 0 },
-				     superset_is_one() };
+	*u = (struct ww_async){ .uffd = WW_FD_NONE,
+				.pagemap = { .fd = WW_FD_NONE } };
+	u->fast = ww_version_at_least(ww_kernel_version(), 6, 10);
 	r = ww_uffd_open(&u->uffd, o, NULL, reason);
 	if (r < 0)
 		return r;
-	*reason = "the kernel has no WP_ASYNC: needs Linux 6.7 on x86-64, 6.10 "
-		  "on arm64, CONFIG_PTE_MARKER_UFFD_WP";
+	*reason = "the kernel has no asynchronous write-protection by "
+		  "userfaultfd: it needs Linux 6.7 on x86-64, 6.10 on arm64, "
+		  "6.19 on riscv64 with the extension Svrsw60t59b, and "
+		  "CONFIG_PTE_MARKER_UFFD_WP; other architectures have none";
 	r = ww_sys_ioctl(u->uffd.fd, UFFDIO_API, &api);
 	if (r < 0) {
 		r = r == -EINVAL ? -ENOSYS : r;
@@ -318,16 +237,17 @@ static bool kernel_loses_data(void)
 }
 
 /* The real thing on a page: written is dirty, re-armed is clean, and again. */
-static int try_page(struct ww_uffd_async *u, volatile char *page, size_t len)
+static int try_page(struct ww_async *u, volatile char *page)
 {
 	uintptr_t at = (uintptr_t)page;
-	struct page_region vec[1];
-	struct ww_scan s = { .start = at, .end = at + len };
-	int i, r = ww_uffd_register(&u->uffd, at, at + len);
+	struct page_region vec[1] = { { 0, 0, 0 } };
+	struct ww_scan s = { .start = at,
+			     .end = at + ww_sys_page_size(),
+			     .asked = WW_ASK_EXISTING,
+			     .vec = vec,
+			     .vec_len = 1 };
+	int i, r = ww_uffd_register(&u->uffd, s.start, s.end);
 
-	s.kind = WW_KIND_ANON;
-	s.vec = vec;
-	s.vec_len = 1;
 	for (i = 0; r == 0 && i < 2; i++) {
 		page[0] = 1;
 		s.flags = PM_SCAN_WP_MATCHING;
@@ -342,28 +262,12 @@ static int try_page(struct ww_uffd_async *u, volatile char *page, size_t len)
 	return r;
 }
 
-static int try_it(struct ww_uffd_async *u, const char **reason)
+static int async_probe(const struct ww_options *options, volatile char *scratch,
+		       const char **reason, unsigned *caps)
 {
-	size_t len = ww_sys_page_size();
-	void *page;
-	int r = ww_sys_mmap(len, &page);
-
-	*reason = "no memory for a scratch page";
-	if (r < 0)
-		return r;
-	*reason = "the kernel does not track writes as it should";
-	r = try_page(u, page, len);
-	ww_sys_munmap(page, len);
-	return r;
-}
-
-static int uffd_probe(const struct ww_options *options, const char **reason,
-		      unsigned *caps)
-{
-	struct ww_uffd_async u;
+	struct ww_async u;
 	int r;
 
-	(void)caps;
 	if (kernel_loses_data()) {
 		*reason =
 			"Linux 6.7.0 to 6.8.9 lose data under write-protection "
@@ -377,53 +281,61 @@ static int uffd_probe(const struct ww_options *options, const char **reason,
 	r = open_descriptors(&u, NULL, options, reason);
 	if (r < 0)
 		return r;
-	r = try_it(&u, reason);
+	*reason = "the kernel does not track writes as it should";
+	r = try_page(&u, scratch);
 	close_descriptors(&u);
 	return r;
 }
 
-static void uffd_close(struct ww *ww)
+static void async_close(struct ww *ww)
 {
 	close_descriptors(ww->priv);
-	free(ww->priv);
 }
 
-static int uffd_open(struct ww *ww, const struct ww_options *options)
+/* What the probe could not try with a descriptor that is lent. */
+static int try_lent(struct ww_async *u)
 {
+	size_t len = ww_sys_page_size();
+	void *page;
+	int r = ww_sys_mmap(len, &page);
+
+	if (r < 0)
+		return r;
+	r = try_page(u, page);
+	ww_sys_munmap(page, len);
+	return r;
+}
+
+static int async_open(struct ww *ww, const struct ww_options *options)
+{
+	bool other = ww_process_is_other(&ww->process);
+	struct ww_async *u = ww->priv;
 	const char *reason;
-	struct ww_uffd_async *u = malloc(sizeof(*u));
 	int r;
 
 	/* A userfaultfd works on the memory of the process that made it. */
-	if (ww_process_is_other(&ww->process) &&
-	    !(options->flags & WW_OPEN_UFFD)) {
-		free(u);
+	if (other && !(options->flags & WW_OPEN_UFFD))
 		return -EOPNOTSUPP;
-	}
-	if (!u)
-		return -ENOMEM;
 	r = open_descriptors(u, &ww->process, options, &reason);
-	if (r < 0) {
-		free(u);
+	if (r < 0)
 		return r;
-	}
-	ww->priv = u;
-	/* Its huge pages are not ours to turn off. */
-	if (ww_process_is_other(&ww->process)) {
-		ww->caps &= ~WW_CAP_EXACT;
+	if (other) {
+		u->uffd.any_generation = true;
+		/* Its huge pages are not ours to turn off. */
+		ww->caps &= ~(unsigned)WW_CAP_EXACT;
 	} else if (options->flags & WW_OPEN_UFFD) {
-		r = try_it(u, &reason); /* the probe could not */
+		r = try_lent(u);
 		if (r < 0)
-			uffd_close(ww);
+			close_descriptors(u);
 	}
 	return r;
 }
 
 /* --- fork child --- */
 
-static int uffd_renew(struct ww *ww)
+static int async_renew(struct ww *ww)
 {
-	struct ww_uffd_async *u = ww->priv;
+	struct ww_async *u = ww->priv;
 	const char *reason;
 
 	/* Copies of the parent's, which work on the parent's memory. */
@@ -431,54 +343,52 @@ static int uffd_renew(struct ww *ww)
 	return open_descriptors(u, NULL, NULL, &reason);
 }
 
-static int inherit_map(void *arg, const struct ww_map *map)
+/* A page that was written and never reported would be missing, but is zeros
+ * after a wipe, as it was when it was watched. */
+static bool async_was_empty(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
-	const struct walk *w = arg;
-	const struct ww_uffd_async *u = w->ww->priv;
-	int r;
+	size_t run, run_end;
 
-	if (map->huge)
-		return 0;
-	r = register_range(w->ww, w->span, map->kind, map->start, map->end);
-	if (r == -EOPNOTSUPP || r == -EBUSY)
-		return 0; /* its query says so, as in the parent */
-	/* The kernel cleared the protection in the child, so private pages that
-	 * exist are dirty as they are. */
-	if (r == 0 && map->kind != WW_KIND_ANON) {
-		r = ww_uffd_protect(&u->uffd, map->start, map->end);
-		ww_span_each(w->span, map->start, map->end, ww_area_mark);
-	}
-	return r;
+	return !ww_bits_next(ww_async_populated(a), ww_area_page(a, start),
+			     ww_area_page(a, end), 1, false, &run, &run_end);
 }
 
-static int uffd_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+/* The kernel cleared the protection in the child, so private pages that exist
+ * are dirty as they are, and are noted again when they are reported. */
+static int async_inherit(struct ww *ww, const struct ww_slice *s,
+			 enum ww_kind kind)
 {
-	struct ww_slice s = { start, end, a };
+	const struct ww_async *u = ww->priv;
+	int r = ww_uffd_register(&u->uffd, s->start, s->end);
 
-	return ww_maps_each(
-		&ww->maps, start, end, inherit_map,
-		&(struct walk){ ww, &(struct ww_span){ &s, 1 }, NULL });
+	forget_populated(s->area, s->start, s->end);
+	if (r == 0 && kind != WW_KIND_ANON)
+		r = ww_uffd_protect(&u->uffd, s->start, s->end);
+	return r;
 }
 
 const struct ww_backend ww_backend_uffd_async = {
 	.name = "uffd-async",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_EXACT |
 		WW_CAP_SHARED | WW_CAP_NO_SIGNAL | WW_CAP_NO_THREAD |
-		WW_CAP_REMOTE | WW_CAP_FOREIGN_MPROTECT,
-	.modes = WW_WATCH_HUGE | WW_WATCH_HOT_OK,
-	.joins = true,
-	.probe = uffd_probe,
-	.open = uffd_open,
-	.close = uffd_close,
-	.state_bytes = uffd_state_bytes,
-	.attach = uffd_attach,
-	.detach = uffd_detach,
-	.renew = uffd_renew,
-	.inherit = uffd_inherit,
-	.begin = uffd_begin,
-	.collect = uffd_collect,
-	.rearm = uffd_rearm,
-	.protect = uffd_mprotect,
-	.discard = uffd_discard,
+		WW_CAP_REMOTE | WW_CAP_FOREIGN_MPROTECT | WW_CAP_FOREIGN_WRITES,
+	.modes = WW_WATCH_HUGE_OK | WW_WATCH_HOT_OK,
+	.kinds = WW_TAKES_ANON | WW_TAKES_FILE | WW_TAKES_SHARED,
+	.takes_spans = true,
+	.plain_pages = true,
+	.priv_bytes = sizeof(struct ww_async),
+	.state_bytes = async_state_bytes,
+	.init_state = async_init_state,
+	.attach = async_attach,
+	.collect = ww_async_collect,
+	.rearm = async_rearm,
+	.probe = async_probe,
+	.open = async_open,
+	.close = async_close,
+	.detach = async_detach,
+	.begin = async_begin,
+	.discard = async_discard,
+	.renew = async_renew,
+	.was_empty = async_was_empty,
+	.inherit = async_inherit,
 };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uffd-thread.c - the thread that answers write-protect faults.
+ * uffd-sync-thread.c - the thread that answers write-protect faults.
  *
- * Called by backend-uffd-sync.c; calls uffd.c and sys.c. Invariant: between a
- * fault and its answer there is nothing that a faulting thread may hold: no
- * lock, no allocation, no watched memory, no signal handler, and no descriptor
- * that the host could close.
+ * Called by uffd-sync.c; calls uffd.c and sys.c. Invariant: between a fault and
+ * its answer there is nothing that a faulting thread may hold: no lock, no
+ * allocation, no watched memory, no signal handler, no thread-local storage, and
+ * no descriptor that the host could close.
  *
  * It is called by a fault as well: on a page of its own, the bell. A pipe or an
  * eventfd could be closed behind our back, or be taken for one of the host's.
@@ -13,17 +13,22 @@
 #include "backends/uffd-sync-thread.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/fork.h"
+#include "base/heap.h"
 #include "kernel/uapi/userfaultfd.h"
 #include "kernel/uffd.h"
 #include "writewatch.h"
 
 #define MESSAGES 16
+#define STACK ((size_t)32 << 10)
+
+/* --- answers --- */
 
 /* Memory that may be reported coarsely: all of the block at once, as far as it
  * is watched. */
-static bool open_block(struct ww_uffd_thread *self, uintptr_t at)
+static bool open_block(struct ww_sync_thread *self, uintptr_t at)
 {
 	struct ww_ticket ticket;
 	struct ww_slice s;
@@ -31,7 +36,7 @@ static bool open_block(struct ww_uffd_thread *self, uintptr_t at)
 
 	if (!ww_ranges_pin_one(self->ranges, at, &s, &ticket))
 		return false;
-	if (s.area->flags & WW_WATCH_COARSE) {
+	if (s.area->flags & WW_WATCH_COARSE_OK) {
 		ww_slice_block(&s, at);
 		r = ww_uffd_unprotect(&self->uffd, s.start, s.end);
 	}
@@ -39,7 +44,7 @@ static bool open_block(struct ww_uffd_thread *self, uintptr_t at)
 	return r == 0;
 }
 
-static void open_page(struct ww_uffd_thread *self, uintptr_t at, size_t len)
+static void open_page(struct ww_sync_thread *self, uintptr_t at, size_t len)
 {
 	/* Fails where it was unmapped or let go meanwhile: the writer was woken
 	 * by that. */
@@ -48,7 +53,7 @@ static void open_page(struct ww_uffd_thread *self, uintptr_t at, size_t len)
 }
 
 /* False: it is to end. */
-static bool called(struct ww_uffd_thread *self, size_t page)
+static bool called(struct ww_sync_thread *self, size_t page)
 {
 	uintptr_t bell = (uintptr_t)self->bell, end;
 
@@ -59,9 +64,10 @@ static bool called(struct ww_uffd_thread *self, size_t page)
 	if (end)
 		ww_uffd_let_go(&self->uffd, atomic_load(&self->release_start),
 			       end);
-	/* Who called may not have written yet: it calls once more then, for
-	 * nothing, or while it waits. Let it run first, whatever its priority.
-	 */
+	/* The caller's store to the bell may not have been retried yet.
+	 * Protected again too early it faults a second time, and wakes this
+	 * thread for nothing. Sleep 1 us: the caller runs, whatever its
+	 * priority. */
 	ww_sys_sleep_ns(1000);
 	ww_uffd_protect(&self->uffd, bell, bell + page);
 	if (end)
@@ -69,7 +75,7 @@ static bool called(struct ww_uffd_thread *self, size_t page)
 	return true;
 }
 
-static bool answer(struct ww_uffd_thread *self, const struct uffd_msg *msg,
+static bool answer(struct ww_sync_thread *self, const struct uffd_msg *msg,
 		   size_t n, size_t page)
 {
 	uintptr_t at[MESSAGES];
@@ -87,34 +93,44 @@ static bool answer(struct ww_uffd_thread *self, const struct uffd_msg *msg,
 		if (at[i] == (uintptr_t)self->bell) {
 			if (!called(self, page))
 				return false;
-		} else if (!open_block(self, at[i])) {
-			open_page(self, at[i], page);
+			continue;
 		}
+		ww_turns_opened(&self->turns, at[i],
+				msg[i].arg.pagefault.ptid);
+		if (!open_block(self, at[i]))
+			open_page(self, at[i], page);
 	}
 	return true;
 }
 
-static void *run(void *arg)
+/* No thread-local storage: it has its starter's. */
+static int run(void *arg)
 {
-	struct ww_uffd_thread *self = arg;
+	struct ww_sync_thread *self = arg;
 	const size_t page = ww_sys_page_size();
 	struct uffd_msg msg[MESSAGES];
 	ssize_t n;
 
-	self->own_table = ww_sys_keep_only(self->uffd.fd) == 0;
-	pthread_barrier_wait(&self->started);
+	/* A writer waits for it, of whatever priority. */
+	ww_sys_rush();
+	atomic_store(&self->own_table,
+		     ww_sys_keep_only(self->uffd.fd) == 0 ? 1 : 2);
+	ww_sys_futex_wake(&self->own_table, 1);
 	do {
-		if (!self->own_table && !ww_fd_ok(&self->uffd))
+		/* the number may be another file's by now */
+		if (atomic_load(&self->own_table) != 1 &&
+		    !ww_fd_ok(&self->uffd))
 			break;
 		n = ww_sys_read(self->uffd.fd, msg, sizeof(msg));
 	} while (
 		n == -EINTR ||
 		(n > 0 && answer(self, msg, (size_t)n / sizeof(msg[0]), page)));
-	atomic_store(&self->ended, true);
-	return NULL;
+	return 0;
 }
 
-static int make_bell(struct ww_uffd_thread *self, const struct ww_fd *uffd)
+/* --- start and end --- */
+
+static int make_bell(struct ww_sync_thread *self, const struct ww_fd *uffd)
 {
 	const size_t page = ww_sys_page_size();
 	void *bell;
@@ -133,32 +149,47 @@ static int make_bell(struct ww_uffd_thread *self, const struct ww_fd *uffd)
 	return r;
 }
 
-int ww_uffd_thread_start(struct ww_uffd_thread *self, const struct ww_fd *uffd,
+static void free_parts(struct ww_sync_thread *self)
+{
+	ww_sys_munmap((void *)self->bell, ww_sys_page_size());
+	ww_heap_free(self->stack, STACK);
+	self->generation = 0;
+}
+
+int ww_sync_thread_start(struct ww_sync_thread *self, const struct ww_fd *uffd,
 			 struct ww_ranges *ranges)
 {
 	int r;
 
-	*self = (struct ww_uffd_thread){ .ranges = ranges, .uffd = *uffd };
+	memset(self, 0, sizeof(*self));
+	self->ranges = ranges;
+	self->uffd = *uffd;
+	self->stack = ww_heap_new(STACK);
+	if (!self->stack)
+		return -ENOMEM;
 	r = ww_sys_set_blocking(uffd->fd);
 	if (r == 0)
 		r = make_bell(self, uffd);
-	if (r < 0)
-		return r;
-	pthread_barrier_init(&self->started, NULL, 2);
-	r = ww_sys_thread(&self->thread, run, self);
 	if (r < 0) {
-		ww_sys_munmap((void *)self->bell, ww_sys_page_size());
+		ww_heap_free(self->stack, STACK);
+		return r;
+	}
+	r = ww_sys_thread(self->stack, STACK, run, self, &self->alive);
+	if (r < 0) {
+		free_parts(self);
 		return r;
 	}
 	self->generation = ww_fork_generation();
-	pthread_barrier_wait(&self->started);
+	while (atomic_load(&self->own_table) == 0)
+		ww_sys_futex_wait(&self->own_table, 0);
 	return 0;
 }
 
-void ww_uffd_thread_release(struct ww_uffd_thread *self, uintptr_t start,
+void ww_sync_thread_release(struct ww_sync_thread *self, uintptr_t start,
 			    uintptr_t end)
 {
-	if (self->generation != ww_fork_generation() || !self->own_table)
+	if (self->generation != ww_fork_generation() ||
+	    atomic_load(&self->own_table) != 1)
 		return;
 	atomic_store(&self->release_start, start);
 	atomic_store(&self->release_end, end);
@@ -169,19 +200,16 @@ void ww_uffd_thread_release(struct ww_uffd_thread *self, uintptr_t start,
 	} while (atomic_load(&self->release_end));
 }
 
-void ww_uffd_thread_stop(struct ww_uffd_thread *self)
+void ww_sync_thread_stop(struct ww_sync_thread *self)
 {
 	if (!self->generation)
 		return;
 	if (self->generation == ww_fork_generation()) {
 		atomic_store(&self->stop, true);
-		while (!atomic_load(&self->ended)) {
+		while (atomic_load(&self->alive)) {
 			self->bell[0] = 1;
 			ww_sys_sleep_ns(10000);
 		}
-		ww_sys_join(self->thread);
-		pthread_barrier_destroy(&self->started);
 	}
-	self->generation = 0;
-	ww_sys_munmap((void *)self->bell, ww_sys_page_size());
+	free_parts(self);
 }

@@ -1,41 +1,137 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend-uffd-sync.c - userfaultfd write-protection, with a thread that takes
- * the protection from a page when it is written (Linux 5.13).
+ * uffd-sync.c - userfaultfd write-protection, with a thread that takes the
+ * protection from a page when it is written (Linux 5.13).
  *
- * Called by the core through the table; calls uffd.c, uffd-thread.c, pagemap.c
- * and maps.c.
+ * Called by the core through the table; calls uffd.c, uffd-sync-thread.c and
+ * pagemap.c.
  *
  * What is dirty is read from the page-table entries, not kept from the faults:
  * bit 57 of pagemap says that a page is protected still. So whatever the kernel
  * does to a page that makes it writable makes it dirty. Private pages count
  * when they exist; shared ones, whose entries the kernel may drop, are dirty
- * whenever they are not protected. Only pages that were just reported are
- * protected again: a write between the two hits a page that is reported anyway.
+ * whenever they are not protected. Only pages that are being reported are
+ * protected again.
  *
  * Before Linux 6.4 a page that does not exist can not be protected, so one that
- * was only read looks written.
+ * was only read looks written. From 6.4 on every page is protected when memory
+ * is watched; one without an entry was dropped since. If that was ww_discard()
+ * it is clean (a bitmap knows), else its content changed: it is dirty.
  *
- * Invariant: a page is protected only after it was reported, or as part of a
- * reset.
+ * Invariant: a page that a query protects is stored in its answer, or pending.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 
-#include "core/backend.h"
-#include "kernel/pagemap.h"
-#include "kernel/uapi/userfaultfd.h"
 #include "backends/uffd-sync-thread.h"
+#include "core/backend.h"
+#include "kernel/advice.h"
+#include "kernel/pagemap.h"
+#include "kernel/sys.h"
+#include "kernel/uapi/userfaultfd.h"
 #include "kernel/uffd.h"
 
 struct sync {
 	struct ww_fd uffd, pagemap;
-	struct ww_uffd_thread thread;
-	bool unpopulated;   /* pages that do not exist can be protected */
-	bool shared;	    /* memory of memfd and shmem too */
+	struct ww_sync_thread thread;
+	bool unpopulated; /* pages that do not exist can be protected */
+	bool shared; /* memory of memfd and shmem too */
 	bool kernel_faults; /* kernel writes wait for the thread too */
 };
+
+/* An area's state. */
+struct sync_area {
+	/* Pages without an entry that are clean nevertheless. */
+	struct ww_bits dropped;
+};
+
+static struct ww_bits *sync_dropped(struct ww_area *a)
+{
+	return &((struct sync_area *)a->state)->dropped;
+}
+
+static size_t sync_state_bytes(size_t npages)
+{
+	return sizeof(struct sync_area) + ww_bits_bytes(npages);
+}
+
+static void sync_init_state(struct ww_area *a)
+{
+	ww_bits_init(sync_dropped(a), (struct sync_area *)a->state + 1,
+		     ww_area_page(a, a->end));
+}
+
+/* --- protecting --- */
+
+typedef int change_fn(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
+
+/* Before about 6.12 only within one mapping, else -ENOENT; and one may become
+ * several while we look. -ENOENT of a single page: it is not registered. */
+static int sync_change(const struct sync *s, change_fn *change, uintptr_t start,
+		       uintptr_t end, size_t page)
+{
+	uintptr_t half = start + (end - start) / page / 2 * page;
+	int r = change(&s->uffd, start, end), r2;
+
+	if (r != -ENOENT || half == start)
+		return r;
+	r = sync_change(s, change, start, half, page);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r2 = sync_change(s, change, half, end, page);
+	return r2 < 0 ? r2 : r;
+}
+
+static void set_dropped(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_set(sync_dropped(a), ww_area_page(a, start),
+		    ww_area_page(a, end));
+}
+
+/* With an entry again, which protects it. */
+static void clear_dropped(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	if (!ww_bits_quiet(sync_dropped(a), first, stop))
+		ww_bits_clear(sync_dropped(a), first, stop);
+}
+
+struct protecting {
+	struct ww *ww;
+	bool missing; /* some of it is not registered any more */
+};
+
+/* A run that is not held. Inside of changers, so that whoever holds a page
+ * meanwhile waits, and opens it behind this. */
+static int protect_run(void *arg, struct ww_area *a, uintptr_t start,
+		       uintptr_t end)
+{
+	struct protecting *p = arg;
+	struct sync *s = p->ww->priv;
+	struct ww_ticket ticket = ww_readers_enter(&a->changers);
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+	int r = 0;
+
+	while (r == 0 && page < stop) {
+		size_t first = page;
+		bool held;
+
+		page = ww_area_held_run(a, page, stop, &held);
+		if (held)
+			continue;
+		r = sync_change(s, ww_uffd_protect, ww_area_at(a, first),
+				ww_area_at(a, page), p->ww->page);
+		if (r == 0)
+			clear_dropped(a, ww_area_at(a, first),
+				      ww_area_at(a, page));
+	}
+	ww_readers_leave(&a->changers, ticket);
+	if (r == -ENOENT) {
+		p->missing = true;
+		r = 0;
+	}
+	return r;
+}
 
 /* --- entries --- */
 
@@ -51,288 +147,148 @@ static int judge_private(uint64_t entry)
 
 static int judge_shared(uint64_t entry)
 {
-	if (entry & PM_UFFD_WP)
-		return CLEAN;
-	return entry ? DIRTY : NONE;
-}
-
-typedef int judge_fn(uint64_t entry);
-
-static judge_fn *judge(enum ww_kind kind)
-{
-	return kind == WW_KIND_ANON ? judge_private : judge_shared;
-}
-
-/* --- protecting, and memory that was replaced --- */
-
-struct walk {
-	struct ww *ww;
-	const struct ww_span *span;
-	struct ww_query *q;
-	uintptr_t told; /* pages below it were reported by this query */
-	uintptr_t nothing_end;
-};
-
-static uintptr_t span_end(const struct ww_span *span)
-{
-	return span->slice[span->n - 1].end;
-}
-
-static int register_range(struct ww *ww, uintptr_t start, uintptr_t end)
-{
-	struct sync *s = ww->priv;
-	int r = ww_maps_settle(start, end, false);
-
-	return r < 0 ? r : ww_uffd_register(&s->uffd, start, end);
-}
-
-typedef int change_fn(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
-
-/* Before about 6.12 only within one mapping, else -ENOENT; and one may become
- * several while we look. What is gone by then is passed over. */
-static int change_pieces(const struct sync *s, change_fn *change,
-			 uintptr_t start, uintptr_t end, size_t page)
-{
-	uintptr_t half = start + (end - start) / page / 2 * page;
-	int r = change(&s->uffd, start, end);
-
-	if (r != -ENOENT || half == start)
-		return r == -ENOENT ? 0 : r;
-	r = change_pieces(s, change, start, half, page);
-	return r < 0 ? r : change_pieces(s, change, half, end, page);
-}
-
-/* A mapping that was put there behind our back: arm it as what it is; it is
- * wholly dirty once. */
-static int recover(const struct walk *w, const struct ww_map *map)
-{
-	uintptr_t from = map->start > w->told ? map->start : w->told;
-	struct sync *s = w->ww->priv;
-	int r;
-
-	if (map->huge)
-		return -EOPNOTSUPP;
-	r = register_range(w->ww, map->start, map->end);
-	if (r == 0)
-		r = change_pieces(s, ww_uffd_protect, map->start, map->end,
-				  w->ww->page);
-	if (r < 0) /* gone since it was found? */
-		return ww_sys_is_mapped(map->start) ? r : 0;
-	if (map->kind != w->span->slice[0].area->kind)
-		ww_span_each(w->span, map->start, map->end, ww_area_note_mixed);
-	/* Pending only now: marked first, another query could take the mark,
-	 * and a store before the arming would be lost. */
-	if (from < map->end)
-		ww_span_each(w->span, from, map->end, ww_area_note_lost);
-	return 0;
-}
-
-/* Is it ours still? To unprotect what does not exist changes nothing, and fails
- * where nothing is registered. Only for mappings that hold nothing. */
-static bool is_registered(const struct walk *w, uintptr_t start, uintptr_t end)
-{
-	struct sync *s = w->ww->priv;
-
-	return ww_uffd_unprotect(&s->uffd, start, end) != -ENOENT;
-}
-
-/* -ENOENT of a range: it is several mappings (6.1), or some were replaced. Of a
- * page: it is not registered, and neither is the rest of its mapping. */
-static int protect_map(void *arg, const struct ww_map *map)
-{
-	const struct walk *w = arg;
-	struct sync *s = w->ww->priv;
-	struct ww_map half = *map;
-	int r = ww_uffd_protect(&s->uffd, map->start, map->end);
-
-	if (r != -ENOENT)
-		return r;
-	if (ww_uffd_protect(&s->uffd, map->start, map->start + w->ww->page) ==
-	    -ENOENT)
-		return recover(w, map);
-	half.end = map->start +
-		   (map->end - map->start) / w->ww->page / 2 * w->ww->page;
-	if (half.end == map->start)
-		return 0;
-	r = protect_map(arg, &half);
-	half.start = half.end;
-	half.end = map->end;
-	return r < 0 ? r : protect_map(arg, &half);
-}
-
-static int protect(const struct walk *w, uintptr_t start, uintptr_t end)
-{
-	struct sync *s = w->ww->priv;
-	int r;
-
-	if (!ww_fd_ok(&s->uffd))
-		return -EPERM;
-	r = ww_uffd_protect(&s->uffd, start, end);
-	return r == -ENOENT ? ww_maps_each(&w->ww->maps, start, end,
-					   protect_map, (void *)w)
-			    : r;
+	return entry & PM_UFFD_WP ? CLEAN : DIRTY;
 }
 
 /* --- queries --- */
 
-static int recover_map(void *arg, const struct ww_map *map)
-{
-	const struct walk *w = arg;
+struct sync_walk {
+	struct ww *ww;
+	struct ww_query *q;
+	struct protecting p;
+};
 
-	if (map->start >= w->nothing_end)
+/* Protected, then stored: a write between the two hits a page that is reported
+ * anyway. As many as there is room for. */
+static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
+{
+	struct sync_walk *w = arg;
+	struct ww_query *q = w->q;
+	struct sync *s = w->ww->priv;
+	int r;
+
+	if (!q->reset) {
+		ww_query_offer(q, start, end);
+		return ww_query_full(q);
+	}
+	ww_query_done_below(q, start);
+	if (ww_query_full(q))
 		return 1;
-	/* its first page is one of those that do not exist */
-	return is_registered(w, map->start, map->start + w->q->page)
-		       ? 0
-		       : recover(w, map);
+	if ((end - start) / q->page > ww_query_pages_left(q))
+		end = start + ww_query_pages_left(q) * q->page;
+	ww_turns_wait(&s->thread.turns, start, end);
+	r = ww_query_close_each(q, start, end, protect_run, &w->p);
+	/* Some mapping was replaced: the core reports it and arms it anew. */
+	if (r == 0 && w->p.missing)
+		r = -EPERM;
+	if (r < 0)
+		return r;
+	ww_query_found(q, start, end);
+	return ww_query_full(q);
 }
 
-/* Nothing is there, and nothing protects it. All of a mapping that was replaced
- * is recovered at once, up to the end of the span. */
-static int found_nothing(struct walk *w, uintptr_t start, uintptr_t end)
+/* Nothing is there. Before 6.4 that is how memory is that was never touched.
+ * Later it has been dropped: by us, and is clean, or by somebody else. */
+static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 {
-	if (is_registered(w, start, end))
-		return 0;
-	w->told = w->q->pos;
-	w->nothing_end = end;
-	return ww_maps_each(&w->ww->maps, start, span_end(w->span), recover_map,
-			    w);
-}
-
-/* Of what is hot the protection stays away. */
-static int protect_cold(const struct walk *w, uintptr_t start, uintptr_t end)
-{
-	struct ww_area *a = w->span->slice[0].area;
-	size_t page, stop = ww_area_page(a, end);
+	struct sync *s = w->ww->priv;
+	struct ww_area *a = w->q->span.slice[0].area;
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
 	int r = 0;
 
-	if (!a->hot.word)
-		return protect(w, start, end);
-	for (page = ww_area_page(a, start); r == 0 && page < stop;) {
-		uintptr_t from = ww_area_at(a, page);
-		bool keep;
+	while (s->unpopulated && r == 0 && page < stop) {
+		size_t first = page;
 
-		page = ww_hot_run(&a->hot, page, stop, &keep);
-		if (!keep)
-			r = protect(w, from, ww_area_at(a, page));
+		if (ww_bits_test(sync_dropped(a), page)) {
+			page = ww_bits_first_clear(sync_dropped(a), page,
+						   stop);
+			continue;
+		}
+		while (page < stop && !ww_bits_test(sync_dropped(a), page))
+			page++;
+		/* What is not mapped is not reported: mapping by mapping. */
+		r = ww_sys_has_hole(ww_area_at(a, first),
+				    (page - first) << a->page_shift)
+			    ? -EPERM
+			    : found_dirty(w, ww_area_at(a, first),
+					  ww_area_at(a, page));
 	}
 	return r;
 }
 
-static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
-{
-	struct walk *w = arg;
-	int r = 0;
-
-	w->told = ww_query_offer(w->q, start, end);
-	if (w->q->reset && w->told > start)
-		r = protect_cold(w, start, w->told);
-	return r < 0 ? r : ww_query_full(w->q);
-}
-
-static struct ww_bits *pending(struct ww_area *a)
-{
-	return &a->pending;
-}
-
 static int found(void *arg, int class, uintptr_t start, uintptr_t end)
 {
-	struct walk *w = arg;
-	int r;
-
-	if (class != NONE)
-		return found_dirty(arg, start, end);
-	r = found_nothing(w, start, end);
-	/* What was marked was opened too, and is closed again. */
-	if (r == 0 && w->q->reset)
-		r = ww_span_runs(w->span, start, end, pending, found_dirty, w);
-	return r;
+	if (class == NONE)
+		return found_none(arg, start, end);
+	return found_dirty(arg, start, end);
 }
 
-/* Shared memory that nothing protects is dirty, unless it was replaced. */
-static int found_shared_map(void *arg, const struct ww_map *map)
+static int sync_scan(struct ww *ww, struct ww_query *q)
 {
-	struct walk *w = arg;
-
-	if (ww_query_full(w->q))
-		return 1;
-	if (is_registered(w, map->start, map->end))
-		return found(arg, DIRTY, map->start, map->end);
-	w->told = w->q->pos;
-	return recover(w, map);
-}
-
-static int found_shared(void *arg, int class, uintptr_t start, uintptr_t end)
-{
-	const struct walk *w = arg;
-
-	return class == NONE ? ww_maps_each(&w->ww->maps, start, end,
-					    found_shared_map, arg)
-			     : found(arg, class, start, end);
-}
-
-static int collect_kind(struct walk *w, enum ww_kind kind, uintptr_t start,
-			uintptr_t end)
-{
-	struct sync *s = w->ww->priv;
-	int r = ww_pagemap_runs(&s->pagemap, start, end, judge(kind),
-				kind == WW_KIND_ANON ? found : found_shared, w);
+	struct sync_walk w = { ww, q, { ww, false } };
+	struct sync *s = ww->priv;
+	int r = ww_pagemap_runs(&s->pagemap, q->pos, ww_span_end(&q->span),
+				q->span.kind == WW_KIND_ANON ? judge_private
+							     : judge_shared,
+				found, &w);
 
 	if (r >= 0)
-		ww_query_settled(w->q, end);
+		ww_query_done_below(q, ww_span_end(&q->span));
+	return r < 0 ? r : 0;
+}
+
+/* With signals blocked: no handler forks between the check of the descriptors
+ * and their use, and none stops a thread that others wait for. */
+static int sync_collect(struct ww *ww, struct ww_query *q)
+{
+	struct sync *s = ww->priv;
+	uint64_t mask;
+	int r = -EPERM;
+
+	ww_sys_block_signals(&mask);
+	if (ww_fd_ok(&s->pagemap) && ww_fd_ok(&s->uffd))
+		r = sync_scan(ww, q);
+	ww_sys_restore_signals(mask);
 	return r;
 }
 
-static int collect_map(void *arg, const struct ww_map *map)
+static int sync_rearm(struct ww *ww, const struct ww_span *span)
 {
-	return collect_kind(arg, map->kind, map->start, map->end);
-}
-
-static int sync_collect(struct ww *ww, uintptr_t start, uintptr_t end,
-			struct ww_query *q)
-{
-	const struct ww_area *a = q->span.slice[0].area;
-	struct walk w = { ww, &q->span, q, start, 0 };
+	struct protecting p = { ww, false };
 	struct sync *s = ww->priv;
-	int r;
+	uint64_t mask;
+	int r = -EPERM;
 
-	if (!ww_fd_ok(&s->pagemap) || !ww_fd_ok(&s->uffd))
-		return -EPERM;
-	if (!atomic_load(&a->mixed))
-		r = collect_kind(&w, a->kind, start, end);
-	else
-		r = ww_maps_each(&ww->maps, start, end, collect_map, &w);
-	if (r < 0)
-		return r;
-	ww_query_settled(q, end);
-	return 0;
-}
-
-static int sync_rearm(struct ww *ww, const struct ww_span *span,
-		      uintptr_t start, uintptr_t end)
-{
-	return protect(&(struct walk){ ww, span, NULL, start, 0 }, start, end);
+	ww_sys_block_signals(&mask);
+	if (ww_fd_ok(&s->uffd)) {
+		ww_turns_wait(&s->thread.turns, ww_span_start(span),
+			      ww_span_end(span));
+		r = ww_span_each_free(span, ww_span_start(span),
+				      ww_span_end(span), protect_run, &p);
+	}
+	ww_sys_restore_signals(mask);
+	return r == 0 && p.missing ? -EPERM : r;
 }
 
 /* --- attach, detach --- */
 
-static int sync_attach(struct ww *ww, struct ww_area *a)
+static int sync_attach(struct ww *ww, const struct ww_slice *s,
+		       enum ww_kind kind)
 {
-	struct ww_slice all = { a->start, a->end, a };
-	struct sync *s = ww->priv;
+	struct protecting p = { ww, false };
+	struct sync *sync = ww->priv;
 	int r;
 
 	/* Of files only those in memory, so SHARED is not promised. */
-	if (a->kind != WW_KIND_ANON && !s->shared)
+	if (kind != WW_KIND_ANON && !sync->shared)
 		return -EOPNOTSUPP;
-	r = register_range(ww, a->start, a->end);
+	r = ww_uffd_register(&sync->uffd, s->start, s->end);
 	if (r < 0)
 		return r;
-	r = protect(
-		&(struct walk){ ww, &(struct ww_span){ &all, 1 }, NULL, 0, 0 },
-		a->start, a->end);
+	r = ww_span_each_free(&(struct ww_span){ s, 1, kind }, s->start, s->end,
+			      protect_run, &p);
 	if (r < 0)
-		ww_uffd_unregister(&s->uffd, a->start, a->end);
+		ww_uffd_unregister(&sync->uffd, s->start, s->end);
 	return r;
 }
 
@@ -344,59 +300,47 @@ static int release_map(void *arg, const struct ww_map *map)
 	return 0;
 }
 
-static void sync_detach(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+static void sync_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
-	struct sync *s = ww->priv;
+	struct sync *sync = ww->priv;
 
-	(void)a;
-	if (!ww_fd_ok(&s->uffd))
-		ww_uffd_thread_release(&s->thread, start, end);
-	else if (ww_maps_each(&ww->maps, start, end, release_map, s) < 0)
-		ww_uffd_let_go(&s->uffd, start, end);
+	if (!ww_fd_ok(&sync->uffd))
+		ww_sync_thread_release(&sync->thread, s->start, s->end);
+	else if (ww_maps_each(&ww->maps, s->start, s->end, release_map, sync) <
+		 0)
+		ww_uffd_let_go(&sync->uffd, s->start, s->end);
 }
 
 /* --- the program's changes --- */
 
-static int sync_mprotect(struct ww *ww, struct ww_area *a, uintptr_t start,
-			 uintptr_t end, int prot)
+/* The protection goes with the pages: whoever reads one again makes it look
+ * written. To protect them anew would lose a store that came first. */
+static int sync_discard(struct ww *ww, const struct ww_slice *s)
 {
-	(void)ww;
-	(void)a;
-	return ww_sys_mprotect(start, end - start, prot);
-}
+	struct ww_span span = { s, 1, s->area->kind };
+	int r = sync_rearm(ww, &span);
 
-static int sync_discard(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
-{
-	struct ww_slice all = { start, end, a };
-	int r;
-
-	r = protect(
-		&(struct walk){ ww, &(struct ww_span){ &all, 1 }, NULL, 0, 0 },
-		start, end);
 	if (r < 0)
 		return r;
-	if (atomic_load(&a->mixed)) /* as that may have found */
+	if (atomic_load(&s->area->mixed))
 		return -EOPNOTSUPP;
-	/* The protection goes with the pages: who reads one again makes it look
-	 * written. To protect them anew would lose a store that came first. */
-	atomic_fetch_or(&a->weaker, WW_CAP_EXACT);
-	return ww_maps_drop(start, end);
+	atomic_fetch_or(&s->area->caps_lost, WW_CAP_EXACT);
+	set_dropped(s->area, s->start, s->end);
+	return ww_advise_drop(s->start, s->end);
 }
 
-/* The kernel may write to a page that is not protected. */
-static int sync_admit(struct ww *ww, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
+static int sync_admit(struct ww *ww, const struct ww_slice *s)
 {
-	struct sync *s = ww->priv;
+	struct sync *sync = ww->priv;
+	uint64_t mask;
 
-	(void)a;
-	/* In a fork child nothing is protected until its first query, and the
-	 * descriptor is the parent's. */
+	ww_sys_block_signals(&mask);
+	/* In a fork child nothing is protected until its first query. */
 	if (atomic_load(&ww->generation) == ww_fork_generation() &&
-	    ww_fd_ok(&s->uffd))
-		change_pieces(s, ww_uffd_unprotect, start, end, ww->page);
+	    ww_fd_ok(&sync->uffd))
+		sync_change(sync, ww_uffd_unprotect, s->start, s->end,
+			    ww->page);
+	ww_sys_restore_signals(mask);
 	return 0;
 }
 
@@ -409,15 +353,15 @@ static void close_descriptors(struct sync *s)
 }
 
 /* The context is used up by the first success, but not by a refusal. */
-static int agree(struct sync *s)
+static int sync_agree(struct sync *s)
 {
+	const uint64_t least =
+		UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_THREAD_ID;
 	const uint64_t wanted[] = {
-		UFFD_FEATURE_PAGEFAULT_FLAG_WP |
-			UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
+		least | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
 			UFFD_FEATURE_WP_UNPOPULATED,
-		UFFD_FEATURE_PAGEFAULT_FLAG_WP |
-			UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-		UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+		least | UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
+		least,
 	};
 	int r = -EINVAL;
 	size_t i;
@@ -443,9 +387,10 @@ static int open_descriptors(struct sync *s, const struct ww_options *o,
 	r = ww_uffd_open(&s->uffd, o, &s->kernel_faults, reason);
 	if (r < 0)
 		return r;
-	*reason = "the kernel has no write-protection by userfaultfd: needs "
-		  "Linux 5.13 on x86-64, 6.10 on arm64";
-	r = agree(s);
+	*reason = "the kernel has no write-protection by userfaultfd: it needs "
+		  "Linux 5.13 on x86-64, 6.10 on arm64, 6.19 on riscv64 with "
+		  "the extension Svrsw60t59b; other architectures have none";
+	r = sync_agree(s);
 	if (r < 0)
 		goto err;
 	r = ww_pagemap_open(&s->pagemap, NULL, o, reason);
@@ -460,56 +405,41 @@ err:
 static void limit_caps(const struct sync *s, unsigned *caps)
 {
 	if (!s->kernel_faults)
-		*caps &= ~WW_CAP_KERNEL_WRITES;
+		*caps &= ~(unsigned)WW_CAP_KERNEL_WRITES;
 	if (!s->unpopulated)
-		*caps &= ~WW_CAP_EXACT;
+		*caps &= ~(unsigned)WW_CAP_EXACT;
 }
 
-static int entry_of(const struct sync *s, const void *page)
+static int entry_of(const struct sync *s, uintptr_t page)
 {
 	uint64_t entry = 0;
-	off_t at = (off_t)((uintptr_t)page / ww_sys_page_size() * 8);
 
-	ww_sys_pread(s->pagemap.fd, &entry, 8, at);
+	ww_sys_pread(s->pagemap.fd, &entry, 8,
+		     (int64_t)(page / ww_sys_page_size()) * 8);
 	return judge_private(entry);
 }
 
-/* The real thing on a page, but for the fault: written is dirty, protected is
+/* The real thing on a page, except the fault: written is dirty, protected is
  * clean, and the file tells (5.13). */
-static int try_page(const struct sync *s, volatile char *page, size_t len)
+static int try_page(const struct sync *s, volatile char *page)
 {
-	uintptr_t at = (uintptr_t)page;
-	int r = ww_uffd_register(&s->uffd, at, at + len);
+	uintptr_t at = (uintptr_t)page, end = at + ww_sys_page_size();
+	int r = ww_uffd_register(&s->uffd, at, end);
 
 	if (r < 0)
 		return r;
 	page[0] = 1;
-	if (entry_of(s, (void *)at) != DIRTY ||
-	    ww_uffd_protect(&s->uffd, at, at + len) < 0 ||
-	    entry_of(s, (void *)at) != CLEAN ||
-	    ww_uffd_unprotect(&s->uffd, at, at + len) < 0)
+	if (entry_of(s, at) != DIRTY ||
+	    ww_uffd_protect(&s->uffd, at, end) < 0 ||
+	    entry_of(s, at) != CLEAN ||
+	    ww_uffd_unprotect(&s->uffd, at, end) < 0)
 		return -ENOSYS;
 	page[0] = 2;
-	return entry_of(s, (void *)at) == DIRTY ? 0 : -ENOSYS;
+	return entry_of(s, at) == DIRTY ? 0 : -ENOSYS;
 }
 
-static int try_it(const struct sync *s, const char **reason)
-{
-	size_t len = ww_sys_page_size();
-	void *page;
-	int r = ww_sys_mmap(len, &page);
-
-	*reason = "no memory for a scratch page";
-	if (r < 0)
-		return r;
-	*reason = "pagemap does not tell what is protected: needs Linux 5.13";
-	r = try_page(s, page, len);
-	ww_sys_munmap(page, len);
-	return r;
-}
-
-static int sync_probe(const struct ww_options *options, const char **reason,
-		      unsigned *caps)
+static int sync_probe(const struct ww_options *options, volatile char *scratch,
+		      const char **reason, unsigned *caps)
 {
 	struct sync s;
 	int r;
@@ -521,48 +451,52 @@ static int sync_probe(const struct ww_options *options, const char **reason,
 	if (r < 0)
 		return r;
 	limit_caps(&s, caps);
-	r = try_it(&s, reason);
+	*reason = "pagemap does not tell what is protected: needs Linux 5.13";
+	r = try_page(&s, scratch);
 	close_descriptors(&s);
+	return r;
+}
+
+/* What the probe could not try with a descriptor that is lent. */
+static int try_lent(const struct sync *s)
+{
+	size_t len = ww_sys_page_size();
+	void *page;
+	int r = ww_sys_mmap(len, &page);
+
+	if (r < 0)
+		return r;
+	r = try_page(s, page);
+	ww_sys_munmap(page, len);
 	return r;
 }
 
 static int sync_open(struct ww *ww, const struct ww_options *options)
 {
+	struct sync *s = ww->priv;
 	const char *reason;
-	struct sync *s;
-	void *memory;
-	/* Not malloc()ed: the thread may write to it (range.c). */
-	int r = ww_sys_mmap(sizeof(*s), &memory);
+	int r = open_descriptors(s, options, &reason);
 
 	if (r < 0)
 		return r;
-	s = memory;
-	r = open_descriptors(s, options, &reason);
-	if (r < 0)
-		goto err_free;
 	if (options->flags & WW_OPEN_UFFD)
-		r = try_it(s, &reason); /* the probe could not */
+		r = try_lent(s);
 	if (r == 0)
-		r = ww_uffd_thread_start(&s->thread, &s->uffd, &ww->ranges);
-	if (r < 0)
-		goto err_descriptors;
+		r = ww_sync_thread_start(&s->thread, &s->uffd, &ww->ranges);
+	if (r < 0) {
+		close_descriptors(s);
+		return r;
+	}
 	limit_caps(s, &ww->caps);
-	ww->priv = s;
 	return 0;
-err_descriptors:
-	close_descriptors(s);
-err_free:
-	ww_sys_munmap(s, sizeof(*s));
-	return r;
 }
 
 static void sync_close(struct ww *ww)
 {
 	struct sync *s = ww->priv;
 
-	ww_uffd_thread_stop(&s->thread);
+	ww_sync_thread_stop(&s->thread);
 	close_descriptors(s);
-	ww_sys_munmap(s, sizeof(*s));
 }
 
 /* --- fork child --- */
@@ -574,70 +508,60 @@ static int sync_renew(struct ww *ww)
 	int r;
 
 	/* The parent's, or ours of a try that failed. */
-	ww_uffd_thread_stop(&s->thread);
+	ww_sync_thread_stop(&s->thread);
 	/* Copies of the parent's, which work on the parent's memory. */
 	close_descriptors(s);
 	r = open_descriptors(s, NULL, &reason);
-	if (r < 0)
-		return r;
-	limit_caps(s, &ww->caps);
-	return ww_uffd_thread_start(&s->thread, &s->uffd, &ww->ranges);
-}
-
-static void not_exact(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	(void)start;
-	(void)end;
-	atomic_fetch_or(&a->weaker, WW_CAP_EXACT);
-}
-
-static int inherit_map(void *arg, const struct ww_map *map)
-{
-	const struct walk *w = arg;
-	int r;
-
-	if (map->huge)
-		return 0;
-	r = register_range(w->ww, map->start, map->end);
-	if (r == -EOPNOTSUPP || r == -EBUSY)
-		return 0; /* its query says so, as in the parent */
-	/* The kernel cleared the protection in the child, so private pages that
-	 * exist are dirty as they are; so will be what is read first. */
-	if (map->kind == WW_KIND_ANON)
-		ww_span_each(w->span, map->start, map->end, not_exact);
-	if (r == 0 && map->kind != WW_KIND_ANON) {
-		r = protect(w, map->start, map->end);
-		ww_span_each(w->span, map->start, map->end, ww_area_mark);
-	}
+	if (r == 0)
+		limit_caps(s, &ww->caps);
 	return r;
 }
 
-static int sync_inherit(struct ww *ww, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+/* The kernel cleared the protection in the child, so private pages that exist
+ * are dirty as they are; so will be what is read first. What does not exist is
+ * clean. The thread comes only now: most children never get here. */
+static int sync_inherit(struct ww *ww, const struct ww_slice *s,
+			enum ww_kind kind)
 {
-	struct ww_slice s = { start, end, a };
-	struct ww_span span = { &s, 1 };
+	struct protecting p = { ww, false };
+	struct sync *sync = ww->priv;
+	int r = 0;
 
-	return ww_maps_each(&ww->maps, start, end, inherit_map,
-			    &(struct walk){ ww, &span, NULL, 0, 0 });
+	if (!sync->thread.generation)
+		r = ww_sync_thread_start(&sync->thread, &sync->uffd,
+					 &ww->ranges);
+	if (r == 0)
+		r = ww_uffd_register(&sync->uffd, s->start, s->end);
+	if (r < 0)
+		return r;
+	if (kind == WW_KIND_ANON) {
+		atomic_fetch_or(&s->area->caps_lost, WW_CAP_EXACT);
+		set_dropped(s->area, s->start, s->end);
+		return 0;
+	}
+	return ww_span_each_free(&(struct ww_span){ s, 1, kind }, s->start,
+				 s->end, protect_run, &p);
 }
 
 const struct ww_backend ww_backend_uffd_sync = {
 	.name = "uffd-sync",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_EXACT |
 		WW_CAP_NO_SIGNAL | WW_CAP_FOREIGN_MPROTECT,
-	.modes = WW_WATCH_COARSE | WW_WATCH_HOT_OK,
-	.joins = true,
+	.modes = WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK,
+	.kinds = WW_TAKES_ANON | WW_TAKES_FILE | WW_TAKES_SHARED,
+	.plain_pages = true,
+	.priv_bytes = sizeof(struct sync),
+	.state_bytes = sync_state_bytes,
+	.init_state = sync_init_state,
+	.attach = sync_attach,
+	.collect = sync_collect,
+	.rearm = sync_rearm,
 	.probe = sync_probe,
 	.open = sync_open,
 	.close = sync_close,
-	.attach = sync_attach,
 	.detach = sync_detach,
-	.renew = sync_renew,
-	.inherit = sync_inherit,
-	.collect = sync_collect,
-	.rearm = sync_rearm,
-	.protect = sync_mprotect,
 	.discard = sync_discard,
 	.admit = sync_admit,
+	.renew = sync_renew,
+	.inherit = sync_inherit,
 };

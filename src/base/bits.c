@@ -120,33 +120,49 @@ static uint64_t lowest_run(uint64_t v, size_t max)
 }
 
 /* Take no bit that is not returned: put back later, it would be missing for
- * other queries until then. */
-static uint64_t take_run(_Atomic(uint64_t) *word, uint64_t m, size_t max)
+ * other queries until then. also: bits that count as set and stay. */
+static uint64_t take_run(_Atomic(uint64_t) *word, uint64_t also, uint64_t m,
+			 size_t max)
 {
 	uint64_t v = atomic_load(word), run;
 
 	do {
-		if (!(v & m))
+		if (!((v | also) & m))
 			return 0;
-		run = lowest_run(v & m, max);
-	} while (!atomic_compare_exchange_weak(word, &v, v & ~run));
+		run = lowest_run((v | also) & m, max);
+	} while (v & run &&
+		 !atomic_compare_exchange_weak(word, &v, v & ~run));
 	return run;
 }
 
-bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
-		  bool take, size_t *run, size_t *run_end)
+/* As skip_empty(), of two. */
+static size_t skip_both(const struct ww_bits *self, const struct ww_bits *other,
+			size_t w, size_t end)
+{
+	size_t a = skip_empty(self, w, end), b;
+
+	if (!other || a == w)
+		return a;
+	b = skip_empty(other, w, end);
+	return a < b ? a : b;
+}
+
+bool ww_bits_next_of_two(struct ww_bits *self, const struct ww_bits *other,
+			 size_t first, size_t end, size_t max, bool take,
+			 size_t *run, size_t *run_end)
 {
 	size_t w = first / WORD_BITS;
 	size_t stop = words(end);
 
 	if (first >= end || max == 0)
 		return false;
-	for (; (w = skip_empty(self, w, stop)) < stop; w++) {
+	for (; (w = skip_both(self, other, w, stop)) < stop; w++) {
+		uint64_t also = other ? atomic_load(&other->word[w]) : 0;
 		uint64_t m = mask(w, first, end);
-		uint64_t v = atomic_load(&self->word[w]) & m;
+		uint64_t v = (atomic_load(&self->word[w]) | also) & m;
 
 		if (v)
-			v = take ? take_run(&self->word[w], m, max)
+			v = take ? take_run(&self->word[w], also, m, max)
 				 : lowest_run(v, max);
 		if (v) {
 			*run = w * WORD_BITS + (size_t)__builtin_ctzll(v);
@@ -155,4 +171,26 @@ bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 		}
 	}
 	return false;
+}
+
+bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
+		  bool take, size_t *run, size_t *run_end)
+{
+	return ww_bits_next_of_two(self, NULL, first, end, max, take, run,
+				   run_end);
+}
+
+size_t ww_bits_first_clear(const struct ww_bits *self, size_t first, size_t end)
+{
+	size_t w = first / WORD_BITS;
+
+	for (; w * WORD_BITS < end; w++) {
+		uint64_t clear = ~atomic_load_explicit(&self->word[w],
+						       memory_order_relaxed) &
+				 mask(w, first, end);
+
+		if (clear)
+			return w * WORD_BITS + (size_t)__builtin_ctzll(clear);
+	}
+	return end;
 }

@@ -34,6 +34,15 @@ bool ww_bits_test(const struct ww_bits *self, size_t bit);
 bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 		  bool take, size_t *run, size_t *run_end);
 
+/* The same of bits that are set in either bitmap; only self's are cleared. */
+bool ww_bits_next_of_two(struct ww_bits *self, const struct ww_bits *other,
+			 size_t first, size_t end, size_t max, bool take,
+			 size_t *run, size_t *run_end);
+
+/* The first bit of [first, end) that is not set; end: all are. */
+size_t ww_bits_first_clear(const struct ww_bits *self, size_t first,
+			   size_t end);
+
 /* --- what a query asks for each run that it finds --- */
 
 #define WW_BITS_CHUNK 32768u /* bits for each summary bit */
@@ -59,8 +68,9 @@ static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
 	return true;
 }
 
-/* Are all bits of [first, end) set, and can be found, as far as two loads can
- * tell? */
+/* True: all bits of [first, end) and their summary bit are set, so that
+ * ww_bits_set() would change nothing. False: not known, as only one word is
+ * looked at. */
 static inline bool ww_bits_full(const struct ww_bits *self, size_t first,
 				size_t end)
 {

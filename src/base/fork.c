@@ -2,9 +2,10 @@
 /*
  * fork.c - knowing that we are a fork child, and locks that survive it.
  *
- * Called by api.c and win32-memory.c for their locks, by everyone for the
- * generation; calls sys.c. Invariant: fork() happens with every ww_lock held
- * but for gates, so a child never sees a change half made.
+ * Called by everyone; calls kernel/sys.c. Invariant: fork() happens with every
+ * ww_lock taken except gates, so a child never sees a change half made. (A
+ * child of _Fork() or of a bare clone(2) may: what is read there is published by
+ * single stores, and what is written to, the heap, starts anew.)
  *
  * Globals: the fork registry. pthread_atfork() takes no argument, so the list
  * of locks must be found without one; the generation word is one for the
@@ -12,9 +13,7 @@
  */
 #include "base/fork.h"
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <sys/mman.h>
+#include <pthread.h>
 
 #include "kernel/sys.h"
 
@@ -22,17 +21,15 @@
 #define MADV_WIPEONFORK 18 /* Linux 4.14 */
 #endif
 
-static struct {
-	pthread_once_t once;
-	int status;
-	bool wipes;		     /* the kernel zeroes *word in a child */
+WW_DATA static struct {
+	struct ww_lock lock; /* guards the list; not on it */
+	atomic_bool ready;
+	bool wipes; /* the kernel zeroes *word in a child */
 	_Atomic(atomic_uint *) word; /* the generation; 0: just forked */
-	atomic_uint last;	     /* the generation before a wipe */
-	pthread_mutex_t mutex;	     /* guards the list */
-	struct ww_lock list;	     /* its ends; by rank */
+	atomic_uint last; /* the generation before a wipe */
+	struct ww_lock list; /* its ends; by rank */
+	void (*on_child[WW_FORK_HOOKS])(void);
 } forks = {
-	.once = PTHREAD_ONCE_INIT,
-	.mutex = PTHREAD_MUTEX_INITIALIZER,
 	.list = { .prev = &forks.list, .next = &forks.list },
 };
 
@@ -54,107 +51,186 @@ unsigned ww_fork_generation(void)
 	return atomic_load(word);
 }
 
-static void before(void)
+uintptr_t ww_fork_page(void)
 {
-	struct ww_lock *l;
+	return (uintptr_t)atomic_load(&forks.word);
+}
 
-	pthread_mutex_lock(&forks.mutex);
-	for (l = forks.list.next; l != &forks.list; l = l->next) {
-		pthread_mutex_lock(&l->mutex);
-		if (l->rank == WW_LOCK_GATE)
-			pthread_mutex_unlock(&l->mutex);
+/* --- locks --- */
+
+enum { FREE, TAKEN, WAITED_FOR };
+
+static unsigned word_of(unsigned state)
+{
+	return ww_fork_generation() << 2 | state;
+}
+
+static bool is_free(unsigned word)
+{
+	return (word & 3) == FREE || word >> 2 != word_of(FREE) >> 2;
+}
+
+/* With signals blocked. */
+static void take(struct ww_lock *self)
+{
+	unsigned state = TAKEN, w = atomic_load(&self->word);
+
+	for (;;) {
+		if (is_free(w)) {
+			if (atomic_compare_exchange_weak(&self->word, &w,
+							 word_of(state)))
+				return;
+			continue;
+		}
+		/* From now on whoever drops it has to wake, also if that is
+		 * this thread: others may be waiting as well. */
+		state = WAITED_FOR;
+		if (w == word_of(WAITED_FOR) ||
+		    atomic_compare_exchange_weak(&self->word, &w,
+						 word_of(WAITED_FOR))) {
+			ww_sys_futex_wait(&self->word, word_of(WAITED_FOR));
+			w = atomic_load(&self->word);
+		}
 	}
 }
 
-static void unlock_all(void)
+static void drop(struct ww_lock *self)
 {
-	struct ww_lock *l;
-
-	for (l = forks.list.prev; l != &forks.list; l = l->prev)
-		if (l->rank != WW_LOCK_GATE)
-			pthread_mutex_unlock(&l->mutex);
-	pthread_mutex_unlock(&forks.mutex);
+	if ((atomic_exchange(&self->word, word_of(FREE)) & 3) == WAITED_FOR)
+		ww_sys_futex_wake(&self->word, 1);
 }
 
-static void child(void)
+void ww_lock_take(struct ww_lock *self)
 {
-	struct ww_lock *l;
+	uint64_t mask;
 
-	if (!forks.wipes) {
-		atomic_fetch_add(&forks.last, 1);
-		atomic_store(forks.word, atomic_load(&forks.last));
-	}
-	for (l = forks.list.next; l != &forks.list; l = l->next) {
-		if (l->rank == WW_LOCK_GATE) /* whose holder is not here */
-			pthread_mutex_init(&l->mutex, NULL);
-		l->generation = ww_fork_generation();
-	}
-	unlock_all();
+	ww_sys_block_signals(&mask);
+	take(self);
+	self->mask = mask;
 }
 
-static void init_once(void)
+void ww_lock_drop(struct ww_lock *self)
 {
-	size_t len = ww_sys_page_size();
-	void *page;
+	uint64_t mask = self->mask;
 
-	forks.status = ww_sys_mmap(len, &page);
-	if (forks.status < 0)
-		return;
-	forks.wipes =
-		ww_sys_madvise((uintptr_t)page, len, MADV_WIPEONFORK) == 0;
-	atomic_store(&forks.last, 1);
-	atomic_store((atomic_uint *)page, 1);
-	atomic_store(&forks.word, page);
-	forks.status = -pthread_atfork(before, unlock_all, child);
+	drop(self);
+	ww_sys_restore_signals(mask);
 }
 
-int ww_fork_init(void)
-{
-	pthread_once(&forks.once, init_once);
-	return forks.status;
-}
-
-void ww_lock_init(struct ww_lock *self, int rank)
+void ww_lock_init(struct ww_lock *self, enum ww_rank rank)
 {
 	struct ww_lock *next;
 
-	self->rank = rank;
-	pthread_mutex_init(&self->mutex, NULL);
-	self->generation = ww_fork_generation();
-	pthread_mutex_lock(&forks.mutex);
+	self->rank = (int)rank;
+	atomic_init(&self->word, word_of(FREE));
+	ww_lock_take(&forks.lock);
 	next = forks.list.next;
-	while (next != &forks.list && next->rank <= rank)
+	while (next != &forks.list && next->rank <= self->rank)
 		next = next->next;
 	self->next = next;
 	self->prev = next->prev;
 	next->prev->next = self;
 	next->prev = self;
-	pthread_mutex_unlock(&forks.mutex);
+	ww_lock_drop(&forks.lock);
 }
 
 void ww_lock_finish(struct ww_lock *self)
 {
-	pthread_mutex_lock(&forks.mutex);
+	ww_lock_take(&forks.lock);
 	self->prev->next = self->next;
 	self->next->prev = self->prev;
-	pthread_mutex_unlock(&forks.mutex);
-	pthread_mutex_destroy(&self->mutex);
+	ww_lock_drop(&forks.lock);
 }
 
-void ww_lock_take(struct ww_lock *self)
-{
-	unsigned g = ww_fork_generation();
+/* --- fork() --- */
 
-	if (self->generation != g) {
-		/* A child of a bare clone(2), which runs no atfork handler:
-		 * the mutex may be held by a thread that is not here. */
-		pthread_mutex_init(&self->mutex, NULL);
-		self->generation = g;
+static void before(void)
+{
+	struct ww_lock *l;
+
+	ww_lock_take(&forks.lock);
+	for (l = forks.list.next; l != &forks.list; l = l->next) {
+		take(l);
+		if (l->rank == WW_LOCK_GATE)
+			drop(l);
 	}
-	pthread_mutex_lock(&self->mutex);
 }
 
-void ww_lock_drop(struct ww_lock *self)
+static void drop_all(void)
 {
-	pthread_mutex_unlock(&self->mutex);
+	struct ww_lock *l;
+
+	for (l = forks.list.prev; l != &forks.list; l = l->prev)
+		if (l->rank != WW_LOCK_GATE)
+			drop(l);
+}
+
+static void in_parent(void)
+{
+	drop_all();
+	ww_lock_drop(&forks.lock);
+}
+
+static void in_child(void)
+{
+	int i;
+
+	if (!forks.wipes) {
+		atomic_fetch_add(&forks.last, 1);
+		atomic_store(atomic_load(&forks.word),
+			     atomic_load(&forks.last));
+	}
+	/* The locks are of the parent's generation, and so free. Signals stay
+	 * blocked until all is looked at. */
+	for (i = 0; i < WW_FORK_HOOKS; i++)
+		if (forks.on_child[i])
+			forks.on_child[i]();
+	ww_lock_drop(&forks.lock);
+}
+
+void ww_fork_on_child(int place, void (*fn)(void))
+{
+	forks.on_child[place] = fn;
+}
+
+/* Several threads may come here at once: the first page is taken. */
+static int make_word(void)
+{
+	size_t len = ww_sys_page_size();
+	atomic_uint *none = NULL;
+	void *page;
+	int r;
+
+	if (atomic_load(&forks.word))
+		return 0;
+	r = ww_sys_mmap(len, &page);
+	if (r < 0)
+		return r;
+	forks.wipes =
+		ww_sys_madvise((uintptr_t)page, len, MADV_WIPEONFORK) == 0;
+	atomic_store(&forks.last, 1);
+	atomic_store((atomic_uint *)page, 1);
+	if (!atomic_compare_exchange_strong(&forks.word, &none,
+					    (atomic_uint *)page))
+		ww_sys_munmap(page, len);
+	return 0;
+}
+
+int ww_fork_init(void)
+{
+	int r;
+
+	if (atomic_load(&forks.ready))
+		return 0;
+	r = make_word();
+	if (r < 0)
+		return r;
+	/* From here on the generation does not change, nor the locks' words. */
+	ww_lock_take(&forks.lock);
+	if (!atomic_load(&forks.ready))
+		r = -pthread_atfork(before, in_parent, in_child);
+	if (r == 0)
+		atomic_store(&forks.ready, true);
+	ww_lock_drop(&forks.lock);
+	return r;
 }

@@ -5,32 +5,54 @@
 #ifndef WW_FORK_H
 #define WW_FORK_H
 
-#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 
-/* A mutex that fork() takes before it forks, so that a child finds what it
- * guards whole. Held by the calls that change things, never by a query. One of
- * rank WW_LOCK_GATE fork() only waits for: a query may hold it, and the host hold
- * a lock of its own around that which its own fork handler waits for. */
-struct ww_lock {
-	int rank; /* who holds one may take one of a higher rank */
-	pthread_mutex_t mutex;
-	unsigned generation;
-	struct ww_lock *prev, *next;
-};
-
-/* Once for the process, before anything else here. 0, -ENOMEM. */
+/* Once for the process, before anything else here. 0 or -errno. */
 int ww_fork_init(void);
 
-/* 1 in the process that called ww_fork_init(), another number in each child:
- * it is kept on a page that the kernel wipes at fork, since the pid is wrong
- * for vfork and in pid namespaces. Async-signal-safe. */
+/* 1 in the process that called ww_fork_init(), another number in each child: it
+ * is kept on a page that the kernel wipes at fork, because the pid is wrong for
+ * vfork and in pid namespaces. Async-signal-safe. */
 unsigned ww_fork_generation(void);
 
-enum { WW_LOCK_WIN32, WW_LOCK_TRACKER, WW_LOCK_GATE, WW_LOCK_SIGNALS };
+/* The page that the generation is kept on. */
+uintptr_t ww_fork_page(void);
 
-void ww_lock_init(struct ww_lock *self, int rank);
+/* A lock that no signal can keep taken: its holder has all signals blocked, so
+ * a collector that stops threads by a signal stops none inside. It belongs to a
+ * fork generation: whatever fork() made the process that we are, a lock that a
+ * thread of the parent held is free here. */
+struct ww_lock {
+	/* generation << 2, and 0: free, 1: taken, 2: taken and waited for */
+	atomic_uint word;
+	uint64_t mask; /* of the holder, before */
+	int rank;
+	struct ww_lock *prev, *next; /* of the list that fork() goes through */
+};
+
+/* Whoever holds a lock may take one of a higher rank. fork() takes all of them,
+ * so that a child finds what they guard whole. WW_LOCK_GATE it only waits for:
+ * a query may hold one, perhaps under a lock H of the host's. If the host's
+ * fork handler takes H, keeping the gate across fork() would deadlock. */
+enum ww_rank {
+	WW_LOCK_WIN32,
+	WW_LOCK_LATCH,
+	WW_LOCK_TRACKER,
+	WW_LOCK_GATE,
+	WW_LOCK_TRACKERS,
+	WW_LOCK_HEAP,
+};
+
+void ww_lock_init(struct ww_lock *self, enum ww_rank rank);
 void ww_lock_finish(struct ww_lock *self);
 void ww_lock_take(struct ww_lock *self);
 void ww_lock_drop(struct ww_lock *self);
+
+/* What fork() calls in the child, with every lock taken, before the program
+ * runs: once for each process, in this order. */
+enum { WW_FORK_HEAP, WW_FORK_TRACKERS, WW_FORK_HOOKS };
+void ww_fork_on_child(int place, void (*fn)(void));
 
 #endif

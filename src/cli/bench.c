@@ -51,7 +51,7 @@ static double query(struct ww *ww, char *m)
 	size_t n = LEN / page;
 	double start = now();
 
-	ww_get(ww, m, LEN, WW_GET_RESET, pages, &n, NULL);
+	ww_get(ww, m, LEN, WW_RESET, pages, &n, NULL);
 	return (now() - start) / ((double)LEN / (double)page);
 }
 

@@ -199,7 +199,7 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r)
 	for (i = k = 0; i < p->n; i++)
 		if (p->piece[i].there ||
 		    ww_unwatch(p->ww, (void *)p->piece[i].start,
-			       p->piece[i].end - p->piece[i].start) != 0)
+			       p->piece[i].end - p->piece[i].start, 0) != 0)
 			p->piece[k++] = p->piece[i];
 	p->n = k;
 }
@@ -229,8 +229,8 @@ bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when)
 	do {
 		n = 256;
 		if (ww_get_ranges(p->ww, from, len,
-				  WW_GET_WINDOW |
-					  (p->resets ? WW_GET_RESET : 0),
+				  WW_WINDOW |
+					  (p->resets ? WW_RESET : 0),
 				  run, &n) != 0)
 			return false;
 		for (i = 0; i < n; i++)

@@ -1,124 +1,212 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * backend.h - the contract between the core and the ways to track writes.
+ * backend.h - the contract between the core and a way to track writes: all that
+ * its author has to know.
  *
- * A backend is one file with one `const struct ww_backend`, and one line in
- * select.c. All of it is in the table below; the core calls nothing else.
+ * A backend is one file with one `const struct ww_backend`, a line in the list
+ * of open.c, and a line in meson.build. Three operations are required; NULL for
+ * any other means what its comment says. The smallest backend is
+ * tests/backend-copy.c: read it first. Words (area, slice, span, run): range.h.
+ *
+ * The life of a tracker and of an area
+ *
+ *	probe				may it be used here? Leaves no trace
+ *	open				a tracker
+ *	| attach			an area: armed, all pages clean
+ *	| .. published			queries and faults may come from here on
+ *	| | arm				armed, where arming lets faults come
+ *	| | begin collect [..]		a query, and the next one; in many threads
+ *	| | rearm			a reset without a report
+ *	| | protect discard admit	the program's changes
+ *	| | fault			a store, in a signal handler
+ *	| | leave			open for good, while still to be found
+ *	| .. unpublished
+ *	| detach			a part of the area, or all of it
+ *	close				all areas are detached
+ *
+ *	in a fork child: renew, at once, then inherit for each slice at first use
+ *
+ * Whoever may be inside
+ *   - open, close, attach, arm, leave, detach, protect, discard, renew, inherit
+ *     have the tracker's lock: one thread at a time, with its signals blocked.
+ *     They may not wait for a thread that is in a query: it may have been
+ *     stopped by a signal. They may wait for an area's `changers`.
+ *   - begin, collect, rearm, admit may run in many threads at once, beside
+ *     those. They take no lock, allocate nothing, and use at most 4 KiB of
+ *     stack. The slices that they are given are pinned: the areas stay, though
+ *     one may be unwatched meanwhile, and its memory unmapped.
+ *   - fault runs in a signal handler, beside everything, and uses no
+ *     thread-local storage.
+ *
+ * Rules
+ *   - No store is lost. One that completed before its page was re-armed is
+ *     seen by whoever reads the page after the query has returned; one after it
+ *     is found by the next query. What cannot be known is dirty.
+ *   - State never dips: a page that is dirty is never clean for a moment, for
+ *     other queries or for as long as a thread is stopped. Mark first, then
+ *     take away. A query without q->reset changes nothing at all.
+ *   - Whoever closes pages (makes a store fault) does so inside of
+ *     area->changers, with signals blocked, leaves held pages open
+ *     (ww_query_close_each(), ww_span_each_free()), and not behind the back of
+ *     ww_unwatch(): see ww_ranges_still().
+ *   - collect() offers runs whole, in order, from q->pos on, and ends with
+ *     ww_query_done_below(). It may stop when the array is full. Pending and
+ *     held pages are the core's: it merges them in, and clears them.
+ *   - Memory that a handler or a thread writes to comes from the core: priv_bytes,
+ *     state_bytes.
+ *   - Descriptors are struct ww_fd, and are checked before use: hosts close
+ *     them, and fork children have copies.
+ *   - Results are 0 or a negative errno value of the ten in writewatch.h; the
+ *     core translates others (error.c). -EPERM of collect() and rearm() means
+ *     that some of the span is not tracked any more: the core reports and
+ *     attaches it anew, mapping by mapping, and goes on.
+ *   - For another process (ww_process_is_other()) only probe, open, attach,
+ *     detach, begin, collect, rearm and close are called.
+ *   - In a fork child admit() may come before inherit().
  */
 #ifndef WW_BACKEND_H
 #define WW_BACKEND_H
 
 #include "base/fork.h"
+#include "core/query.h"
 #include "kernel/maps.h"
 #include "kernel/process.h"
-#include "core/query.h"
-#include "core/range.h"
 #include "writewatch.h"
 
 struct ww_backend;
 
+/* A tracker. A backend reads the first part. */
 struct ww {
 	const struct ww_backend *backend;
-	void *priv;    /* the backend's */
+	void *priv; /* the backend's */
 	unsigned caps; /* the backend's, less what it lacks here */
+	unsigned flags; /* WW_OPEN_ */
+	size_t page;
 	struct ww_process process;
+	struct ww_maps maps;
 	struct ww_ranges ranges;
+
+	/* the core's */
 	struct ww_lock lock; /* the writers': watch, protect, discard, ... */
 	/* Memory that is about to be watched, or being let go: nobody else's
-	 * meanwhile. Guarded by ww_faults.lock. */
+	 * meanwhile. Guarded by the lock of trackers.c. */
 	const struct ww_slice *claim;
 	size_t nclaimed;
-	struct ww_maps maps;
-	size_t page;
-	unsigned flags;	  /* WW_OPEN_ */
 	unsigned watches; /* ww_watch() calls so far */
-	long reserve;	  /* mappings that are left to the program */
-	long splits;	  /* that may be split off before counting again */
-	atomic_uint generation; /* the fork generation that it is set up for */
-	atomic_uint renewing;	/* the one that a thread is setting it up for */
+	/* The fork generation that its memory is armed for, that its descriptors
+	 * are of, and that a thread is arming it for. */
+	atomic_uint generation, renewed, renewing;
+	int renew_error; /* of the last renew() */
 	void (*log)(void *data, const char *line);
 	void *log_data;
+	struct ww *retired; /* closed, but a handler may look at it */
 };
 
-/*
- * start, end are whole pages inside the area or span that they come with.
- * Results are 0 or -errno. "Lock-free" means: called without the tracker's
- * lock, in several threads at once, with the areas pinned; it must not allocate
- * or wait for another thread, as that one may have been stopped.
- */
+/* Kinds of memory that a backend takes: bits. */
+#define WW_TAKES_ANON (1u << WW_KIND_ANON)
+#define WW_TAKES_FILE (1u << WW_KIND_FILE)
+#define WW_TAKES_SHARED (1u << WW_KIND_SHARED)
+
+#define WW_SCRATCH_PAGES 4u
+
 struct ww_backend {
 	const char *name;
 	unsigned caps;
-	unsigned modes; /* WW_WATCH_ bits that it can make use of */
-	bool joins;	/* a span may be several areas that touch */
-	bool by_prot;	/* wants an area for each protection */
+	/* WW_WATCH_ bits that it makes use of. */
+	unsigned modes;
+	/* WW_TAKES_ bits; the core refuses the rest. */
+	unsigned kinds;
+	/* A span may have several slices; else it has one. */
+	bool takes_spans;
+	/* All pages of an area had one protection when it was watched
+	 * (area->prot): for backends that must restore it. */
+	bool one_prot_an_area;
+	/* The core turns huge pages and KSM off before attach(): with them one
+	 * write may show as many pages, or not at all. */
+	bool plain_pages;
+	/* Zeroed bytes for ww->priv. */
+	size_t priv_bytes;
+	/* Zeroed bytes for area->state. NULL: none. */
+	size_t (*state_bytes)(size_t npages);
+	/* Lay them out, before the first attach(). NULL: nothing to do. */
+	void (*init_state)(struct ww_area *a);
 
-	/* Is it usable here? Try it on a page of its own; leave no trace. Sets
-	 * a sentence for a person if not, and takes from caps what can not be
-	 * promised here. With options (or NULL): by the descriptors that they
-	 * lend. */
-	int (*probe)(const struct ww_options *options, const char **reason,
-		     unsigned *caps);
+	/* --- required --- */
 
-	/* Make what a tracker needs, in ww->priv; take from ww->caps. */
+	/* Arm memory of one kind, all its pages clean. On failure leave no trace.
+	 * It is called again, for a part, when the memory was replaced: then
+	 * what is there now is of the kind given. */
+	int (*attach)(struct ww *ww, const struct ww_slice *s,
+		      enum ww_kind kind);
+	/* Report to q what is dirty of q->span, from q->pos on; with q->reset,
+	 * re-arm what was stored, and no more. */
+	int (*collect)(struct ww *ww, struct ww_query *q);
+	/* Make all of the span clean. The core has taken the pending bits. */
+	int (*rearm)(struct ww *ww, const struct ww_span *span);
+
+	/* --- NULL means what the comment says --- */
+
+	/* Is it usable here? Try it on scratch, WW_SCRATCH_PAGES pages of zeros.
+	 * If not, set a sentence for a person: why, and what would help. Take
+	 * from caps what can not be promised here. options, or NULL: by the
+	 * descriptors that they lend. NULL: always usable. */
+	int (*probe)(const struct ww_options *options, volatile char *scratch,
+		     const char **reason, unsigned *caps);
+	/* Make what a tracker needs, in ww->priv; take from ww->caps. NULL:
+	 * nothing. */
 	int (*open)(struct ww *ww, const struct ww_options *options);
-	/* Free it. All areas are detached. */
+	/* Undo it. NULL: nothing to undo. */
 	void (*close)(struct ww *ww);
 
-	/* Zeroed bytes for area->state; NULL: none. */
-	size_t (*state_bytes)(size_t npages);
-	/* Prepare a mapped area of one kind, and arm it: all its pages clean.
-	 * On failure leave no trace. Writer's lock. */
-	int (*attach)(struct ww *ww, struct ww_area *area);
-	/* For a backend whose arming faults: arm it only here, when the area
-	 * can be found; on failure leave() and detach() follow. May be NULL. */
-	int (*arm)(struct ww *ww, struct ww_area *area);
-	/* The same at the end, while it still can be found: have each page as
-	 * writable as the program left it, and keep it so. If it fails for
-	 * one part, stay() takes all of them back. May be NULL. */
-	int (*leave)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		     uintptr_t end);
-	void (*stay)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		     uintptr_t end);
-	/* Let go. It can not be found any more, no query holds it, and it may
-	 * be a part of the area only. Writer's lock. */
-	void (*detach)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		       uintptr_t end);
-
-	/* First use in a fork child: forget the parent's descriptors, never
-	 * use them; make new ones. No other thread is in the tracker. */
-	int (*renew)(struct ww *ww);
-	/* Then, for each slice: arm it anew; what exists of private memory and
-	 * all of the rest is to be reported once. */
-	int (*inherit)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		       uintptr_t end);
+	/* For a backend whose arming lets stores fault: arm it here, when the
+	 * area can be found by a fault. On failure leave() and detach() follow.
+	 * NULL: armed by attach(). */
+	int (*arm)(struct ww *ww, const struct ww_slice *s);
+	/* Have each page as open as the program left it, and keep it so, while
+	 * it still can be found: all slices or, on failure, none. NULL: nothing
+	 * to do. */
+	int (*leave)(struct ww *ww, const struct ww_slice *cut, size_t n);
+	/* Let go. It can not be found any more. open is false if the memory is
+	 * unmapped or replaced next: nothing then has to be opened. NULL: nothing
+	 * to do. */
+	void (*detach)(struct ww *ww, const struct ww_slice *s, bool open);
 
 	/* Before the first collect() of a query. May wait for other threads.
-	 * May be NULL. */
+	 * NULL: nothing to do. */
 	int (*begin)(struct ww *ww, const struct ww_query *q);
-	/* Tell q what is dirty, in order (query.h). With q->reset, re-arm what
-	 * q stored, such that no store is lost: one that happened before the
-	 * page was re-armed is seen by who reads the page after the query, one
-	 * after it is found by the next query. Lock-free. */
-	int (*collect)(struct ww *ww, uintptr_t start, uintptr_t end,
-		       struct ww_query *q);
-	/* Make all of it clean. Lock-free. */
-	int (*rearm)(struct ww *ww, const struct ww_span *span, uintptr_t start,
-		     uintptr_t end);
 
-	/* mprotect(2), keeping what is dirty. Writer's lock. */
-	int (*protect)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		       uintptr_t end, int prot);
-	/* Re-arm private memory, then drop its pages. Writer's lock. */
-	int (*discard)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		       uintptr_t end);
-	/* Let the kernel write to it; NULL: it can anyway. Lock-free,
-	 * async-signal-safe. */
-	int (*admit)(struct ww *ww, struct ww_area *area, uintptr_t start,
-		     uintptr_t end);
-	/* A write faulted; true: let it try again, false: not ours. For those
-	 * that are registered with faults.h; in a signal handler. */
+	/* mprotect(2), keeping what is dirty, all of it or nothing. NULL:
+	 * mprotect(2) itself. */
+	int (*protect)(struct ww *ww, const struct ww_slice *s, int prot);
+	/* The protection that the program wants from an address on, and where
+	 * that run ends, at most at *end. NULL: the kernel's view is the
+	 * program's. */
+	int (*wanted)(struct ww_area *a, uintptr_t at, uintptr_t *end);
+	/* Drop pages of private memory, which then are clean, as madvise(2) does
+	 * with MADV_DONTNEED. NULL: rearm(), then drop. */
+	int (*discard)(struct ww *ww, const struct ww_slice *s);
+	/* The pages are held: open them, so that the kernel can write there.
+	 * Async-signal-safe. NULL: it can anyway. */
+	int (*admit)(struct ww *ww, const struct ww_slice *s);
+	/* How many runs of the slice's pages are open: each splits a mapping.
+	 * Async-signal-safe. NULL: none. */
+	long (*open_runs)(const struct ww_slice *s);
+	/* A store faulted at an address; true: let it try again, false: not
+	 * ours. Signals are blocked. NULL: stores never fault. */
 	bool (*fault)(struct ww *ww, uintptr_t at);
+
+	/* In a fork child, before the program runs: forget the parent's
+	 * descriptors, never use them; make new ones, while privileges are what
+	 * they were. NULL: none to make. */
+	int (*renew)(struct ww *ww);
+	/* Is it known that nothing in [start, end) was ever there, before the
+	 * fork? Then memory that is empty now was not wiped. NULL: not known. */
+	bool (*was_empty)(struct ww_area *a, uintptr_t start, uintptr_t end);
+	/* Then, at the first call, for each slice that the child has: arm it
+	 * anew. What exists of private memory, and all of the rest, is marked
+	 * by the core. NULL: nothing to do. */
+	int (*inherit)(struct ww *ww, const struct ww_slice *s,
+		       enum ww_kind kind);
 };
 
 extern const struct ww_backend ww_backend_memwatch;
@@ -126,9 +214,5 @@ extern const struct ww_backend ww_backend_uffd_async;
 extern const struct ww_backend ww_backend_softdirty;
 extern const struct ww_backend ww_backend_uffd_sync;
 extern const struct ww_backend ww_backend_mprotect;
-
-/* A tracker on this very backend, for select.c and the tests. */
-int ww_open_backend(struct ww **out, const struct ww_backend *backend,
-		    const struct ww_options *options);
 
 #endif

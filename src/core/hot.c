@@ -2,8 +2,8 @@
 /*
  * hot.c - pages that are written all the time.
  *
- * Called by api.c and by the backends' collect(); calls nothing. Invariant: a
- * page that nobody writes any more is told SAMPLE rounds longer at most.
+ * Called by collect.c, query.c and by the backends' collect(); calls nothing. Invariant: a
+ * page that nobody writes any more is reported SAMPLE rounds longer at most.
  */
 #include "core/hot.h"
 
@@ -23,18 +23,14 @@ void ww_hot_init(struct ww_hot *self, void *memory)
 
 void ww_hot_begin(struct ww_hot *self, uintptr_t start)
 {
-	size_t told, hot;
-
 	/* Farther on than the last one: the same pass goes on. */
 	if (start > atomic_exchange(&self->from, start))
 		return;
 	atomic_fetch_add(&self->round, 1);
-	told = atomic_exchange(&self->told, 0);
-	hot = atomic_exchange(&self->hot, 0);
-	atomic_store(&self->mostly, told && hot >= told / 2);
+	atomic_store(&self->any, atomic_exchange(&self->hot, 0) > 0);
 }
 
-/* Count it, and tell. */
+/* Count the page, and say. */
 bool ww_hot_keep(struct ww_hot *self, size_t page)
 {
 	unsigned round = atomic_load(&self->round);
@@ -47,7 +43,6 @@ bool ww_hot_keep(struct ww_hot *self, size_t page)
 			streak = 0;
 		if (streak < 0xff)
 			streak++;
-		atomic_fetch_add_explicit(&self->told, 1, memory_order_relaxed);
 		if (streak >= STREAK)
 			atomic_fetch_add_explicit(&self->hot, 1,
 						  memory_order_relaxed);

@@ -5,10 +5,10 @@
  *
  * Only whether a page is re-armed is decided here, never whether it is
  * reported: a page that is left open is dirty for the backend as it is, and
- * told again by the next query. So nothing here can lose a write.
+ * reported again by the next query. So nothing here can lose a write.
  *
  * A round is one pass of resetting queries over an area. A word for each page:
- * the round that last told it (bits 8-15, of 256: to be wrong costs a fault),
+ * the round that last reported it (bits 8-15, of 256: to be wrong costs a fault),
  * and for how many in a row (bits 0-7).
  */
 #ifndef WW_HOT_H
@@ -23,8 +23,8 @@ struct ww_hot {
 	_Atomic(uint16_t) *word; /* NULL: no page is to be left open */
 	atomic_uint round;
 	atomic_uintptr_t from;	 /* where the last query of it began */
-	atomic_size_t told, hot; /* pages of this round, and those to keep */
-	atomic_bool mostly;	 /* of the last round's pages half were hot */
+	atomic_size_t hot; /* pages of this round that are to be kept open */
+	atomic_bool any; /* of the last round's */
 };
 
 /* Bytes of zeroed memory for npages; ww_hot_init() lays it out there. */
@@ -34,19 +34,19 @@ void ww_hot_init(struct ww_hot *self, void *memory);
 /* A query that resets begins at an address. */
 void ww_hot_begin(struct ww_hot *self, uintptr_t start);
 
-/* The query tells a page: is it to be left open? It is written round after
+/* The query reports a page: is it to be left open? It is written round after
  * round, and it is not its turn to be sampled. */
 bool ww_hot_keep(struct ww_hot *self, size_t page);
 
-/* Were most pages hot in the last round? Where to leave a page open costs more
- * than not to. */
-static inline bool ww_hot_mostly(const struct ww_hot *self)
+/* Were pages hot in the last round? A backend that re-arms inside its scan
+ * (uffd-async) steps around them only then. */
+static inline bool ww_hot_any(const struct ww_hot *self)
 {
-	return atomic_load(&self->mostly);
+	return atomic_load(&self->any);
 }
 
-/* From a page that is told on: the end of the run that ww_hot_keep() says the
- * same of, which goes to *keep. */
+/* From a page that is reported on: the end of the run of which ww_hot_keep()
+ * says the same; that goes to *keep. */
 size_t ww_hot_run(struct ww_hot *self, size_t page, size_t end, bool *keep);
 
 #endif

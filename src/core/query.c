@@ -2,9 +2,9 @@
 /*
  * query.c - one query on its way.
  *
- * Called by api.c and by the backends' collect(); calls range.c and bits.c.
- * Invariant: entries ascend, and a page that was re-armed is either stored in
- * the caller's array or pending.
+ * Called by collect.c and by the backends' collect(); calls area.c, hot.c and
+ * bits.c. Invariant: entries ascend, and a page that was re-armed is either
+ * stored in the caller's array or pending.
  */
 #include "core/query.h"
 
@@ -40,6 +40,81 @@ void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	}
 }
 
+/* The part of slice i that lies in [start, end). */
+static struct ww_slice part(const struct ww_span *span, unsigned i,
+			    uintptr_t start, uintptr_t end)
+{
+	struct ww_slice s = span->slice[i];
+
+	s.start = s.start > start ? s.start : start;
+	s.end = s.end < end ? s.end : end;
+	return s;
+}
+
+int ww_span_each_free(const struct ww_span *span, uintptr_t start,
+		      uintptr_t end,
+		      int (*fn)(void *arg, struct ww_area *a, uintptr_t start,
+				uintptr_t end),
+		      void *arg)
+{
+	unsigned i = find_slice(span, start);
+	int r = 0;
+
+	for (; r == 0 && i < span->n && span->slice[i].start < end; i++) {
+		struct ww_slice s = part(span, i, start, end);
+		size_t page = ww_area_page(s.area, s.start);
+		size_t stop = ww_area_page(s.area, s.end);
+
+		while (r == 0 && page < stop) {
+			size_t first = page;
+			bool held;
+
+			page = ww_area_held_run(s.area, page, stop, &held);
+			if (!held)
+				r = fn(arg, s.area, ww_area_at(s.area, first),
+				       ww_area_at(s.area, page));
+		}
+	}
+	return r;
+}
+
+/* Of a run that is not held: what is not hot. */
+struct cold {
+	int (*fn)(void *arg, struct ww_area *a, uintptr_t start, uintptr_t end);
+	void *arg;
+};
+
+static int close_cold(void *arg, struct ww_area *a, uintptr_t start,
+		      uintptr_t end)
+{
+	const struct cold *c = arg;
+	size_t page, stop = ww_area_page(a, end);
+	int r = 0;
+
+	if (!a->hot.word)
+		return c->fn(c->arg, a, start, end);
+	for (page = ww_area_page(a, start); r == 0 && page < stop;) {
+		uintptr_t from = ww_area_at(a, page);
+		bool keep;
+
+		page = ww_hot_run(&a->hot, page, stop, &keep);
+		if (!keep)
+			r = c->fn(c->arg, a, from, ww_area_at(a, page));
+	}
+	return r;
+}
+
+int ww_query_close_each(const struct ww_query *q, uintptr_t start,
+			uintptr_t end,
+			int (*fn)(void *arg, struct ww_area *a,
+				  uintptr_t start, uintptr_t end),
+			void *arg)
+{
+	struct cold c = { fn, arg };
+
+	return ww_span_each_free(&q->span, start, end, close_cold, &c);
+}
+
 int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
 		 struct ww_bits *(*bits)(struct ww_area *a),
 		 int (*fn)(void *arg, uintptr_t start, uintptr_t end),
@@ -49,11 +124,10 @@ int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	int r = 0;
 
 	for (; i < span->n && span->slice[i].start < end; i++) {
-		const struct ww_slice *s = &span->slice[i];
-		struct ww_area *a = s->area;
-		size_t at =
-			ww_area_page(a, s->start > start ? s->start : start);
-		size_t stop = ww_area_page(a, s->end < end ? s->end : end);
+		struct ww_slice s = part(span, i, start, end);
+		struct ww_area *a = s.area;
+		size_t at = ww_area_page(a, s.start);
+		size_t stop = ww_area_page(a, s.end);
 		size_t run, run_end;
 
 		for (; r == 0 && ww_bits_next(bits(a), at, stop, SIZE_MAX,
@@ -64,12 +138,14 @@ int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-/* Store the pending pages of one slice in [q->pos, end). False: full. */
+/* Store the pending and the held pages of one slice in [q->pos, end). False: the
+ * array is full. */
 static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 			uintptr_t end)
 {
 	struct ww_area *a = s->area;
 	uintptr_t from = s->start > q->pos ? s->start : q->pos;
+	const struct ww_bits *held;
 	size_t first, run_end, stop;
 
 	if (end > s->end)
@@ -78,14 +154,15 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 		return true;
 	first = ww_area_page(a, from);
 	stop = ww_area_page(a, end);
-	if (ww_bits_quiet(&a->pending, first, stop))
+	held = atomic_load(&a->nheld) ? &a->held : NULL;
+	if (!held && ww_bits_quiet(&a->pending, first, stop))
 		return true;
 	while (!ww_query_full(q)) {
 		size_t run;
 
-		if (!ww_bits_next(&a->pending, first, stop,
-				  ww_query_pages_left(q), q->reset, &run,
-				  &run_end))
+		if (!ww_bits_next_of_two(&a->pending, held, first, stop,
+					 ww_query_pages_left(q), q->reset,
+					 &run, &run_end))
 			return true;
 		ww_query_store(q, ww_area_at(a, run), ww_area_at(a, run_end));
 		q->pos = ww_area_at(a, run_end);
@@ -96,9 +173,9 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 
 static bool flush_pending(struct ww_query *q, uintptr_t end)
 {
-	unsigned i;
+	unsigned i = find_slice(&q->span, q->pos);
 
-	for (i = 0; i < q->span.n && q->span.slice[i].start < end; i++)
+	for (; i < q->span.n && q->span.slice[i].start < end; i++)
 		if (!flush_slice(q, &q->span.slice[i], end))
 			return false;
 	if (q->pos < end)
@@ -114,7 +191,7 @@ uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
 		return start;
 	stored = ww_query_store(q, start, end);
 	/* Reported from here, so not a second time from there. A mark that
-	 * falls between the scan and this line is told by this very call. */
+	 * falls between the scan and this line is reported by this very call. */
 	if (q->reset && stored > start)
 		ww_span_each(&q->span, start, stored, ww_area_forget);
 	if (q->pos < stored)
@@ -130,7 +207,7 @@ void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end)
 		ww_span_each(&q->span, stored, end, ww_area_mark);
 }
 
-void ww_query_settled(struct ww_query *q, uintptr_t end)
+void ww_query_done_below(struct ww_query *q, uintptr_t end)
 {
 	flush_pending(q, end);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * query.h - one query on its way: what backends find goes in, merged with the
- * pending bits and in order, until the caller's array is full.
+ * query.h - one query on its way: what a backend finds goes in, is merged with
+ * the pending and the held pages and put in order, until the caller's array is
+ * full.
  */
 #ifndef WW_QUERY_H
 #define WW_QUERY_H
@@ -9,20 +10,36 @@
 #include "core/range.h"
 #include "writewatch.h"
 
-/* Slices that touch, are of one kind, and are all pinned. */
+/* Slices that touch, of areas of one kind with the same flags, all pinned. */
 struct ww_span {
 	const struct ww_slice *slice;
 	unsigned n;
+	/* Of the memory that is there: the areas' kind, except where memory was
+	 * replaced. */
+	enum ww_kind kind;
 };
 
+static inline uintptr_t ww_span_start(const struct ww_span *span)
+{
+	return span->slice[0].start;
+}
+
+static inline uintptr_t ww_span_end(const struct ww_span *span)
+{
+	return span->slice[span->n - 1].end;
+}
+
 struct ww_query {
-	void **pages; /* one of the two arrays */
+	/* The caller's array: one of the two. */
+	void **pages;
 	struct ww_range *ranges;
 	size_t room, n; /* entries */
-	size_t page;	/* bytes */
+	size_t page; /* bytes */
 	bool reset;
-	struct ww_span span; /* what is being collected now */
-	uintptr_t pos;	     /* below it everything is settled */
+	/* What is being collected now. */
+	struct ww_span span;
+	/* Below it everything is done. */
+	uintptr_t pos;
 };
 
 static inline bool ww_query_full(const struct ww_query *q)
@@ -60,24 +77,46 @@ static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
 	return end;
 }
 
-/* The backend says that [start, end) is dirty and, if this is a reset, that it
- * is re-armed already. What no longer fits becomes pending. Ascending calls. */
+/* --- what a backend's collect() calls --- */
+
+/* [start, end) is dirty and, if this is a reset, re-armed already. What no
+ * longer fits becomes pending. Ascending calls, each with a whole run: two
+ * calls for neighbours cost more, and count as one run nevertheless. */
 void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end);
 
-/* As ww_query_found(), for a backend that re-arms what it is told: returns the
- * end of what was stored. Nothing becomes pending. */
+/* [start, end) is dirty, for a backend that re-arms what it has reported:
+ * returns the end of what was stored. Nothing becomes pending. */
 uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end);
 
-/* The backend has said all that it knows below `end`. */
-void ww_query_settled(struct ww_query *q, uintptr_t end);
+/* All that the backend knows below `end` was said. A collect() ends with it. */
+void ww_query_done_below(struct ww_query *q, uintptr_t end);
+
+/* [start, end) of the span was stored by a reset: call fn for the runs in it
+ * that are to be closed, in order, while it returns 0. The others are held, or
+ * hot (WW_WATCH_HOT_OK), and stay open and dirty. */
+int ww_query_close_each(const struct ww_query *q, uintptr_t start,
+			uintptr_t end,
+			int (*fn)(void *arg, struct ww_area *a,
+				  uintptr_t start, uintptr_t end),
+			void *arg);
 
 /* The call fails: what was handed out and re-armed becomes pending. */
 void ww_query_undo(struct ww_query *q, struct ww_ranges *ranges);
+
+/* --- spans --- */
 
 /* Call fn for the part of each slice of a span that lies in [start, end). */
 void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
 		  void (*fn)(struct ww_area *a, uintptr_t start,
 			     uintptr_t end));
+
+/* Call fn for each run of [start, end) that is not held, in order, while it
+ * returns 0. Returns what it returned last. */
+int ww_span_each_free(const struct ww_span *span, uintptr_t start,
+		      uintptr_t end,
+		      int (*fn)(void *arg, struct ww_area *a, uintptr_t start,
+				uintptr_t end),
+		      void *arg);
 
 /* Call fn for each run of set bits of the areas' bitmaps in [start, end), in
  * order, while it returns 0. Returns what it returned last. */

@@ -1,69 +1,83 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * range.c - which memory is watched: areas, and the table to look them up.
+ * range.c - which memory is watched: the table of slices.
  *
- * Called by api.c, query.c, the backends and the SIGSEGV handler; calls
- * readers.c, bits.c and sys.c. Invariant: a table never changes once it is
- * published, and an area is freed only after a sync and with no pin on it.
+ * Called by api.c, collect.c, watch.c, the backends and the SIGSEGV handler;
+ * calls area.c and base. Invariant: a table and its chunks never change once
+ * published; an area is freed only when no table in use has it and no pin is on
+ * it.
  */
 #include "core/range.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "kernel/sys.h"
+#include "base/heap.h"
 
-#define SMALL ((size_t)512) /* bytes of an area */
+/* --- tables --- */
 
-static struct ww_table *table_new(size_t n)
+static size_t table_bytes(size_t nchunks)
 {
-	struct ww_table *t = malloc(sizeof(*t) + n * sizeof(struct ww_slice));
+	return sizeof(struct ww_table) + nchunks * sizeof(struct ww_chunk *);
+}
 
-	if (t) {
-		t->retired = NULL;
-		t->n = 0;
-	}
+static size_t chunk_bytes(unsigned n)
+{
+	return sizeof(struct ww_chunk) + n * sizeof(struct ww_slice);
+}
+
+static struct ww_table *table_new(size_t nchunks)
+{
+	struct ww_table *t = ww_heap_new(table_bytes(nchunks));
+
+	if (t)
+		t->bytes = table_bytes(nchunks);
 	return t;
 }
 
 int ww_ranges_init(struct ww_ranges *self)
 {
-	struct ww_table *t = table_new(0);
+	struct ww_table *t = table_new(0), *spare = table_new(0);
 
-	*self = (struct ww_ranges){ .last = table_new(0) };
-	if (!t || !self->last) {
-		free(t);
-		free(self->last);
+	if (!t || !spare) {
+		ww_heap_free(t, table_bytes(0));
+		ww_heap_free(spare, table_bytes(0));
 		return -ENOMEM;
 	}
+	self->spare_empty = spare;
 	atomic_store(&self->table, t);
 	return 0;
 }
 
-struct ww_table *ww_ranges_last(struct ww_ranges *self)
-{
-	struct ww_table *t = self->last;
-
-	self->last = NULL;
-	return t;
-}
-
-static void free_retired(struct ww_ranges *self)
+static void free_tables(struct ww_ranges *self)
 {
 	struct ww_table *t;
+	struct ww_chunk *c;
 
-	while ((t = self->retired)) {
-		self->retired = t->retired;
-		free(t);
+	while ((t = self->old_tables)) {
+		self->old_tables = t->retired;
+		ww_heap_free(t, t->bytes);
+	}
+	while ((c = self->old_chunks)) {
+		self->old_chunks = c->retired;
+		ww_heap_free(c, chunk_bytes(c->n));
 	}
 }
 
 void ww_ranges_finish(struct ww_ranges *self)
 {
-	free_retired(self);
-	free(self->last);
-	free(atomic_load(&self->table));
+	struct ww_table *t = atomic_load(&self->table);
+	struct ww_area *a;
+
+	free_tables(self);
+	while ((a = self->old_areas)) {
+		self->old_areas = a->retired;
+		ww_area_free(a);
+	}
+	if (self->spare_empty)
+		ww_heap_free(self->spare_empty, self->spare_empty->bytes);
+	if (t)
+		ww_heap_free(t, t->bytes);
 	atomic_store(&self->table, NULL);
 }
 
@@ -72,29 +86,85 @@ const struct ww_table *ww_ranges_table(const struct ww_ranges *self)
 	return atomic_load(&self->table);
 }
 
-size_t ww_table_find(const struct ww_table *t, uintptr_t at)
+static uintptr_t chunk_end(const struct ww_chunk *c)
 {
-	size_t lo = 0, hi = t->n;
+	return c->slice[c->n - 1].end;
+}
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
+struct ww_cursor ww_table_seek(const struct ww_table *t, uintptr_t at)
+{
+	struct ww_cursor c = { t, 0, 0 };
+	size_t hi = t->n;
+	unsigned last;
 
-		if (t->slice[mid].end <= at)
-			lo = mid + 1;
+	while (c.chunk < hi) {
+		size_t mid = c.chunk + (hi - c.chunk) / 2;
+
+		if (chunk_end(t->chunk[mid]) <= at)
+			c.chunk = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo;
+	last = c.chunk < t->n ? t->chunk[c.chunk]->n : 0;
+	while (c.i < last) {
+		unsigned mid = c.i + (last - c.i) / 2;
+
+		if (t->chunk[c.chunk]->slice[mid].end <= at)
+			c.i = mid + 1;
+		else
+			last = mid;
+	}
+	return c;
 }
+
+const struct ww_slice *ww_cursor_slice(const struct ww_cursor *c)
+{
+	if (c->chunk >= c->table->n)
+		return NULL;
+	return &c->table->chunk[c->chunk]->slice[c->i];
+}
+
+void ww_cursor_next(struct ww_cursor *c)
+{
+	if (++c->i == c->table->chunk[c->chunk]->n) {
+		c->chunk++;
+		c->i = 0;
+	}
+}
+
+/* One slice back; false at the first. */
+static bool cursor_back(struct ww_cursor *c)
+{
+	if (c->i == 0) {
+		if (c->chunk == 0)
+			return false;
+		c->chunk--;
+		c->i = c->table->chunk[c->chunk]->n;
+	}
+	c->i--;
+	return true;
+}
+
+bool ww_table_meets(const struct ww_table *t, uintptr_t start, uintptr_t end)
+{
+	struct ww_cursor c = ww_table_seek(t, start);
+	const struct ww_slice *s = ww_cursor_slice(&c);
+
+	return s && s->start < end;
+}
+
+/* --- readers --- */
 
 bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end)
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
-	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = ww_table_find(t, start);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
+	const struct ww_slice *s;
 
-	while (start < end && i < t->n && t->slice[i].start <= start)
-		start = t->slice[i++].end;
+	while (start < end && (s = ww_cursor_slice(&c)) && s->start <= start) {
+		start = s->end;
+		ww_cursor_next(&c);
+	}
 	ww_readers_leave(&self->readers, ticket);
 	return start >= end;
 }
@@ -103,12 +173,13 @@ uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 			struct ww_pins *pins)
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
-	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = ww_table_find(t, start);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
+	const struct ww_slice *at;
 	uintptr_t next = end;
 
-	for (pins->n = 0; i < t->n && t->slice[i].start < end; i++) {
-		struct ww_slice s = t->slice[i];
+	for (pins->n = 0; (at = ww_cursor_slice(&c)) && at->start < end;
+	     ww_cursor_next(&c)) {
+		struct ww_slice s = *at;
 
 		if (pins->n == WW_PIN_MAX) {
 			next = s.start > start ? s.start : start;
@@ -125,22 +196,6 @@ uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 	return next;
 }
 
-bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
-		       struct ww_slice *out, struct ww_ticket *ticket)
-{
-	struct ww_ticket reading = ww_readers_enter(&self->readers);
-	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = ww_table_find(t, at);
-	bool found = i < t->n && t->slice[i].start <= at;
-
-	if (found) {
-		*out = t->slice[i];
-		*ticket = ww_readers_enter(&out->area->users);
-	}
-	ww_readers_leave(&self->readers, reading);
-	return found;
-}
-
 void ww_pins_drop(struct ww_pins *pins)
 {
 	while (pins->n) {
@@ -150,190 +205,67 @@ void ww_pins_drop(struct ww_pins *pins)
 	}
 }
 
-bool ww_ranges_find(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
-		    unsigned *weaker, unsigned *lost)
+bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
+		       struct ww_slice *out, struct ww_ticket *ticket)
 {
-	struct ww_ticket ticket = ww_readers_enter(&self->readers);
-	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = ww_table_find(t, at);
-	bool found = i < t->n && t->slice[i].start <= at;
+	struct ww_ticket reading = ww_readers_enter(&self->readers);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), at);
+	const struct ww_slice *s = ww_cursor_slice(&c);
+	bool found = s && s->start <= at;
 
 	if (found) {
-		unsigned watch = t->slice[i].area->watch;
+		*out = *s;
+		*ticket = ww_readers_enter(&out->area->users);
+	}
+	ww_readers_leave(&self->readers, reading);
+	return found;
+}
 
+bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
+		     uintptr_t start, uintptr_t end)
+{
+	struct ww_ticket reading = ww_readers_enter(&self->readers);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
+	const struct ww_slice *s = ww_cursor_slice(&c);
+	bool still = s && s->area == area && s->start <= start && end <= s->end;
+
+	ww_readers_leave(&self->readers, reading);
+	return still;
+}
+
+bool ww_ranges_next(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
+		    unsigned *caps_lost, unsigned *lost)
+{
+	struct ww_ticket ticket = ww_readers_enter(&self->readers);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), at);
+	const struct ww_slice *s = ww_cursor_slice(&c);
+	bool found = s;
+
+	if (found) {
+		struct ww_cursor back = c;
+
+		*out = *s;
 		/* One ww_watch() may have made several areas. */
-		while (i > 0 && t->slice[i - 1].area->watch == watch &&
-		       t->slice[i - 1].end == t->slice[i].start)
-			i--;
-		*out = t->slice[i];
-		*weaker = *lost = 0;
-		for (; i < t->n && t->slice[i].area->watch == watch &&
-		       (t->slice[i].start <= out->end);
-		     i++) {
-			out->end = t->slice[i].end;
-			*weaker |= atomic_load(&t->slice[i].area->weaker);
-			*lost += atomic_load(&t->slice[i].area->lost);
+		while (cursor_back(&back)) {
+			s = ww_cursor_slice(&back);
+			if (s->area->watch != out->area->watch ||
+			    s->end != out->start)
+				break;
+			out->start = s->start;
+			c = back;
+		}
+		*caps_lost = *lost = 0;
+		out->end = out->start;
+		for (; (s = ww_cursor_slice(&c)) && s->start == out->end &&
+		       s->area->watch == out->area->watch;
+		     ww_cursor_next(&c)) {
+			out->end = s->end;
+			*caps_lost |= atomic_load(&s->area->caps_lost);
+			*lost += atomic_load(&s->area->lost);
 		}
 	}
 	ww_readers_leave(&self->readers, ticket);
 	return found;
-}
-
-bool ww_ranges_overlap(const struct ww_ranges *self, uintptr_t start,
-		       uintptr_t end)
-{
-	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = ww_table_find(t, start);
-
-	return i < t->n && t->slice[i].start < end;
-}
-
-struct ww_table *ww_ranges_add(const struct ww_ranges *self,
-			       const struct ww_slice *slice, size_t n)
-{
-	const struct ww_table *old = atomic_load(&self->table);
-	size_t at = ww_table_find(old, slice[0].start);
-	struct ww_table *t = table_new(old->n + n);
-
-	if (!t)
-		return NULL;
-	memcpy(t->slice, old->slice, at * sizeof(*slice));
-	memcpy(t->slice + at, slice, n * sizeof(*slice));
-	memcpy(t->slice + at + n, old->slice + at,
-	       (old->n - at) * sizeof(*slice));
-	t->n = old->n + n;
-	return t;
-}
-
-static void put(struct ww_table *t, struct ww_slice s, uintptr_t start,
-		uintptr_t end)
-{
-	if (s.start < start)
-		s.start = start;
-	if (s.end > end)
-		s.end = end;
-	if (s.start < s.end)
-		t->slice[t->n++] = s;
-}
-
-struct ww_table *ww_ranges_cut(const struct ww_ranges *self, uintptr_t start,
-			       uintptr_t end)
-{
-	const struct ww_table *old = atomic_load(&self->table);
-	struct ww_table *t = table_new(old->n + 1);
-	size_t i;
-
-	if (!t)
-		return NULL;
-	for (i = 0; i < old->n; i++) {
-		put(t, old->slice[i], 0, start);
-		put(t, old->slice[i], end, UINTPTR_MAX);
-	}
-	return t;
-}
-
-/* Readers may still be in the old table. A writer that must not wait for them
- * (they may have been suspended by a collector that now grows its heap) leaves
- * it to the next one, as does one that goes on with it. */
-void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
-{
-	struct ww_table *old = atomic_exchange(&self->table, t);
-
-	if (ww_readers_idle(&self->readers))
-		free_retired(self);
-	old->retired = self->retired;
-	self->retired = old;
-}
-
-bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area)
-{
-	const struct ww_table *t = atomic_load(&self->table);
-	size_t i = ww_table_find(t, area->start);
-
-	/* Newer areas may lie where parts of it were cut out. */
-	while (i < t->n && t->slice[i].start < area->end &&
-	       t->slice[i].area != area)
-		i++;
-	return i < t->n && t->slice[i].area == area;
-}
-
-void ww_ranges_sync(struct ww_ranges *self)
-{
-	ww_readers_wait(&self->readers);
-}
-
-static atomic_uint areas;
-
-unsigned ww_areas(void)
-{
-	return atomic_load(&areas);
-}
-
-int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
-		size_t state_bytes)
-{
-	size_t page = ww_sys_page_size();
-	size_t npages = (end - start) / page;
-	size_t head = (sizeof(struct ww_area) + 63) / 64 * 64;
-	size_t bits = (ww_bits_bytes(npages) + 63) / 64 * 64;
-	size_t bytes = head + bits + state_bytes, shift = 0;
-	struct ww_area *a;
-	char *memory;
-	void *mapped;
-	int r;
-
-	/* Not malloc()ed: that memory may be watched, and this is written to
-	 * in the SIGSEGV handler. Small ones begin at different offsets, not to
-	 * fight for the same lines of the cache. */
-	if (bytes <= SMALL)
-		shift = atomic_load(&areas) % (page / SMALL) * SMALL;
-	r = ww_sys_mmap(shift + bytes, &mapped);
-	if (r < 0)
-		return r;
-	memory = (char *)mapped + shift;
-	a = (struct ww_area *)memory;
-	a->start = start;
-	a->end = end;
-	a->page_shift = (unsigned)__builtin_ctzl(page);
-	a->mapped = mapped;
-	a->mapped_len = shift + bytes;
-	ww_bits_init(&a->pending, memory + head, npages);
-	a->state = memory + head + bits;
-	*out = a;
-	atomic_fetch_add(&areas, 1);
-	return 0;
-}
-
-void ww_area_free(struct ww_area *area)
-{
-	atomic_fetch_sub(&areas, 1);
-	ww_sys_munmap(area->mapped, area->mapped_len);
-}
-
-void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_set(&a->pending, ww_area_page(a, start), ww_area_page(a, end));
-}
-
-void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
-
-	if (!ww_bits_quiet(&a->pending, first, stop))
-		ww_bits_clear(&a->pending, first, stop);
-}
-
-void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_area_mark(a, start, end);
-	atomic_fetch_add(&a->lost, 1);
-}
-
-void ww_area_note_mixed(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	(void)start;
-	(void)end;
-	atomic_store(&a->mixed, true);
 }
 
 void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end)
@@ -348,5 +280,190 @@ void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end)
 			ww_area_mark(pins.slice[i].area, pins.slice[i].start,
 				     pins.slice[i].end);
 		ww_pins_drop(&pins);
+	}
+}
+
+/* --- writers --- */
+
+/* Slices on their way into a table, chunk by chunk. */
+struct filling {
+	struct ww_table *table;
+	struct ww_slice slice[WW_CHUNK_SLICES];
+	unsigned n;
+	bool failed;
+};
+
+static void flush(struct filling *f, unsigned n)
+{
+	struct ww_chunk *c;
+
+	if (n == 0 || f->failed)
+		return;
+	c = ww_heap_new(chunk_bytes(n));
+	if (!c) {
+		f->failed = true;
+		return;
+	}
+	c->n = n;
+	memcpy(c->slice, f->slice, n * sizeof(f->slice[0]));
+	f->table->chunk[f->table->n++] = c;
+	f->n -= n;
+	memmove(f->slice, f->slice + n, f->n * sizeof(f->slice[0]));
+}
+
+static void fill(struct filling *f, struct ww_slice s)
+{
+	if (s.start >= s.end || f->failed)
+		return;
+	/* Half of it stays behind: chunks that are full would be split by the
+	 * next change. */
+	if (f->n == WW_CHUNK_SLICES)
+		flush(f, WW_CHUNK_SLICES / 2);
+	if (!f->failed)
+		f->slice[f->n++] = s;
+}
+
+static struct ww_slice below(struct ww_slice s, uintptr_t end)
+{
+	s.end = s.end < end ? s.end : end;
+	return s;
+}
+
+static struct ww_slice above(struct ww_slice s, uintptr_t start)
+{
+	s.start = s.start > start ? s.start : start;
+	return s;
+}
+
+/* The chunks that a change of [start, end) touches: [*first, *stop). Neighbours
+ * that became small are taken in, so that the list does not grow for ever. */
+static void touched(const struct ww_table *t, uintptr_t start, uintptr_t end,
+		    size_t *first, size_t *stop)
+{
+	struct ww_cursor from = ww_table_seek(t, start);
+	struct ww_cursor to = ww_table_seek(t, end);
+
+	*first = from.chunk;
+	*stop = to.chunk < t->n ? to.chunk + 1 : t->n;
+	if (*first > 0 && t->chunk[*first - 1]->n < WW_CHUNK_SLICES / 4)
+		--*first;
+	else if (*first == t->n && *first > 0)
+		--*first; /* behind the last slice: it goes on */
+}
+
+struct ww_table *ww_ranges_change(struct ww_ranges *self, uintptr_t start,
+				  uintptr_t end, const struct ww_slice *slice,
+				  size_t n)
+{
+	const struct ww_table *old = atomic_load(&self->table);
+	struct filling f = { .failed = false };
+	size_t first, stop, slices = n + 1, i;
+	struct ww_cursor c;
+
+	touched(old, start, end, &first, &stop);
+	for (i = first; i < stop; i++)
+		slices += old->chunk[i]->n;
+	f.table = table_new(old->n - (stop - first) +
+			    slices / (WW_CHUNK_SLICES / 2) + 1);
+	if (!f.table)
+		return NULL;
+	f.table->n = first;
+	memcpy(f.table->chunk, old->chunk, first * sizeof(old->chunk[0]));
+	c = (struct ww_cursor){ old, first, 0 };
+	for (; c.chunk < stop && ww_cursor_slice(&c)->start < start;
+	     ww_cursor_next(&c))
+		fill(&f, below(*ww_cursor_slice(&c), start));
+	for (i = 0; i < n; i++)
+		fill(&f, slice[i]);
+	/* the slice that [start, end) was cut out of ends behind it */
+	if (c.chunk > first || c.i > 0)
+		cursor_back(&c);
+	for (; c.chunk < stop; ww_cursor_next(&c))
+		fill(&f, above(*ww_cursor_slice(&c), end));
+	flush(&f, f.n);
+	if (f.failed) {
+		while (f.table->n > first) {
+			struct ww_chunk *chunk = f.table->chunk[--f.table->n];
+
+			ww_heap_free(chunk, chunk_bytes(chunk->n));
+		}
+		ww_heap_free(f.table, f.table->bytes);
+		return NULL;
+	}
+	memcpy(f.table->chunk + f.table->n, old->chunk + stop,
+	       (old->n - stop) * sizeof(old->chunk[0]));
+	f.table->n += old->n - stop;
+	return f.table;
+}
+
+/* Is a chunk in both tables? They ascend, and a chunk's first address tells
+ * where it would be. */
+static bool has_chunk(const struct ww_table *t, const struct ww_chunk *chunk)
+{
+	struct ww_cursor c = ww_table_seek(t, chunk->slice[0].start);
+
+	return c.chunk < t->n && t->chunk[c.chunk] == chunk;
+}
+
+/* Put the chunks of a table that another one has not on a list. */
+static void drop_chunks(struct ww_table *t, const struct ww_table *other,
+			struct ww_chunk **list)
+{
+	size_t i;
+
+	for (i = 0; i < t->n; i++)
+		if (!has_chunk(other, t->chunk[i])) {
+			t->chunk[i]->retired = *list;
+			*list = t->chunk[i];
+		}
+}
+
+void ww_ranges_discard(struct ww_ranges *self, struct ww_table *t)
+{
+	struct ww_chunk *list = NULL, *c;
+
+	if (t == self->spare_empty)
+		return;
+	drop_chunks(t, atomic_load(&self->table), &list);
+	while ((c = list)) {
+		list = c->retired;
+		ww_heap_free(c, chunk_bytes(c->n));
+	}
+	ww_heap_free(t, t->bytes);
+}
+
+void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
+{
+	struct ww_table *old = atomic_exchange(&self->table, t);
+
+	if (t == self->spare_empty)
+		self->spare_empty = NULL;
+	drop_chunks(old, t, &self->old_chunks);
+	old->retired = self->old_tables;
+	self->old_tables = old;
+}
+
+void ww_ranges_retire(struct ww_ranges *self, struct ww_area *area)
+{
+	area->retired = self->old_areas;
+	self->old_areas = area;
+}
+
+void ww_ranges_clean(struct ww_ranges *self)
+{
+	struct ww_area **link = &self->old_areas, *a;
+
+	/* Whoever enters from now on sees the table that is published. */
+	if (!ww_readers_idle(&self->readers))
+		return;
+	free_tables(self);
+	while ((a = *link)) {
+		if (!ww_readers_idle(&a->users) ||
+		    !ww_readers_idle(&a->changers)) {
+			link = &a->retired;
+			continue;
+		}
+		*link = a->retired;
+		ww_area_free(a);
 	}
 }

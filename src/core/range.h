@@ -1,69 +1,63 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * range.h - which memory is watched: areas, and the table to look them up.
+ * range.h - which memory is watched: the table that leads from an address to
+ * its area.
  *
- * An area is what one attach() armed: memory of one kind, with its bitmaps. The
- * table maps addresses to areas by slices; unwatching a part cuts slices, the
- * area stays until its last slice is gone.
+ *	memory   |.....AAAAAAAAAAAAAAA...BBBB|CCCCCCC.....|
+ *	slices         [ A   ) [ A   )   [ B )[ C   )
+ *	                      ^ unwatched         \_ a span, with B:
+ *	                                             slices that touch
  *
- *	memory    |.....AAAAAAAAAAAAAAA...BBBB|CCCCCCC.....|
- *	slices          [ A   ) [ A   )   [ B )[ C   )
- *	                       ^ unwatched
+ * area    what one attach() armed: memory of one kind (area.h)
+ * slice   the part of an area that the table still knows, or that a call is
+ *         about: [start, end) in whole pages, and the area
+ * span    slices that touch, of areas of one kind with the same flags: what one
+ *         collect() or rearm() of a backend is given
+ * run     neighbouring pages that are alike: all dirty, all held
+ * range   the public word for an area of memory: struct ww_range
+ * chunk   part of the table: up to 64 slices in a row
  *
- * The table is an immutable snapshot behind one pointer. Readers find and pin
- * areas without a lock; writers hold the tracker's lock, publish a new
- *snapshot, and wait for pins only where they take something away.
+ * The table is an immutable snapshot behind one pointer: a list of chunks, so
+ * that a change copies one or two chunks and the list. Readers find and pin
+ * slices without a lock. Writers hold the tracker's lock and publish a new
+ * snapshot. They do not wait for readers, of which one may have been stopped by
+ * a signal: what readers may still use is retired, and freed later.
  */
 #ifndef WW_RANGE_H
 #define WW_RANGE_H
 
-#include "base/bits.h"
-#include "core/hot.h"
-#include "base/readers.h"
+#include "core/area.h"
 
-enum ww_kind {
-	WW_KIND_ANON,	/* private anonymous memory */
-	WW_KIND_FILE,	/* private mapping of a file */
-	WW_KIND_SHARED, /* shared memory or file */
-};
+#define WW_CHUNK_SLICES 64u
 
-struct ww_area {
-	uintptr_t start, end; /* as attached; slices may cover less */
-	enum ww_kind kind;
-	int prot;	/* PROT_ bits of the memory when it was attached */
-	unsigned flags; /* WW_WATCH_ bits that the backend makes use of */
-	unsigned watch; /* number of the ww_watch() call that made it */
-	unsigned ncut;	/* slices just cut out; writer's lock */
-	void *mapped;	/* the mapping that holds this struct */
-	size_t mapped_len;
-	unsigned page_shift;
-	atomic_uint lost;   /* times that part of it was called dirty unknown */
-	atomic_uint weaker; /* WW_CAP_ bits that no longer hold for it */
-	atomic_bool mixed;  /* memory of another kind was put inside */
-	struct ww_readers users;
-	struct ww_bits
-		pending;   /* pages to report besides what the backend says */
-	struct ww_hot hot; /* WW_WATCH_HOT_OK */
-	void *state;	   /* the backend's, zeroed */
-};
-
-struct ww_slice {
-	uintptr_t start, end;
-	struct ww_area *area;
+struct ww_chunk {
+	struct ww_chunk *retired;
+	unsigned n;
+	struct ww_slice slice[]; /* ascending, never empty */
 };
 
 struct ww_table {
-	struct ww_table *retired; /* next on the list of those to free */
-	size_t n;
-	struct ww_slice slice[]; /* ascending */
+	struct ww_table *retired;
+	size_t n, bytes;
+	struct ww_chunk *chunk[]; /* ascending */
+};
+
+/* A place in a table. */
+struct ww_cursor {
+	const struct ww_table *table;
+	size_t chunk;
+	unsigned i;
 };
 
 struct ww_ranges {
 	_Atomic(struct ww_table *) table;
-	struct ww_readers readers; /* who is using a table */
-	struct ww_table *retired;  /* writer's lock */
-	struct ww_table *last;	   /* an empty one, so that closing needs no
-				      memory */
+	struct ww_readers readers; /* whoever is using a table */
+	/* Retired tables, chunks and areas. Writer's lock. */
+	struct ww_table *old_tables;
+	struct ww_chunk *old_chunks;
+	struct ww_area *old_areas;
+	/* So that closing needs no memory. */
+	struct ww_table *spare_empty;
 };
 
 /* Slices that a reader holds, ascending. */
@@ -75,19 +69,29 @@ struct ww_pins {
 };
 
 int ww_ranges_init(struct ww_ranges *self);
+/* No reader is left. */
 void ww_ranges_finish(struct ww_ranges *self);
 
-/* The first slice that ends behind an address; t->n if there is none. */
-size_t ww_table_find(const struct ww_table *t, uintptr_t at);
+/* --- looking at a table: the writer's, or inside of `readers` --- */
 
-/* The writer's view; writer's lock. */
 const struct ww_table *ww_ranges_table(const struct ww_ranges *self);
 
-/* Reader: is all of [start, end) watched? */
+/* The first slice that ends behind an address, and on from there; NULL behind
+ * the last. */
+struct ww_cursor ww_table_seek(const struct ww_table *t, uintptr_t at);
+const struct ww_slice *ww_cursor_slice(const struct ww_cursor *c);
+void ww_cursor_next(struct ww_cursor *c);
+
+/* Is any of [start, end) watched? */
+bool ww_table_meets(const struct ww_table *t, uintptr_t start, uintptr_t end);
+
+/* --- readers: lock-free and async-signal-safe --- */
+
+/* Is all of [start, end) watched? */
 bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end);
 
-/* Reader: pin slices that meet [start, end), clipped to it; as many as there is
- * room for. Returns how far pins cover the question: end, or where to go on. */
+/* Pin slices that meet [start, end), clipped to it; as many as there is room
+ * for. Returns how far the pins cover the question: end, or where to go on. */
 uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 			struct ww_pins *pins);
 void ww_pins_drop(struct ww_pins *pins);
@@ -96,79 +100,35 @@ void ww_pins_drop(struct ww_pins *pins);
 bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
 		       struct ww_slice *out, struct ww_ticket *ticket);
 
-/* Reader: the whole slice at an address; what it was watched with, joined. */
-bool ww_ranges_find(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
-		    unsigned *weaker, unsigned *lost);
+/* Is [start, end) still in the table, as part of that area? */
+bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
+		     uintptr_t start, uintptr_t end);
 
-/* Writer: is any of [start, end) watched? */
-bool ww_ranges_overlap(const struct ww_ranges *self, uintptr_t start,
-		       uintptr_t end);
-
-/* Writer: a new table with n more slices, or with [start, end) cut out; NULL:
- * no memory. It counts from ww_ranges_publish() on, which does not wait. */
-struct ww_table *ww_ranges_add(const struct ww_ranges *self,
-			       const struct ww_slice *slice, size_t n);
-struct ww_table *ww_ranges_cut(const struct ww_ranges *self, uintptr_t start,
-			       uintptr_t end);
-void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t);
-
-/* Writer: the empty table, for ww_ranges_publish(). Once. */
-struct ww_table *ww_ranges_last(struct ww_ranges *self);
-
-/* Writer: is any slice of the area left? */
-bool ww_ranges_hold(const struct ww_ranges *self, const struct ww_area *area);
-
-/* Writer: wait until no reader uses an older table; then pins tell all. */
-void ww_ranges_sync(struct ww_ranges *self);
-
-/* An area with nothing attached yet; state_bytes is for the backend. */
-int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
-		size_t state_bytes);
-void ww_area_free(struct ww_area *area);
-
-/* Areas of all trackers. */
-unsigned ww_areas(void);
-
-static inline size_t ww_area_page(const struct ww_area *a, uintptr_t at)
-{
-	return (at - a->start) >> a->page_shift;
-}
-
-static inline uintptr_t ww_area_at(const struct ww_area *a, size_t page)
-{
-	return a->start + ((uintptr_t)page << a->page_shift);
-}
-
-/* Pages that a fault opens together where WW_WATCH_COARSE was asked for. */
-#define WW_COARSE_PAGES ((size_t)16)
-
-/* Clip a slice to the block around an address in it. */
-static inline void ww_slice_block(struct ww_slice *s, uintptr_t at)
-{
-	const struct ww_area *a = s->area;
-	size_t first = ww_area_page(a, at) & ~(WW_COARSE_PAGES - 1);
-	uintptr_t start = ww_area_at(a, first);
-
-	if (s->start < start)
-		s->start = start;
-	/* the block's own end may be behind that of the address space */
-	if ((s->end - start) >> a->page_shift > WW_COARSE_PAGES)
-		s->end = start + (WW_COARSE_PAGES << a->page_shift);
-}
-
-/* Report [start, end) with the next query. Async-signal-safe. */
-void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end);
-
-/* Do not, unless the backend says so. */
-void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end);
-
-/* Report it since it could not be known, and count that. */
-void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end);
-
-/* Memory of another kind is in there. */
-void ww_area_note_mixed(struct ww_area *a, uintptr_t start, uintptr_t end);
+/* What is watched with one ww_watch() call, the first that ends behind an
+ * address: the whole of it, what it lost, joined. */
+bool ww_ranges_next(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
+		    unsigned *caps_lost, unsigned *lost);
 
 /* As ww_area_mark(), for whatever is watched of [start, end). */
 void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end);
+
+/* --- writers --- */
+
+/* A table without [start, end), and with n more slices, which lie in there or
+ * where nothing is watched. NULL: no memory. Not in use until it is published;
+ * one that is not is discarded. */
+struct ww_table *ww_ranges_change(struct ww_ranges *self, uintptr_t start,
+				  uintptr_t end, const struct ww_slice *slice,
+				  size_t n);
+void ww_ranges_discard(struct ww_ranges *self, struct ww_table *t);
+
+/* What the old table had and the new one has not is retired. */
+void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t);
+
+/* An area that no table has any more is freed when nobody uses it. */
+void ww_ranges_retire(struct ww_ranges *self, struct ww_area *area);
+
+/* Free what is retired and not in use. */
+void ww_ranges_clean(struct ww_ranges *self);
 
 #endif

@@ -1,98 +1,97 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fault-handler.c - what runs inside SIGSEGV: find the tracker, or hand the
- * signal to whoever would have had it.
+ * sigsegv-handler.c - what runs inside SIGSEGV: find the tracker, or hand the
+ * signal to the handler that would have had it.
  *
  * Called by the kernel, and by hosts through ww_handle_fault(); calls the
- * backends' fault(), readers.c and three functions of sys.c. Everything on the
- * way from ww_faults_on_signal() is async-signal-safe (a test compares the
- * undefined symbols of this object with a list). Invariant: errno and the
- * signal mask are as they were.
+ * backends' fault(), trackers.c and a few functions of sys.c. Everything on the
+ * way from ww_sigsegv_on_signal() to a page that is open is async-signal-safe
+ * and uses no thread-local storage: a 32-bit thread of a compatibility layer
+ * comes with another thread pointer. (A test compares the undefined symbols of
+ * this object with a list.) Invariant: errno and the signal mask are as they
+ * were.
  */
-#include <errno.h>
 #include <string.h>
-#include <ucontext.h>
 
+#include "core/sigsegv.h"
 #include "core/trackers.h"
+#include "kernel/arch.h"
 #include "kernel/sys.h"
 
 /* --- the fault --- */
 
-/* A store, and not a fetch from memory that is not executable? */
-static bool is_write(const void *ucontext)
+/* May it be the fetch of an instruction? Where the record of the fault does not
+ * tell, one whose page, or that of its last byte, is the one that faulted. */
+static bool may_be_fetch(const ucontext_t *uc, uintptr_t at)
 {
-	const ucontext_t *uc = ucontext;
+	uintptr_t pc, page = ww_sys_page_size();
 
-	if (!uc)
-		return true;
-#if defined(__x86_64__) || defined(__i386__)
-	return uc->uc_mcontext.gregs[REG_ERR] & 2;
-#elif defined(__aarch64__)
-	/* A chain of records { magic, size }; ESR_MAGIC's has the syndrome. */
-	const char *p = (const char *)uc->uc_mcontext.__reserved;
-	uint32_t head[2];
-	uint64_t esr;
-
-	for (;; p += head[1]) {
-		memcpy(head, p, sizeof(head));
-		if (!head[0] || !head[1])
-			return true;
-		if (head[0] == 0x45535201u)
-			break;
-	}
-	memcpy(&esr, p + sizeof(head), sizeof(esr));
-	return esr >> 6 & 1; /* WnR */
-#else
-	return true;
-#endif
-}
-
-/* The pages were let go between the fault and this handler: they are open now.
- * Each thread gets one free retry for each time that happened. */
-static bool stale(void)
-{
-	static _Thread_local unsigned seen
-		__attribute__((tls_model("initial-exec")));
-	unsigned left = atomic_load(&ww_faults.left);
-
-	if (seen == left)
+	if (!uc || WW_ARCH_TELLS_STORES)
 		return false;
-	seen = left;
-	return true;
+	pc = ww_arch_pc(uc);
+	return at / page == pc / page || at / page == (pc + 3) / page;
 }
 
-void ww_faults_left(void)
+struct fault {
+	uintptr_t at;
+	bool may_be_fetch;
+};
+
+/* Closed pages stay executable: if the program may execute the page, a fetch
+ * does not fault. */
+static bool is_executable(struct ww *ww, uintptr_t at)
 {
-	atomic_fetch_add(&ww_faults.left, 1);
+	struct ww_ticket ticket;
+	struct ww_slice s;
+	bool is;
+
+	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket))
+		return false;
+	is = s.area->prot & PROT_EXEC;
+	ww_readers_leave(&s.area->users, ticket);
+	return is;
+}
+
+static bool is_handled(struct ww *ww, void *arg)
+{
+	const struct fault *f = arg;
+
+	return ww->backend->fault &&
+	       (!f->may_be_fetch || is_executable(ww, f->at)) &&
+	       ww->backend->fault(ww, f->at);
+}
+
+/* Signals are blocked. */
+static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
+{
+	struct fault f;
+
+	if (signo != SIGSEGV || !info || info->si_code != SEGV_ACCERR ||
+	    (uc && !ww_arch_may_be_store(uc)))
+		return 0;
+	f.at = (uintptr_t)info->si_addr;
+	f.may_be_fetch = may_be_fetch(uc, f.at);
+	if (ww_trackers_each(is_handled, &f))
+		return 1;
+	/* The page may have been opened, and let go, between the fault and here:
+	 * then the store just has to be tried again. */
+	return !f.may_be_fetch && ww_sys_is_writable(f.at);
 }
 
 int ww_handle_fault(int signo, void *siginfo, void *ucontext)
 {
-	const siginfo_t *info = siginfo;
-	int saved = errno;
-	struct ww_ticket ticket;
-	const struct ww_roster *r;
-	bool ours = false;
-	size_t i;
+	uint64_t mask;
+	int r;
 
-	if (signo != SIGSEGV || !info || info->si_code != SEGV_ACCERR ||
-	    !is_write(ucontext))
-		return 0;
-	ticket = ww_readers_enter(&ww_faults.readers);
-	r = atomic_load(&ww_faults.roster);
-	for (i = 0; r && !ours && i < r->n; i++) {
-		struct ww *ww = atomic_load(&r->ww[i]);
-
-		ours = ww && ww->backend->fault &&
-		       ww->backend->fault(ww, (uintptr_t)info->si_addr);
-	}
-	ww_readers_leave(&ww_faults.readers, ticket);
-	ours = ours || stale();
-	errno = saved;
-	return ours;
+	/* The host's handler may run with signals open. A collector must not
+	 * stop a thread that is opening a page: ww_unwatch() waits for it. */
+	ww_sys_block_signals(&mask);
+	r = handle(signo, siginfo, ucontext);
+	ww_sys_restore_signals(mask);
+	return r;
 }
 
-/* --- whoever would have had it --- */
+/* --- the handler that would have had it --- */
 
 /* As the kernel would have: default action, or ignored where that is allowed.
  */
@@ -108,16 +107,19 @@ static void chain_default(int signo, const siginfo_t *info, bool ignore)
 		ww_sys_raise(signo);
 }
 
-/* Who is next? A handler that we hand on to may hand on to us again, as it was
- * installed on top of us once, before we went on top of it. The kernel leaves
- * uc_link zero for each signal and does not read it: it tells how far down this
- * signal has come, also after a siglongjmp(). */
+/* The handler that is next. One that we hand on to may hand on to us again, if
+ * it was installed on top of us once, before we went on top of it:
+ *
+ *	ours -> old[1], the host's -> ours again -> old[0], the first
+ *
+ * The kernel leaves uc_link zero for each signal and does not read it: we keep
+ * there how far down this signal has come, also after a siglongjmp(). */
 static struct sigaction *next_layer(ucontext_t *uc)
 {
-	struct sigaction *old = ww_faults.old;
+	struct sigaction *old = ww_sigsegv.old;
 	struct sigaction *from = uc ? (struct sigaction *)uc->uc_link : NULL;
-	unsigned n = atomic_load(&ww_faults.layers);
-	bool below = from >= old && from < old + WW_FAULT_LAYERS;
+	unsigned n = atomic_load(&ww_sigsegv.layers);
+	bool below = from >= old && from < old + WW_SIGSEGV_LAYERS;
 
 	if (below)
 		n = (unsigned)(from - old);
@@ -128,19 +130,19 @@ static struct sigaction *next_layer(ucontext_t *uc)
 	return &old[n - 1];
 }
 
-/* The mask that it would have run with; ours is all signals. */
+/* The mask that the next handler would have run with; ours is all signals. */
 static void set_mask(int signo, const struct sigaction *old,
 		     const ucontext_t *uc)
 {
-	sigset_t mask = old->sa_mask;
-	int i;
+	sigset_t set = old->sa_mask;
+	uint64_t mask, before;
 
-	for (i = 1; i < _NSIG; i++)
-		if (sigismember(&uc->uc_sigmask, i) == 1)
-			sigaddset(&mask, i);
 	if (!(old->sa_flags & SA_NODEFER))
-		sigaddset(&mask, signo);
-	ww_sys_sigmask(SIG_SETMASK, &mask, NULL);
+		sigaddset(&set, signo);
+	/* a set of libc's begins with the kernel's */
+	memcpy(&mask, &set, sizeof(mask));
+	memcpy(&before, &uc->uc_sigmask, sizeof(before));
+	ww_sys_restore_signals(mask | before);
 }
 
 static void chain(int signo, siginfo_t *info, void *ucontext)
@@ -164,11 +166,8 @@ static void chain(int signo, siginfo_t *info, void *ucontext)
 		old.sa_handler(signo);
 }
 
-void ww_faults_on_signal(int signo, siginfo_t *info, void *ucontext)
+void ww_sigsegv_on_signal(int signo, siginfo_t *info, void *ucontext)
 {
-	int saved = errno;
-
-	if (!ww_handle_fault(signo, info, ucontext))
+	if (!handle(signo, info, ucontext))
 		chain(signo, info, ucontext);
-	errno = saved;
 }

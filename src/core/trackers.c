@@ -1,187 +1,215 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fault-registry.c - the trackers of this process: which of them the SIGSEGV
- * handler looks in, and installing it; who watches what.
+ * trackers.c - the trackers of this process, and who watches what.
  *
- * Called by api.c and watch.c; calls range.c and sys.c. Invariant: who had
- * the signal before us is remembered before our handler is installed.
+ * Called by open.c, watch.c, the backends and the SIGSEGV handler; calls
+ * range.c and base. Invariant: a roster never changes, except that a tracker
+ * that goes while there is no memory leaves a gap; a tracker's memory is freed
+ * when no reader may have loaded it.
  *
- * Global: the signal registry. A disposition is one for the process, and a
- * handler has no argument to find its trackers by.
+ * Global: the roster. A signal handler has no argument to find it by.
  */
-#include <errno.h>
-#include <stdlib.h>
-
 #include "core/trackers.h"
-#include "kernel/sys.h"
 
-struct ww_faults ww_faults = { .once = PTHREAD_ONCE_INIT };
+#include <errno.h>
 
-static void init_registry(void)
+#include "base/heap.h"
+
+struct roster {
+	struct roster *retired;
+	size_t n;
+	_Atomic(struct ww *) ww[]; /* NULL: it has gone. Load it once */
+};
+
+WW_DATA static struct {
+	atomic_bool ready;
+	struct ww_lock once, lock; /* the second guards changes */
+	_Atomic(struct roster *) roster; /* NULL: empty */
+	struct ww_readers readers; /* whoever is using a roster */
+	struct roster *old_rosters;
+	struct ww *old_trackers;
+} trackers;
+
+static size_t roster_bytes(size_t n)
 {
-	ww_lock_init(&ww_faults.lock, WW_LOCK_SIGNALS);
+	return sizeof(struct roster) + n * sizeof(struct ww *);
+}
+
+static void init_once(void)
+{
+	if (atomic_load(&trackers.ready))
+		return;
+	ww_lock_take(&trackers.once);
+	if (!atomic_load(&trackers.ready))
+		ww_lock_init(&trackers.lock, WW_LOCK_TRACKERS);
+	atomic_store(&trackers.ready, true);
+	ww_lock_drop(&trackers.once);
+}
+
+struct ww_ticket ww_trackers_enter(void)
+{
+	return ww_readers_enter(&trackers.readers);
+}
+
+void ww_trackers_leave(struct ww_ticket ticket)
+{
+	ww_readers_leave(&trackers.readers, ticket);
+}
+
+bool ww_trackers_each(bool (*fn)(struct ww *ww, void *arg), void *arg)
+{
+	struct ww_ticket ticket = ww_trackers_enter();
+	const struct roster *r = atomic_load(&trackers.roster);
+	bool found = false;
+	size_t i;
+
+	for (i = 0; r && !found && i < r->n; i++) {
+		struct ww *ww = atomic_load(&r->ww[i]);
+
+		found = ww && fn(ww, arg);
+	}
+	ww_trackers_leave(ticket);
+	return found;
+}
+
+/* --- coming and going --- */
+
+/* What readers may have used is freed by the next change that finds none. */
+static void clean(void)
+{
+	struct roster *r;
+	struct ww *ww;
+
+	if (!ww_readers_idle(&trackers.readers))
+		return;
+	while ((r = trackers.old_rosters)) {
+		trackers.old_rosters = r->retired;
+		ww_heap_free(r, roster_bytes(r->n));
+	}
+	while ((ww = trackers.old_trackers)) {
+		trackers.old_trackers = ww->retired;
+		ww_ranges_finish(&ww->ranges);
+		ww_heap_free(ww->priv, ww->backend->priv_bytes);
+		ww_heap_free(ww, sizeof(*ww));
+	}
 }
 
 /* Replace the roster by one with `add`, or without `drop`. */
 static int change_roster(struct ww *add, const struct ww *drop)
 {
-	struct ww_roster *old = atomic_load(&ww_faults.roster), *new;
-	size_t i, n = old ? old->n : 0;
+	struct roster *old = atomic_load(&trackers.roster), *new;
+	size_t i, k = 0, n = add ? 1 : 0;
 
-	new = malloc(sizeof(*new) + (n + 1) * sizeof(struct ww *));
+	for (i = 0; old && i < old->n; i++)
+		n += atomic_load(&old->ww[i]) && atomic_load(&old->ww[i]) != drop;
+	new = ww_heap_new(roster_bytes(n));
 	if (!new)
 		return -ENOMEM;
-	new->n = 0;
-	for (i = 0; i < n; i++) {
+	new->n = n;
+	for (i = 0; old && i < old->n; i++) {
 		struct ww *ww = atomic_load(&old->ww[i]);
 
 		if (ww && ww != drop)
-			atomic_init(&new->ww[new->n++], ww);
+			atomic_init(&new->ww[k++], ww);
 	}
 	if (add)
-		atomic_init(&new->ww[new->n++], add);
-	atomic_store(&ww_faults.roster, new);
-	ww_readers_wait(&ww_faults.readers);
-	free(old);
+		atomic_init(&new->ww[k], add);
+	atomic_store(&trackers.roster, new);
+	if (old) {
+		old->retired = trackers.old_rosters;
+		trackers.old_rosters = old;
+	}
 	return 0;
 }
 
-static bool is_ours(const struct sigaction *act)
+int ww_trackers_add(struct ww *ww)
 {
-	return act->sa_flags & SA_SIGINFO &&
-	       act->sa_sigaction == ww_faults_on_signal;
+	int r;
+
+	init_once();
+	ww_lock_take(&trackers.lock);
+	clean();
+	r = change_roster(ww, NULL);
+	ww_lock_drop(&trackers.lock);
+	return r;
 }
 
-/* Remember who is on top now. One that was there before and is again brings
- * back what was below it. */
-static void push_layer(const struct sigaction *now)
+static void leave_gap(const struct ww *ww)
 {
-	struct ww_faults *r = &ww_faults;
-	unsigned i, n = atomic_load(&r->layers);
-
-	for (i = 0; i < n; i++)
-		if (r->old[i].sa_sigaction == now->sa_sigaction)
-			break;
-	if (i == WW_FAULT_LAYERS)
-		i--;
-	r->old[i] = *now;
-	atomic_store(&r->layers, i + 1);
-}
-
-/* It stays for ever (the library is nodelete), and hands on: a thread may have
- * faulted before the last page was opened, and its signal comes later. Who was
- * installed on top of it may hand on to us, or not: a tracker goes on top
- * again, and when it comes around a second time the handler knows (chain()). */
-static int install(void)
-{
-	struct sigaction act = { .sa_sigaction = ww_faults_on_signal,
-				 .sa_flags =
-					 SA_SIGINFO | SA_ONSTACK | SA_RESTART };
-	struct sigaction now;
-	int r = ww_sys_sigaction(SIGSEGV, NULL, &now);
-
-	if (r < 0 || is_ours(&now))
-		return r;
-	sigfillset(&act.sa_mask);
-	push_layer(&now); /* before the first fault can come */
-	return ww_sys_sigaction(SIGSEGV, &act, NULL);
-}
-
-static bool meet(const struct ww *other, const struct ww_slice *s)
-{
+	struct roster *r = atomic_load(&trackers.roster);
 	size_t i;
 
+	for (i = 0; r && i < r->n; i++)
+		if (atomic_load(&r->ww[i]) == ww)
+			atomic_store(&r->ww[i], NULL);
+}
+
+void ww_trackers_remove(struct ww *ww)
+{
+	init_once();
+	ww_lock_take(&trackers.lock);
+	if (!ww_process_is_other(&ww->process) && change_roster(NULL, ww) < 0)
+		leave_gap(ww);
+	ww->retired = trackers.old_trackers;
+	trackers.old_trackers = ww;
+	clean();
+	ww_lock_drop(&trackers.lock);
+}
+
+/* --- claims --- */
+
+struct question {
+	const struct ww *asks;
+	const struct ww_slice *s;
+};
+
+static bool is_taken_by(struct ww *other, void *arg)
+{
+	const struct question *q = arg;
+	struct ww_ticket ticket;
+	bool taken;
+	size_t i;
+
+	if (other == q->asks)
+		return false;
 	for (i = 0; i < other->nclaimed; i++)
-		if (other->claim[i].start < s->end &&
-		    s->start < other->claim[i].end)
+		if (other->claim[i].start < q->s->end &&
+		    q->s->start < other->claim[i].end)
 			return true;
-	return false;
-}
-
-/* Is it some other tracker's? ww_faults.lock. */
-static bool is_taken(const struct ww *ww, const struct ww_slice *s)
-{
-	const struct ww_roster *r = atomic_load(&ww_faults.roster);
-	bool taken = false;
-	size_t i;
-
-	for (i = 0; r && i < r->n && !taken; i++) {
-		struct ww *other = atomic_load(&r->ww[i]);
-		struct ww_ticket ticket;
-
-		if (!other || other == ww)
-			continue;
-		ticket = ww_readers_enter(&other->ranges.readers);
-		taken = meet(other, s) ||
-			ww_ranges_overlap(&other->ranges, s->start, s->end);
-		ww_readers_leave(&other->ranges.readers, ticket);
-	}
+	ticket = ww_readers_enter(&other->ranges.readers);
+	taken = ww_table_meets(ww_ranges_table(&other->ranges), q->s->start,
+			       q->s->end);
+	ww_readers_leave(&other->ranges.readers, ticket);
 	return taken;
 }
 
-int ww_faults_claim(struct ww *ww, const struct ww_slice *slice, size_t n)
+int ww_trackers_claim(struct ww *ww, const struct ww_slice *slice, size_t n)
 {
 	size_t i;
 	int r = 0;
 
 	if (ww_process_is_other(&ww->process))
 		return 0;
-	ww_lock_take(&ww_faults.lock);
+	ww_lock_take(&trackers.lock);
 	for (i = 0; i < n && r == 0; i++)
-		if (is_taken(ww, &slice[i]))
+		if (ww_trackers_each(is_taken_by,
+				     &(struct question){ ww, &slice[i] }))
 			r = -EBUSY;
 	if (r == 0) {
 		ww->claim = slice;
 		ww->nclaimed = n;
 	}
-	ww_lock_drop(&ww_faults.lock);
+	ww_lock_drop(&trackers.lock);
 	return r;
 }
 
-void ww_faults_claim_back(struct ww *ww, const struct ww_slice *slice, size_t n)
+void ww_trackers_claim_back(struct ww *ww, const struct ww_slice *slice,
+			    size_t n)
 {
 	if (ww_process_is_other(&ww->process))
 		return;
-	ww_lock_take(&ww_faults.lock);
+	ww_lock_take(&trackers.lock);
 	ww->claim = slice;
 	ww->nclaimed = n;
-	ww_lock_drop(&ww_faults.lock);
-}
-
-int ww_faults_register(struct ww *ww)
-{
-	int r;
-
-	if (ww_process_is_other(&ww->process))
-		return 0;
-	pthread_once(&ww_faults.once, init_registry);
-	ww_lock_take(&ww_faults.lock);
-	r = change_roster(ww, NULL);
-	if (r == 0 && ww->backend->fault &&
-	    !(ww->flags & WW_OPEN_HOST_SIGNALS)) {
-		r = install();
-		if (r < 0)
-			change_roster(NULL, ww);
-	}
-	ww_lock_drop(&ww_faults.lock);
-	return r;
-}
-
-void ww_faults_unregister(struct ww *ww)
-{
-	if (ww_process_is_other(&ww->process))
-		return;
-	ww_lock_take(&ww_faults.lock);
-	if (change_roster(NULL, ww) < 0) {
-		/* No memory for a shorter one: leave a gap in the old, which
-		 * others may be walking through. */
-		struct ww_roster *old = atomic_load(&ww_faults.roster);
-		size_t i;
-
-		for (i = 0; i < old->n; i++)
-			if (atomic_load(&old->ww[i]) == ww)
-				atomic_store(&old->ww[i], NULL);
-		ww_readers_wait(&ww_faults.readers);
-	}
-	ww_lock_drop(&ww_faults.lock);
+	ww_lock_drop(&trackers.lock);
 }

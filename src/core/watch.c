@@ -4,132 +4,206 @@
  *
  * Called by api.c with the tracker's lock held; calls maps.c for what is there,
  * range.c for the table, and the backend to arm it. Invariant: the table holds
- * only what is attached; a failure leaves everything as it was.
+ * only what is attached; a failure leaves everything as it was; nobody who may
+ * have been stopped by a signal is waited for.
  */
 #include "core/watch.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
+#include "base/heap.h"
+#include "core/mapcount.h"
 #include "core/trackers.h"
+#include "kernel/advice.h"
+#include "kernel/arch.h"
 #include "kernel/sys.h"
 
-/* Walks of the text of /proc/self/maps before a cheaper way is taken. */
-#define TEXT_WALKS 64
+/* --- letting go --- */
 
-#define FEW_AREAS 8 /* whose mappings are not counted */
+/* Slices that are let go of, and the table without them. */
+struct cut {
+	struct ww_table *table;
+	struct ww_slice *slice;
+	size_t n, bytes;
+};
 
-static uintptr_t min(uintptr_t a, uintptr_t b)
+static bool is_in_table(struct ww *ww, const struct ww_area *a)
 {
-	return a < b ? a : b;
+	struct ww_cursor c =
+		ww_table_seek(ww_ranges_table(&ww->ranges), a->start);
+	const struct ww_slice *s;
+
+	/* Newer areas may lie where parts of it were cut out. */
+	while ((s = ww_cursor_slice(&c)) && s->start < a->end && s->area != a)
+		ww_cursor_next(&c);
+	return s && s->start < a->end;
 }
 
-static uintptr_t max(uintptr_t a, uintptr_t b)
+static void count(const struct ww_slice *slice, size_t n)
 {
-	return a > b ? a : b;
+	while (n--)
+		slice[n].area->nleaving++;
 }
 
-static int leave_all(struct ww *ww, const struct ww_slice *cut, size_t n)
+/* The table has these slices no more. With the last of them an area goes, unless
+ * another part of it is still watched. */
+static void retire(struct ww *ww, const struct ww_slice *slice, size_t n)
 {
-	const struct ww_backend *b = ww->backend;
-	size_t i;
-	int r = 0;
-
-	for (i = 0; b->leave && r == 0 && i < n; i++)
-		r = b->leave(ww, cut[i].area, cut[i].start, cut[i].end);
-	while (r < 0 && i--)
-		b->stay(ww, cut[i].area, cut[i].start, cut[i].end);
-	return r;
+	for (; n--; slice++)
+		if (--slice->area->nleaving == 0 &&
+		    !is_in_table(ww, slice->area))
+			ww_ranges_retire(&ww->ranges, slice->area);
 }
 
-/* Publish a table without the slices that are cut, and let go of those. They
- * may lie in the old table, which lives until the next one is published. */
-static int let_go(struct ww *ww, struct ww_table *t, const struct ww_slice *cut,
-		  size_t n)
+static void detach(struct ww *ww, const struct ww_slice *slice, size_t n,
+		   bool unmapping)
 {
-	int r = leave_all(ww, cut, n);
-	size_t i;
+	for (; n--; slice++) {
+		/* A thread that is changing pages right now found them in the
+		 * old table. No signal can have stopped it. */
+		ww_readers_wait(&slice->area->changers);
+		if (ww->backend->detach)
+			ww->backend->detach(ww, slice, !unmapping);
+	}
+}
+
+static int leave(struct ww *ww, const struct ww_slice *slice, size_t n)
+{
+	return ww->backend->leave && n ? ww->backend->leave(ww, slice, n) : 0;
+}
+
+/* Publish the table without the slices, and let go of those. */
+static int let_go(struct ww *ww, const struct cut *cut, bool unmapping)
+{
+	int r = unmapping ? 0 : leave(ww, cut->slice, cut->n);
 
 	if (r < 0)
 		return r;
-	ww_faults_claim_back(ww, cut, n);
-	ww_ranges_publish(&ww->ranges, t);
-	ww_ranges_sync(&ww->ranges);
-	for (i = 0; i < n; i++) {
-		struct ww_area *a = cut[i].area;
-
-		ww_readers_wait(&a->users);
-		ww->backend->detach(ww, a, cut[i].start, cut[i].end);
-		a->ncut++;
-	}
-	for (i = 0; i < n; i++)
-		if (--cut[i].area->ncut == 0 &&
-		    !ww_ranges_hold(&ww->ranges, cut[i].area))
-			ww_area_free(cut[i].area);
-	ww_faults_claim_back(ww, NULL, 0);
+	ww_trackers_claim_back(ww, cut->slice, cut->n);
+	ww_ranges_publish(&ww->ranges, cut->table);
+	count(cut->slice, cut->n);
+	detach(ww, cut->slice, cut->n, unmapping);
+	retire(ww, cut->slice, cut->n);
+	ww_trackers_claim_back(ww, NULL, 0);
+	ww_ranges_clean(&ww->ranges);
 	return 0;
 }
 
-int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end)
+/* The slices of the table in [start, end), clipped: counts, or stores them. */
+static size_t slices_in(struct ww *ww, uintptr_t start, uintptr_t end,
+			struct ww_slice *out)
 {
-	const struct ww_table *old = ww_ranges_table(&ww->ranges);
-	struct ww_table *t = ww_ranges_cut(&ww->ranges, start, end);
-	size_t from = ww_table_find(old, start), i, n;
-	struct ww_slice *cut;
-	int r = -ENOMEM;
+	struct ww_cursor c = ww_table_seek(ww_ranges_table(&ww->ranges), start);
+	const struct ww_slice *s;
+	size_t n = 0;
 
-	for (n = 0; from + n < old->n && old->slice[from + n].start < end; n++)
-		;
-	cut = malloc((n + 1) * sizeof(*cut));
-	for (i = 0; cut && i < n; i++) {
-		cut[i] = old->slice[from + i];
-		cut[i].start = max(cut[i].start, start);
-		cut[i].end = min(cut[i].end, end);
+	for (; (s = ww_cursor_slice(&c)) && s->start < end;
+	     ww_cursor_next(&c), n++) {
+		if (!out)
+			continue;
+		out[n] = *s;
+		out[n].start = s->start > start ? s->start : start;
+		out[n].end = s->end < end ? s->end : end;
 	}
-	if (t && cut)
-		r = let_go(ww, t, cut, n);
+	return n;
+}
+
+static int make_cut(struct ww *ww, uintptr_t start, uintptr_t end,
+		    struct cut *cut)
+{
+	cut->n = slices_in(ww, start, end, NULL);
+	cut->bytes = (cut->n + 1) * sizeof(*cut->slice);
+	cut->slice = ww_heap_new(cut->bytes);
+	if (!cut->slice)
+		return -ENOMEM;
+	slices_in(ww, start, end, cut->slice);
+	cut->table = ww_ranges_change(&ww->ranges, start, end, NULL, 0);
+	if (cut->table)
+		return 0;
+	ww_heap_free(cut->slice, cut->bytes);
+	return -ENOMEM;
+}
+
+int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end,
+		    bool unmapping)
+{
+	struct cut cut;
+	int r = make_cut(ww, start, end, &cut);
+
 	if (r < 0)
-		free(t);
-	free(cut);
+		return r;
+	r = let_go(ww, &cut, unmapping);
+	if (r < 0)
+		ww_ranges_discard(&ww->ranges, cut.table);
+	ww_heap_free(cut.slice, cut.bytes);
 	return r;
 }
 
 int ww_watch_remove_all(struct ww *ww)
 {
-	const struct ww_table *old = ww_ranges_table(&ww->ranges);
-	struct ww_table *t = ww_ranges_last(&ww->ranges);
-	int tries = 3, r;
+	/* Chunk by chunk, whose slices are an array already. */
+	const struct ww_table *t = ww_ranges_table(&ww->ranges);
+	int tries = 3, r = 0;
+	size_t i;
 
-	do
-		r = let_go(ww, t, old->slice, old->n);
-	while (r < 0 && --tries);
-	return r;
+	for (i = 0; r == 0 && i < t->n; i++)
+		do
+			r = leave(ww, t->chunk[i]->slice, t->chunk[i]->n);
+		while (r < 0 && --tries);
+	if (r < 0)
+		return r;
+	ww_ranges_publish(&ww->ranges, ww->ranges.spare_empty);
+	for (i = 0; i < t->n; i++) {
+		count(t->chunk[i]->slice, t->chunk[i]->n);
+		detach(ww, t->chunk[i]->slice, t->chunk[i]->n, false);
+	}
+	for (i = 0; i < t->n; i++)
+		retire(ww, t->chunk[i]->slice, t->chunk[i]->n);
+	return 0;
 }
 
+void ww_watch_forget(struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	struct cut cut;
+
+	if (make_cut(ww, start, end, &cut) < 0)
+		return;
+	ww_ranges_publish(&ww->ranges, cut.table);
+	count(cut.slice, cut.n);
+	retire(ww, cut.slice, cut.n);
+	ww_heap_free(cut.slice, cut.bytes);
+}
+
+/* --- watching --- */
+
+/* Memory to watch, of one kind each: areas to be, then made. */
 struct stretches {
-	struct ww_slice *slice; /* areas not made yet, then made */
 	struct ww_map *map;
 	size_t n, room;
 };
 
 static int add_stretch(struct stretches *s, const struct ww_map *map,
-		       bool by_prot)
+		       const struct ww_backend *b)
 {
 	struct ww_map *last = s->n ? &s->map[s->n - 1] : NULL;
+	struct ww_map *more;
 
-	if (map->huge)
+	if (map->huge || !(b->kinds >> map->kind & 1))
 		return -EOPNOTSUPP;
 	if (last && last->kind == map->kind &&
-	    (!by_prot || last->prot == map->prot)) {
+	    (!b->one_prot_an_area || last->prot == map->prot)) {
 		last->end = map->end;
 		return 0;
 	}
 	if (s->n == s->room) {
-		size_t room = s->room ? s->room * 2 : 8;
-		void *more = realloc(s->map, room * sizeof(*s->map));
+		size_t room = s->room ? s->room * 2 : 4, i;
 
+		more = ww_heap_new(room * sizeof(*more));
 		if (!more)
 			return -ENOMEM;
+		for (i = 0; i < s->n; i++)
+			more[i] = s->map[i];
+		ww_heap_free(s->map, s->room * sizeof(*s->map));
 		s->map = more;
 		s->room = room;
 	}
@@ -137,172 +211,154 @@ static int add_stretch(struct stretches *s, const struct ww_map *map,
 	return 0;
 }
 
+/* What goes along the walk over the mappings. */
+struct finding {
+	const struct ww_backend *backend;
+	struct stretches *s;
+	uintptr_t at; /* how far there was no hole */
+};
+
+static int find(void *arg, const struct ww_map *map)
+{
+	struct finding *f = arg;
+
+	if (map->start != f->at)
+		return -EFAULT;
+	f->at = map->end;
+	return add_stretch(f->s, map, f->backend);
+}
+
 /* The mappings of [start, end), joined to stretches of one kind. */
 static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
 			  struct stretches *s)
 {
-	bool by_prot = ww->backend->by_prot;
-	struct ww_maps_walk walk;
-	struct ww_map map = { start, end, WW_KIND_ANON, 0, false };
+	const struct ww_map anon = { .start = start,
+				     .end = end,
+				     .kind = WW_KIND_ANON };
+	struct finding f = { ww->backend, s, start };
 	int r;
 
-	if (ww->maps.text && !by_prot && !ww_process_is_other(&ww->process) &&
-	    atomic_load(&ww->maps.walks) >= TEXT_WALKS &&
-	    ww_maps_name_anon(start, end))
-		return add_stretch(s, &map, false);
-	r = ww_maps_begin(&walk, &ww->maps, start);
-	while (r >= 0 && start < end) {
-		r = ww_maps_next(&walk, &map);
-		if (r < 0)
-			break;
-		if (r == 0 || map.start > start) {
-			r = -EFAULT;
-			break;
-		}
-		map.start = start;
-		map.end = min(map.end, end);
-		start = map.end;
-		r = add_stretch(s, &map, by_prot);
-	}
-	ww_maps_end(&walk);
-	return r < 0 ? r : 0;
-}
-
-/* Two mappings more for each area. Half of what was left at the first of them
- * is the program's: it must be able to map and to start threads. */
-static bool may_split(struct ww *ww)
-{
-	/* For the first few it is not worth 40 us to count. */
-	if (ww_process_is_other(&ww->process) || ww_areas() < FEW_AREAS)
-		return true;
-	if (ww->splits < 2) {
-		long left = ww_maps_left();
-
-		if (!ww->reserve)
-			ww->reserve = left / 2;
-		ww->splits = left - ww->reserve;
-	}
-	ww->splits -= 2;
-	return ww->splits >= 0;
+	if (!ww->backend->one_prot_an_area &&
+	    ww_maps_is_anon(&ww->maps, start, end))
+		return add_stretch(s, &anon, ww->backend);
+	/* Bits of protection that only smaps tells must be known to be kept. */
+	if (ww->backend->one_prot_an_area && ww_arch_has_more_prot())
+		r = ww_maps_each_flag(start, end, find, &f);
+	else
+		r = ww_maps_each(&ww->maps, start, end, find, &f);
+	return r == 0 && f.at < end ? -EFAULT : r;
 }
 
 static int attach(struct ww *ww, const struct ww_map *map, unsigned flags,
-		  struct ww_area **out)
+		  struct ww_slice *out)
 {
-	size_t npages = (map->end - map->start) / ww->page, bytes = 0;
+	const struct ww_backend *b = ww->backend;
+	bool other = ww_process_is_other(&ww->process);
+	size_t npages = (map->end - map->start) / ww->page;
 	struct ww_area *a;
 	int r;
 
-	if (!may_split(ww))
+	if (!other && !ww_mapcount_may_split(b->open_runs))
 		return -ENOMEM;
-	if (ww->backend->state_bytes)
-		bytes = (ww->backend->state_bytes(npages) + 7) / 8 * 8;
-	flags &= ww->backend->modes;
+	flags &= b->modes;
 	if (map->kind != WW_KIND_ANON) /* reclaim would lose their entries */
-		flags &= ~WW_WATCH_HUGE;
-	r = ww_area_new(
-		&a, map->start, map->end,
-		bytes + (flags & WW_WATCH_HOT_OK ? ww_hot_bytes(npages) : 0));
+		flags &= ~(unsigned)WW_WATCH_HUGE_OK;
+	r = ww_area_new(&a, map->start, map->end,
+			b->state_bytes ? b->state_bytes(npages) : 0, flags);
 	if (r < 0)
 		return r;
-	a->flags = flags;
 	if (flags) /* all of them report more than was written */
-		atomic_store(&a->weaker, WW_CAP_EXACT);
-	if (flags & WW_WATCH_HOT_OK)
-		ww_hot_init(&a->hot, (char *)a->state + bytes);
+		atomic_store(&a->caps_lost, WW_CAP_EXACT);
 	a->kind = map->kind;
 	a->prot = map->prot;
 	a->watch = ww->watches;
-	r = ww->backend->attach(ww, a);
-	if (r < 0) {
+	if (b->init_state)
+		b->init_state(a);
+	*out = (struct ww_slice){ a->start, a->end, a };
+	if (b->plain_pages && !other)
+		r = ww_advise_plain_pages(a->start, a->end,
+					  flags & WW_WATCH_HUGE_OK);
+	if (r == 0)
+		r = b->attach(ww, out, a->kind);
+	if (r < 0)
 		ww_area_free(a);
-		return r;
-	}
-	*out = a;
-	return 0;
+	return r;
 }
 
-static int watch(struct ww *ww, struct stretches *s, unsigned flags)
+static void detach_all(struct ww *ww, const struct ww_slice *slice, size_t n)
 {
-	struct ww_table *t = NULL;
-	size_t i;
-	int r = -ENOMEM;
+	while (n--) {
+		if (ww->backend->detach)
+			ww->backend->detach(ww, &slice[n], true);
+		ww_area_free(slice[n].area);
+	}
+}
 
-	s->slice = malloc(s->n * sizeof(*s->slice));
-	if (!s->slice)
+/* Have the areas found, and arm those that let stores fault. */
+static int publish(struct ww *ww, struct ww_table *t,
+		   const struct ww_slice *slice, size_t n)
+{
+	size_t i;
+	int r = 0;
+
+	ww_ranges_publish(&ww->ranges, t);
+	for (i = 0; ww->backend->arm && r == 0 && i < n; i++)
+		r = ww->backend->arm(ww, &slice[i]);
+	ww_ranges_clean(&ww->ranges);
+	if (r < 0)
+		ww_watch_remove(ww, slice[0].start, slice[n - 1].end, false);
+	return r;
+}
+
+static int attach_all(struct ww *ww, const struct stretches *s, unsigned flags,
+		      struct ww_slice *slice)
+{
+	struct ww_table *t;
+	size_t i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < s->n; i++)
+		r = attach(ww, &s->map[i], flags, &slice[i]);
+	if (r < 0) {
+		detach_all(ww, slice, i - 1);
+		return r;
+	}
+	t = ww_ranges_change(&ww->ranges, slice[0].start, slice[s->n - 1].end,
+			     slice, s->n);
+	if (!t) {
+		detach_all(ww, slice, s->n);
+		return -ENOMEM;
+	}
+	return publish(ww, t, slice, s->n);
+}
+
+static int watch(struct ww *ww, const struct stretches *s, unsigned flags)
+{
+	size_t bytes = s->n * sizeof(struct ww_slice);
+	struct ww_slice *slice = ww_heap_new(bytes);
+	int r;
+
+	if (!slice)
 		return -ENOMEM;
 	ww->watches++;
-	for (i = 0; i < s->n; i++) {
-		struct ww_area *a;
-
-		r = attach(ww, &s->map[i], flags, &a);
-		if (r < 0)
-			goto err_detach;
-		s->slice[i] = (struct ww_slice){ a->start, a->end, a };
-	}
-	t = ww_ranges_add(&ww->ranges, s->slice, s->n);
-	if (!t) {
-		r = -ENOMEM;
-		goto err_detach;
-	}
-	ww_ranges_publish(&ww->ranges, t);
-	for (i = 0, r = 0; ww->backend->arm && r == 0 && i < s->n; i++)
-		r = ww->backend->arm(ww, s->slice[i].area);
-	if (r < 0)
-		ww_watch_remove(ww, s->slice[0].start, s->slice[s->n - 1].end);
-	return r;
-err_detach:
-	while (i--) {
-		struct ww_area *a = s->slice[i].area;
-
-		ww->backend->detach(ww, a, a->start, a->end);
-		ww_area_free(a);
-	}
+	r = attach_all(ww, s, flags, slice);
+	ww_heap_free(slice, bytes);
 	return r;
 }
 
 int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end, unsigned flags)
 {
 	const struct ww_slice all = { start, end, NULL };
-	struct stretches s = { NULL, NULL, 0, 0 };
+	struct stretches s = { NULL, 0, 0 };
 	/* First: another one's closed pages look like the program's own. */
-	int r = ww_faults_claim(ww, &all, 1);
+	int r = ww_trackers_claim(ww, &all, 1);
 
 	if (r < 0)
 		return r;
 	r = find_stretches(ww, start, end, &s);
 	if (r == 0)
 		r = watch(ww, &s, flags);
-	ww_faults_claim_back(ww, NULL, 0);
-	free(s.slice);
-	free(s.map);
-	return r;
-}
-
-bool ww_watch_has_hole(struct ww *ww, uintptr_t start, uintptr_t end)
-{
-	struct stretches s = { NULL, NULL, 0, 0 };
-	bool hole = find_stretches(ww, start, end, &s) == -EFAULT;
-
-	free(s.map);
-	return hole;
-}
-
-int ww_watch_inherit(struct ww *ww)
-{
-	const struct ww_table *t = ww_ranges_table(&ww->ranges);
-	size_t i;
-	int r;
-
-	/* First of all: whatever fails below, the parent's descriptors are
-	 * forgotten. Without /proc only who needs it fails. */
-	if (ww_process_is_other(&ww->process))
-		return 0; /* as it was: the memory is not ours */
-	r = ww->backend->renew(ww);
-	ww_maps_close(&ww->maps);
-	ww_maps_open(&ww->maps, &ww->process);
-	for (i = 0; r == 0 && i < t->n; i++)
-		r = ww->backend->inherit(ww, t->slice[i].area,
-					 t->slice[i].start, t->slice[i].end);
+	ww_trackers_claim_back(ww, NULL, 0);
+	ww_heap_free(s.map, s.room * sizeof(*s.map));
 	return r;
 }

@@ -11,16 +11,16 @@
  * WW_WATCH_ bits. */
 int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end, unsigned flags);
 
-/* Detach what is watched of [start, end); waits for queries that use it. */
-int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end);
+/* Detach what is watched of [start, end). unmapping: the memory goes, or is
+ * replaced, next: nothing is opened, and it does not fail. */
+int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end,
+		    bool unmapping);
 
 /* The same for everything, at the end; needs no memory for it. */
 int ww_watch_remove_all(struct ww *ww);
 
-/* Is part of it not mapped? */
-bool ww_watch_has_hole(struct ww *ww, uintptr_t start, uintptr_t end);
-
-/* In a fork child, before anything else: everything anew. */
-int ww_watch_inherit(struct ww *ww);
+/* Take what is watched of [start, end) out of the table, without a word to the
+ * backend: for memory that a fork child has not. */
+void ww_watch_forget(struct ww *ww, uintptr_t start, uintptr_t end);
 
 #endif

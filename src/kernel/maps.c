@@ -12,11 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kernel/arch.h"
 #include "kernel/uapi/procfs.h"
 
 #define DEFAULT_MAX_MAP_COUNT 65530
@@ -60,10 +60,35 @@ static enum ww_kind kind_of(bool shared, bool file)
 	return file ? WW_KIND_FILE : WW_KIND_ANON;
 }
 
-static int next_query(struct ww_maps_walk *walk, struct ww_map *out)
+/* A private mapping of /dev/zero has an inode, but is anonymous memory to the
+ * kernel: what is dropped reads as zeros, and not as a file. */
+static bool is_zero_device(const char *name)
+{
+	return !strncmp(name, "/dev/zero", 9) &&
+	       (name[9] == '\0' || name[9] == ' ' || name[9] == '\n');
+}
+
+/* The same question for one address, with the name. */
+static bool asks_zero_device(int fd, uintptr_t at)
 {
 	struct procmap_query q;
-	int r = query(walk->maps->fd.fd, walk->at, &q);
+	char name[24] = "";
+
+	memset(&q, 0, sizeof(q));
+	q.size = sizeof(q);
+	q.query_addr = at;
+	q.vma_name_size = sizeof(name);
+	q.vma_name_addr = (uintptr_t)name;
+	/* a longer name is an error */
+	return ww_sys_ioctl(fd, PROCMAP_QUERY, &q) == 0 &&
+	       is_zero_device(name);
+}
+
+static int next_query(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	int fd = walk->maps->fd.fd;
+	struct procmap_query q;
+	int r = query(fd, walk->at, &q);
 
 	if (r == -ENOENT)
 		return 0;
@@ -73,11 +98,14 @@ static int next_query(struct ww_maps_walk *walk, struct ww_map *out)
 	out->end = (uintptr_t)q.vma_end;
 	out->kind = kind_of(q.vma_flags & PROCMAP_QUERY_VMA_SHARED,
 			    q.inode || q.dev_major || q.dev_minor);
+	if (out->kind == WW_KIND_FILE && asks_zero_device(fd, out->start))
+		out->kind = WW_KIND_ANON;
 	out->prot =
 		(q.vma_flags & PROCMAP_QUERY_VMA_READABLE ? PROT_READ : 0) |
 		(q.vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? PROT_WRITE : 0) |
 		(q.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0);
 	out->huge = q.vma_page_size != ww_sys_page_size();
+	out->wiped = false;
 	walk->at = out->end;
 	return 1;
 }
@@ -110,58 +138,128 @@ static int read_line(struct ww_maps_walk *walk, char *line, size_t size)
 	return 1;
 }
 
+/* A number of the text, and what separates it from the next. */
+static uintptr_t number(const char **at, unsigned base, char separator)
+{
+	uintptr_t v = 0;
+	const char *p = *at;
+
+	for (;; p++) {
+		unsigned digit = *p >= '0' && *p <= '9' ? (unsigned)*p - '0'
+				 : *p >= 'a' && *p <= 'f'
+					 ? (unsigned)*p - 'a' + 10
+					 : 16;
+
+		if (digit >= base)
+			break;
+		v = v * base + digit;
+	}
+	while (*p == separator || *p == ' ')
+		p++;
+	*at = p;
+	return v;
+}
+
+/* "start-end rwxp offset major:minor inode name" */
+static bool parse(const char *line, struct ww_map *out)
+{
+	uintptr_t inode, major, minor;
+	const char *flags;
+
+	out->start = number(&line, 16, '-');
+	out->end = number(&line, 16, ' ');
+	flags = line;
+	if (strlen(flags) < 5)
+		return false;
+	line += 5;
+	number(&line, 16, ' ');
+	major = number(&line, 16, ':');
+	minor = number(&line, 16, ' ');
+	inode = number(&line, 10, ' ');
+	out->kind = kind_of(flags[3] == 's', inode || major || minor);
+	if (out->kind == WW_KIND_FILE && is_zero_device(line))
+		out->kind = WW_KIND_ANON;
+	out->prot = (flags[0] == 'r' ? PROT_READ : 0) |
+		    (flags[1] == 'w' ? PROT_WRITE : 0) |
+		    (flags[2] == 'x' ? PROT_EXEC : 0);
+	out->huge = out->wiped = false;
+	return out->end > out->start;
+}
+
+/* " rd wr ... bt mt wf" */
+static void parse_flags(const char *line, struct ww_map *out)
+{
+	if (strstr(line, " bt"))
+		out->prot |= PROT_BTI;
+	if (strstr(line, " mt"))
+		out->prot |= PROT_MTE;
+	out->wiped = strstr(line, " wf");
+}
+
+/* The mapping that the walk is at, with what follows it in the text of smaps. */
+static int read_smap(struct ww_maps_walk *walk, struct ww_map *out)
+{
+	char line[128];
+	int r;
+
+	while ((r = read_line(walk, line, sizeof(line))) > 0) {
+		if (!strncmp(line, "KernelPageSize:", 15)) {
+			const char *at = line + 15;
+
+			while (*at == ' ')
+				at++;
+			out->huge = number(&at, 10, ' ') * 1024 !=
+				    ww_sys_page_size();
+		} else if (!strncmp(line, "VmFlags:", 8)) {
+			parse_flags(line + 8, out); /* the last line */
+			return 1;
+		}
+	}
+	return r < 0 ? r : 1;
+}
+
 /* The text does not tell the page size; smaps does, for files only, since
  * hugetlb memory is always some file's, be it an internal one. */
 static bool smaps_says_huge(const struct ww_process *process, uintptr_t start)
 {
 	struct ww_maps_walk walk = { .text = ww_process_open(process, "smaps",
 							     O_RDONLY) };
-	bool here = false, huge = false;
-	char line[80];
+	struct ww_map map = { .huge = false };
+	char line[128];
 
 	if (walk.text < 0)
 		return false;
 	while (read_line(&walk, line, sizeof(line)) > 0) {
-		char *end;
-		unsigned long v = strtoul(line, &end, 16);
+		const char *at = line;
 
-		if (*end == '-')
-			here = v == start;
-		else if (here && !strncmp(line, "KernelPageSize:", 15)) {
-			huge = strtoul(line + 15, NULL, 10) * 1024 !=
-			       ww_sys_page_size();
+		if (number(&at, 16, '-') == start && at > line) {
+			read_smap(&walk, &map);
 			break;
 		}
 	}
 	ww_sys_close(walk.text);
-	return huge;
+	return map.huge;
 }
 
 static int next_text(struct ww_maps_walk *walk, struct ww_map *out)
 {
-	unsigned long start, end, offset, inode;
-	unsigned major, minor;
-	char flags[5], line[128];
+	char line[128];
 	int r;
 
 	do {
 		r = read_line(walk, line, sizeof(line));
 		if (r <= 0)
 			return r;
-		/* NOLINTNEXTLINE(cert-err34-c): written by the kernel */
-		if (sscanf(line, "%lx-%lx %4s %lx %x:%x %lu", &start, &end,
-			   flags, &offset, &major, &minor, &inode) != 7)
+		if (!parse(line, out))
 			return -ENOSYS;
-	} while (end <= walk->at);
-	out->start = start;
-	out->end = end;
-	out->kind = kind_of(flags[3] == 's', inode || major || minor);
-	out->prot = (flags[0] == 'r' ? PROT_READ : 0) |
-		    (flags[1] == 'w' ? PROT_WRITE : 0) |
-		    (flags[2] == 'x' ? PROT_EXEC : 0);
-	out->huge = out->kind != WW_KIND_ANON &&
-		    smaps_says_huge(walk->maps->process, start);
-	walk->at = end;
+		if (walk->smaps)
+			r = read_smap(walk, out);
+		if (r < 0)
+			return r;
+	} while (out->end <= walk->at);
+	if (!walk->smaps && out->kind != WW_KIND_ANON)
+		out->huge = smaps_says_huge(walk->maps->process, out->start);
+	walk->at = out->end;
 	return 1;
 }
 
@@ -170,6 +268,7 @@ int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps, uintptr_t at)
 	walk->maps = maps;
 	walk->at = at;
 	walk->text = -1;
+	walk->smaps = false;
 	walk->offset = 0;
 	walk->have = walk->used = 0;
 	if (!maps->text && ww_fd_ok(&maps->fd))
@@ -193,15 +292,13 @@ void ww_maps_end(struct ww_maps_walk *walk)
 	walk->text = -1;
 }
 
-int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
-		 int (*fn)(void *arg, const struct ww_map *map), void *arg)
+static int each(struct ww_maps_walk *walk, uintptr_t start, uintptr_t end,
+		int (*fn)(void *arg, const struct ww_map *map), void *arg)
 {
-	struct ww_maps_walk walk;
 	struct ww_map map;
-	int r = ww_maps_begin(&walk, maps, start);
+	int r;
 
-	while (r >= 0 && (r = ww_maps_next(&walk, &map)) == 1 &&
-	       map.start < end) {
+	while ((r = ww_maps_next(walk, &map)) == 1 && map.start < end) {
 		if (map.start < start)
 			map.start = start;
 		if (map.end > end)
@@ -210,44 +307,47 @@ int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
 		if (r != 0)
 			break;
 	}
+	return r;
+}
+
+int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
+		 int (*fn)(void *arg, const struct ww_map *map), void *arg)
+{
+	struct ww_maps_walk walk;
+	int r = ww_maps_begin(&walk, maps, start);
+
+	if (r == 0)
+		r = each(&walk, start, end, fn, arg);
 	ww_maps_end(&walk);
 	return r < 0 ? r : 0;
 }
 
-int ww_maps_settle(uintptr_t start, uintptr_t end, bool huge)
+int ww_maps_each_flag(uintptr_t start, uintptr_t end,
+		      int (*fn)(void *arg, const struct ww_map *map),
+		      void *arg)
 {
-	int r = 0;
+	struct ww_maps_walk walk = { .at = start, .smaps = true };
+	int r;
 
-	if (!huge)
-		r = ww_sys_madvise(start, end - start, MADV_NOHUGEPAGE);
-
-	if (r == 0 || r == -EINVAL)
-		r = ww_sys_madvise(start, end - start, MADV_UNMERGEABLE);
-	if (r < 0 && r != -EINVAL)
-		return r == -EAGAIN ? -ENOMEM : r;
-	return 0;
+	walk.text = ww_sys_open("/proc/self/smaps", O_RDONLY);
+	if (walk.text < 0)
+		return walk.text;
+	r = each(&walk, start, end, fn, arg);
+	ww_maps_end(&walk);
+	return r < 0 ? r : 0;
 }
 
-int ww_maps_keep_apart(uintptr_t start, uintptr_t end)
-{
-	return ww_sys_madvise(start, end - start, MADV_RANDOM);
-}
+/* Walks of the text of /proc/self/maps before a cheaper way is taken: each is
+ * as long as the process has mappings. */
+#define TEXT_WALKS 64
 
-void ww_maps_let_join(uintptr_t start, uintptr_t end)
+bool ww_maps_is_anon(struct ww_maps *maps, uintptr_t start, uintptr_t end)
 {
-	ww_sys_madvise(start, end - start, MADV_NORMAL);
-}
-
-int ww_maps_drop(uintptr_t start, uintptr_t end)
-{
-	int r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
-
-	return r == -EINVAL ? -EOPNOTSUPP : r;
-}
-
-bool ww_maps_name_anon(uintptr_t start, uintptr_t end)
-{
-	return ww_sys_name_anon(start, end - start, "writewatch") == 0;
+	/* Only private anonymous memory takes a name (Linux 5.17), and all of
+	 * it has to be mapped. */
+	return maps->text && !ww_process_is_other(maps->process) &&
+	       atomic_load(&maps->walks) >= TEXT_WALKS &&
+	       ww_sys_name_anon(start, end - start, "writewatch") == 0;
 }
 
 static long max_map_count(void)
@@ -269,7 +369,7 @@ long ww_maps_left(void)
 	int fd = ww_sys_open("/proc/self/maps", O_RDONLY);
 	long left = max_map_count();
 	char buf[4096];
-	off_t at = 0;
+	int64_t at = 0;
 	ssize_t n;
 
 	if (fd < 0)

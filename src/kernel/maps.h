@@ -5,31 +5,39 @@
 #ifndef WW_MAPS_H
 #define WW_MAPS_H
 
+#include <stdatomic.h>
+
 #include "kernel/process.h"
-#include "core/range.h"
-#include "kernel/sys.h"
+
+enum ww_kind {
+	WW_KIND_ANON, /* private anonymous memory */
+	WW_KIND_FILE, /* private mapping of a file */
+	WW_KIND_SHARED, /* shared memory or file */
+};
 
 struct ww_map {
 	uintptr_t start, end;
 	enum ww_kind kind;
-	int prot;
+	int prot; /* PROT_ bits; PROT_BTI and PROT_MTE too, if asked for */
 	bool huge; /* hugetlb: pages larger than the host's */
+	bool wiped; /* MADV_WIPEONFORK; only where it is asked for */
 };
 
 /* The kernel's view of a process. */
 struct ww_maps {
 	struct ww_fd fd;
 	const struct ww_process *process;
-	bool text;	   /* no PROCMAP_QUERY: the text is read */
+	bool text; /* no PROCMAP_QUERY: the text is read */
 	atomic_uint walks; /* of that text, from its beginning */
 };
 
-/* A walk; on the stack of who walks, allocates nothing. */
+/* A walk; on the stack of the thread that walks, allocates nothing. */
 struct ww_maps_walk {
 	struct ww_maps *maps;
 	uintptr_t at;
 	int text; /* descriptor of the text, or -1 */
-	off_t offset;
+	bool smaps; /* the text is that of smaps */
+	int64_t offset;
 	size_t have, used;
 	char buf[1024];
 };
@@ -48,26 +56,19 @@ void ww_maps_end(struct ww_maps_walk *walk);
 int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
 		 int (*fn)(void *arg, const struct ww_map *map), void *arg);
 
-/* No huge pages (but with huge) and no KSM: one write would show as 512 pages,
- * or none at all. They are not there to turn off: fine. 0 or -errno. */
-int ww_maps_settle(uintptr_t start, uintptr_t end, bool huge);
-
-/* Read-ahead advice, which means nothing to anonymous memory, keeps a mapping
- * from becoming one with what is mapped beside it later, which would make it
- * wholly soft-dirty. 0 or -errno. */
-int ww_maps_keep_apart(uintptr_t start, uintptr_t end);
-void ww_maps_let_join(uintptr_t start, uintptr_t end);
-
-/* MADV_DONTNEED; -EOPNOTSUPP: locked pages. */
-int ww_maps_drop(uintptr_t start, uintptr_t end);
+/* The same by /proc/self/smaps, which tells more (prot, wiped), but looks at
+ * each page of the process below `end`. */
+int ww_maps_each_flag(uintptr_t start, uintptr_t end,
+		      int (*fn)(void *arg, const struct ww_map *map),
+		      void *arg);
 
 /* Mappings that the process may still make before vm.max_map_count. Reads all
  * of /proc/self/maps. */
 long ww_maps_left(void);
 
 /* Is [start, end) mapped, all of it private and anonymous? Answers without
- * reading the text, and may say no where it cannot tell. Only for kernels
- * without PROCMAP_QUERY: it gives the memory a name. */
-bool ww_maps_name_anon(uintptr_t start, uintptr_t end);
+ * reading the text, where that was read often already, and may say no where it
+ * cannot tell. It gives the memory a name. */
+bool ww_maps_is_anon(struct ww_maps *maps, uintptr_t start, uintptr_t end);
 
 #endif

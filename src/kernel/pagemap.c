@@ -2,8 +2,9 @@
 /*
  * pagemap.c - /proc/PID/pagemap: what the kernel knows of each page.
  *
- * Called by the backends; calls sys.c. Invariant: PM_SCAN_CHECK_WPASYNC is
- * always set, so memory that is not tracked is an error, never clean.
+ * Called by core and the backends; calls sys.c. Invariant: a scan for what was
+ * written always has PM_SCAN_CHECK_WPASYNC, so that memory that is not tracked
+ * is an error, never clean.
  */
 #include "kernel/pagemap.h"
 
@@ -11,10 +12,12 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/fork.h"
+
 int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
 		    const struct ww_options *o, const char **reason)
 {
-	int fd;
+	int fd, r;
 
 	*out = WW_FD_NONE;
 	*reason = "/proc/self/pagemap can not be opened: mount /proc, or open "
@@ -25,12 +28,18 @@ int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
 	fd = ww_process_open(process, "pagemap", O_RDONLY);
 	if (fd < 0)
 		return fd == -ENOENT ? -ENOSYS : fd; /* no /proc */
-	return ww_fd_init(out, fd, false);
+	r = ww_fd_init(out, fd, false);
+	/* Another process's memory is the same for a fork child of ours. */
+	if (r == 0 && process && ww_process_is_other(process))
+		out->any_generation = true;
+	return r;
 }
 
-int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
+/* --- scans --- */
+
+static struct pm_scan_arg make_arg(const struct ww_pagemap *self,
+				   const struct ww_scan *s)
 {
-	bool lazy = s->kind == WW_KIND_ANON && !s->superset;
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
 		.flags = s->flags | PM_SCAN_CHECK_WPASYNC,
@@ -42,9 +51,8 @@ int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 		.category_mask = PAGE_IS_WRITTEN,
 		.return_mask = PAGE_IS_WRITTEN,
 	};
-	int r;
 
-	if (lazy) {
+	if (s->asked == WW_ASK_EXISTING) {
 		/* Without PRESENT or SWAPPED a range that was never touched is
 		 * wholly "written" on kernels since mid-2026, and page tables
 		 * get built for all of it. */
@@ -55,19 +63,42 @@ int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 			arg.category_inverted |= PAGE_IS_GUARD;
 		}
 	}
-	/* An error comes instead of the count, after pages were re-armed; the
-	 * entries stored until then are recognised by end != 0. */
-	if (s->vec_len)
-		memset(s->vec, 0, s->vec_len * sizeof(s->vec[0]));
-	r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, &arg);
-	s->walk_end = (uintptr_t)arg.walk_end;
+	return arg;
+}
+
+/* Without an argument that a child finds wiped: no signal handler may fork. */
+static int scan_with_signals_blocked(const struct ww_pagemap *self,
+				     struct pm_scan_arg *arg)
+{
+	uint64_t mask;
+	int r = -EINVAL;
+
+	ww_sys_block_signals(&mask);
+	if (self->fd.any_generation ||
+	    self->fd.generation == ww_fork_generation())
+		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
+	ww_sys_restore_signals(mask);
+	return r;
+}
+
+int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
+{
+	struct pm_scan_arg local, *arg = s->scratch ? &s->scratch->arg : &local;
+	int r;
+
+	*arg = make_arg(self, s);
+	if (s->scratch)
+		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
+	else
+		r = scan_with_signals_blocked(self, arg);
+	s->walk_end = (uintptr_t)arg->walk_end;
 	return r;
 }
 
 int ww_pagemap_init(struct ww_pagemap *self)
 {
-	struct ww_scan empty = { .kind = WW_KIND_ANON };
-	static atomic_uint made;
+	struct ww_scan empty = { .asked = WW_ASK_EXISTING };
+	WW_DATA static atomic_uint made;
 	int r;
 
 	self->guard = true;
@@ -93,8 +124,12 @@ bool ww_pagemap_ok(const struct ww_pagemap *self)
 	if (self->fd.borrowed)
 		return ww_fd_ok(&self->fd);
 	return self->fd.fd >= 0 &&
+	       (self->fd.any_generation ||
+		self->fd.generation == ww_fork_generation()) &&
 	       ww_sys_position(self->fd.fd) == self->position;
 }
+
+/* --- entries --- */
 
 int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 		    int (*classify)(uint64_t entry),
@@ -110,7 +145,7 @@ int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 		size_t left = (end - start) / page;
 		size_t n = left < WW_ENTRIES ? left : WW_ENTRIES, i, run;
 		ssize_t got = ww_sys_pread(fd->fd, entry, n * 8,
-					   (off_t)(start / page * 8));
+					   (int64_t)(start / page) * 8);
 
 		if (got <= 0)
 			return got < 0 ? (int)got : -ESRCH;
@@ -130,26 +165,55 @@ int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-static int populated(uint64_t entry)
+struct populated {
+	int (*fn)(void *arg, uintptr_t start, uintptr_t end);
+	void *arg;
+};
+
+static int is_populated(uint64_t entry)
 {
 	return (entry & (PM_PRESENT | PM_SWAP)) != 0;
 }
 
-static int mark_run(void *arg, int class, uintptr_t start, uintptr_t end)
+static int found_entry(void *arg, int class, uintptr_t start, uintptr_t end)
 {
-	(void)class;
-	ww_area_mark(arg, start, end);
-	return 0;
+	const struct populated *p = arg;
+
+	return p->fn(p->arg, start, end);
 }
 
-void ww_pagemap_mark_populated(struct ww_area *a, uintptr_t start,
-			       uintptr_t end)
-{
-	struct ww_fd fd = { .fd = ww_sys_open("/proc/self/pagemap", O_RDONLY) };
+#define REGIONS 64u
 
-	if (fd.fd < 0 ||
-	    ww_pagemap_runs(&fd, start, end, populated, mark_run, a) < 0)
-		ww_area_mark(a, start, end);
-	if (fd.fd >= 0)
-		ww_sys_close(fd.fd);
+int ww_pagemap_each_populated(const struct ww_fd *fd, uintptr_t start,
+			      uintptr_t end,
+			      int (*fn)(void *arg, uintptr_t start,
+					uintptr_t end),
+			      void *arg)
+{
+	struct page_region vec[REGIONS];
+	struct pm_scan_arg scan = {
+		.size = sizeof(scan),
+		.end = end,
+		.vec = (uintptr_t)vec,
+		.vec_len = REGIONS,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
+	int i, n, r = 0;
+
+	while (r == 0 && start < end) {
+		scan.start = start;
+		n = ww_sys_ioctl(fd->fd, PAGEMAP_SCAN, &scan);
+		if (n == -ENOTTY || n == -EINVAL)
+			return ww_pagemap_runs(
+				fd, start, end, is_populated, found_entry,
+				&(struct populated){ fn, arg });
+		if (n < 0)
+			return n;
+		for (i = 0; r == 0 && i < n; i++)
+			r = fn(arg, (uintptr_t)vec[i].start,
+			       (uintptr_t)vec[i].end);
+		start = (uintptr_t)scan.walk_end;
+	}
+	return r;
 }

@@ -2,7 +2,7 @@
 /*
  * process.c - whose memory is watched: our own, or another process's.
  *
- * Called by api.c, maps.c and the backends; calls sys.c. Invariant: a number
+ * Called by open.c, maps.c and the backends; calls sys.c. Invariant: a number
  * is a process's only while it lives, so whatever was opened by number counts
  * only if the pidfd says afterwards that it still lives.
  */
@@ -53,7 +53,9 @@ int ww_process_init(struct ww_process *self, int pidfd)
 	if (fd < 0)
 		return fd;
 	self->pid = r;
-	return ww_fd_init(&self->pidfd, fd, false);
+	r = ww_fd_init(&self->pidfd, fd, false);
+	self->pidfd.any_generation = true; /* it is not about us */
+	return r;
 }
 
 void ww_process_finish(struct ww_process *self)

@@ -2,8 +2,10 @@
 /*
  * uffd.c - making a userfaultfd and registering memory with it.
  *
- * Called by the userfaultfd backends; calls sys.c. Invariant: a descriptor is
- * used only while it is still the file that we made.
+ * Called by the userfaultfd backends, with signals blocked: no handler can fork
+ * between the check of the descriptor and its use. Calls sys.c. Invariant: a
+ * descriptor is used only while it is still the file that we made, and only in
+ * the process that made it.
  */
 #include "kernel/uffd.h"
 
@@ -11,6 +13,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "base/fork.h"
 #include "kernel/uapi/userfaultfd.h"
 
 static int make(int flags)
@@ -18,7 +21,9 @@ static int make(int flags)
 	int fd = ww_sys_userfaultfd(flags);
 	int dev;
 
-	if (fd >= 0)
+	/* A tool that does not know the call (valgrind) does not know what a
+	 * write to a protected page waits for, either: not by another door. */
+	if (fd >= 0 || fd == -ENOSYS)
 		return fd;
 	dev = ww_sys_open("/dev/userfaultfd", O_RDWR);
 	if (dev < 0)
@@ -95,6 +100,8 @@ static int change(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 	struct uffdio_writeprotect wp = { { start, end - start }, mode };
 	int r;
 
+	if (!fd->any_generation && fd->generation != ww_fork_generation())
+		return -EPERM;
 	do
 		r = ww_sys_ioctl(fd->fd, UFFDIO_WRITEPROTECT, &wp);
 	while (r == -EAGAIN); /* a mapping is changing: partly done */

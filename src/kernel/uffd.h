@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * uffd.h - making a userfaultfd and registering memory with it.
+ * uffd.h - making a userfaultfd and registering memory with it. With signals blocked.
  */
 #ifndef WW_UFFD_H
 #define WW_UFFD_H
@@ -15,7 +15,7 @@
  * privilege. That is enough for WP_ASYNC: its faults never reach user space,
  * and kernel writes are resolved too (6.12, 6.18). Else, where that is allowed,
  * one whose faults in the kernel wait for an answer too, and *kernel_faults
- * tells (of a borrowed one it is not known); without, read(2) & co. into a
+ * says so (of a borrowed one it is not known); without, read(2) & co. into a
  * protected page fail. */
 int ww_uffd_open(struct ww_fd *out, const struct ww_options *o,
 		 bool *kernel_faults, const char **reason);
@@ -29,10 +29,11 @@ int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 /* Protect all pages, those that do not exist too: costs page tables. */
 int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
-/* Take it away again, and let go who waits for that. */
+/* Take it away again, and wake whoever waits for that. */
 int ww_uffd_unprotect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
-/* Unregistering wakes nobody who waits for a protected page: take the
- * protection away first, then wake who was on the way. */
+/* Unregister, and wake all writers: unregistering alone wakes none that waits
+ * for a protected page. The protection is taken away first, then whoever was on
+ * the way is woken. */
 void ww_uffd_let_go(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 void ww_uffd_wake(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 

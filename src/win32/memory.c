@@ -1,150 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * win32-memory.c - VirtualAlloc, VirtualFree, VirtualProtect and VirtualQuery
- * over mmap.
+ * memory.c - VirtualAlloc, VirtualFree, VirtualProtect and VirtualLock over mmap.
  *
- * Called by programs; calls the native calls of api.c for watched memory and
- * sys.c. Invariant: a page's byte says what it is (0: reserved), and the
- * host's protection follows it; a write-watch reservation is watched from its
- * making to its release.
- *
- * Global: the list of allocations, since Windows' calls find them by address.
+ * Called by programs; calls regions.c for what is allocated, the public calls
+ * for watched memory, and sys.c. Invariant: a run of pages' state says what they
+ * are, and the host's protection follows it; a write-watch reservation is
+ * watched from its making to its release.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
-#include "base/fork.h"
-#include "kernel/maps.h"
+#include "base/heap.h"
 #include "kernel/sys.h"
-#include "win32/win32.h"
-
-/* A page's byte: 1 + log2 of its protection, and the modifiers. */
-#define STATE_BASE 0x0fu
-#define STATE_MODIFIERS_SHIFT 4 /* PAGE_GUARD 0x100 becomes 0x10, ... */
-
-#define MODIFIERS (WW_PAGE_GUARD | WW_PAGE_NOCACHE | WW_PAGE_WRITECOMBINE)
-
-struct allocation {
-	uintptr_t start, end;
-	ww_DWORD protect; /* initial */
-	bool watched;
-	uint8_t *page; /* a byte for each 4 KiB, MAP_NORESERVE */
-};
-
-static struct {
-	pthread_once_t once;
-	struct ww_lock lock;
-	struct allocation *list; /* ascending */
-	size_t n, room;
-} memory = { .once = PTHREAD_ONCE_INIT };
-
-static void init_memory(void)
-{
-	/* Its holder calls the tracker, which has a lock of its own. */
-	if (ww_fork_init() == 0)
-		ww_lock_init(&memory.lock, WW_LOCK_WIN32);
-}
-
-static void lock_memory(void)
-{
-	pthread_once(&memory.once, init_memory);
-	ww_lock_take(&memory.lock);
-}
-
-static void unlock_memory(void)
-{
-	ww_lock_drop(&memory.lock);
-}
-
-/* --- the list --- */
-
-static size_t position(uintptr_t at)
-{
-	size_t i = 0, hi = memory.n;
-
-	while (i < hi) {
-		size_t mid = (i + hi) / 2;
-
-		if (memory.list[mid].end <= at)
-			i = mid + 1;
-		else
-			hi = mid;
-	}
-	return i;
-}
-
-static struct allocation *find(uintptr_t at)
-{
-	size_t i = position(at);
-
-	if (i < memory.n && memory.list[i].start <= at)
-		return &memory.list[i];
-	return NULL;
-}
-
-static int insert(const struct allocation *a)
-{
-	size_t i = position(a->start);
-
-	if (memory.n == memory.room) {
-		size_t room = memory.room ? memory.room * 2 : 16;
-		void *more = realloc(memory.list, room * sizeof(*a));
-
-		if (!more)
-			return -ENOMEM;
-		memory.list = more;
-		memory.room = room;
-	}
-	memmove(&memory.list[i + 1], &memory.list[i],
-		(memory.n - i) * sizeof(*a));
-	memory.list[i] = *a;
-	memory.n++;
-	return 0;
-}
-
-static void erase(struct allocation *a)
-{
-	size_t i = (size_t)(a - memory.list);
-
-	memory.n--;
-	memmove(a, a + 1, (memory.n - i) * sizeof(*a));
-}
+#include "win32/regions.h"
 
 /* --- protection --- */
 
 static bool valid_protect(ww_DWORD protect)
 {
-	ww_DWORD base = protect & ~MODIFIERS;
+	ww_DWORD base = protect & ~WW_WIN32_MODIFIERS;
 
 	if (!base || base & (base - 1) || base > WW_PAGE_EXECUTE_WRITECOPY)
 		return false;
 	if (base == WW_PAGE_WRITECOPY || base == WW_PAGE_EXECUTE_WRITECOPY)
 		return false; /* for mapped files only */
-	if (base == WW_PAGE_NOACCESS && protect & MODIFIERS)
+	if (base == WW_PAGE_NOACCESS && protect & WW_WIN32_MODIFIERS)
 		return false;
 	/* the modifiers exclude each other */
-	return !((protect & MODIFIERS) & ((protect & MODIFIERS) - 1));
-}
-
-static uint8_t encode(ww_DWORD protect)
-{
-	return (uint8_t)((1 + __builtin_ctz(protect & ~MODIFIERS)) |
-			 (protect & MODIFIERS) >> STATE_MODIFIERS_SHIFT);
-}
-
-static ww_DWORD decode(uint8_t state)
-{
-	return 1u << ((state & STATE_BASE) - 1) |
-	       (ww_DWORD)(state & ~STATE_BASE) << STATE_MODIFIERS_SHIFT;
+	return !((protect & WW_WIN32_MODIFIERS) & ((protect & WW_WIN32_MODIFIERS) - 1));
 }
 
 static int host_prot(uint8_t state)
 {
-	if (!state || decode(state) & WW_PAGE_GUARD)
+	if (!state || ww_win32_protect_of(state) & WW_PAGE_GUARD)
 		return PROT_NONE;
-	switch (decode(state) & ~MODIFIERS) {
+	switch (ww_win32_protect_of(state) & ~WW_WIN32_MODIFIERS) {
 	case WW_PAGE_READONLY:
 		return PROT_READ;
 	case WW_PAGE_READWRITE:
@@ -159,35 +49,46 @@ static int host_prot(uint8_t state)
 	}
 }
 
-static uint8_t *page_of(const struct allocation *a, uintptr_t at)
-{
-	return &a->page[(at - a->start) / WW_WIN32_PAGE];
-}
-
-static int protect_host(const struct allocation *a, uintptr_t start,
+static int protect_host(const struct ww_region *a, uintptr_t start,
 			uintptr_t end, int prot)
 {
 	if (a->watched)
 		return ww_protect(ww_win32_tracker(), (void *)start,
-				  end - start, prot);
+				  end - start, prot, 0);
 	return ww_sys_mprotect(start, end - start, prot);
 }
 
-/* Let the host's pages follow the bytes of [start, end). A host page larger
- * than 4 KiB gets what any of its parts needs. */
-static int follow(const struct allocation *a, uintptr_t start, uintptr_t end)
+/* What a host page needs, that may be larger than 4 KiB: what any of its parts
+ * needs; and where the host pages end that need the same as their one state. */
+static int host_page_prot(const struct ww_region *a, uintptr_t at,
+			  uintptr_t host, uintptr_t *end)
 {
-	uintptr_t host = ww_sys_page_size(), run = 0;
-	uintptr_t at = ww_win32_down(start, host);
+	uintptr_t stop = at + host < a->end ? at + host : a->end, run_end;
+	int prot = 0;
+
+	*end = at + host;
+	while (at < stop) {
+		prot |= host_prot(ww_win32_state(a, at, &run_end));
+		if (run_end >= stop && at + host == *end)
+			*end = ww_win32_down(run_end, host); /* one state */
+		at = run_end;
+	}
+	return prot;
+}
+
+/* Let the host's pages follow the states of [start, end). */
+static int follow(const struct ww_region *a, uintptr_t start, uintptr_t end)
+{
+	uintptr_t host = ww_sys_page_size();
+	uintptr_t at = ww_win32_down(start, host), run = at, next;
 	int r = 0, prot = -1;
 
-	for (; at < end && r == 0; at += host) {
-		uintptr_t sub;
-		int p = 0;
+	end = ww_win32_down(end + host - 1, host);
+	for (; at < end && r == 0; at = next) {
+		int p = host_page_prot(a, at, host, &next);
 
-		for (sub = at; sub < at + host && sub < a->end;
-		     sub += WW_WIN32_PAGE)
-			p |= host_prot(*page_of(a, sub));
+		next = next > at ? next : at + host;
+		next = next < end ? next : end;
 		if (p == prot)
 			continue;
 		if (prot >= 0)
@@ -195,13 +96,13 @@ static int follow(const struct allocation *a, uintptr_t start, uintptr_t end)
 		run = at;
 		prot = p;
 	}
-	return r < 0 || prot < 0 ? r : protect_host(a, run, at, prot);
+	return r < 0 || prot < 0 ? r : protect_host(a, run, end, prot);
 }
 
 /* --- VirtualAlloc --- */
 
 /* Address space, 64 KiB aligned. */
-static ww_DWORD reserve(uintptr_t at, uintptr_t len, struct allocation *a)
+static ww_DWORD reserve(uintptr_t at, uintptr_t len, struct ww_region *a)
 {
 	void *got;
 
@@ -228,54 +129,43 @@ static ww_DWORD reserve(uintptr_t at, uintptr_t len, struct allocation *a)
 	return 0;
 }
 
-static void unreserve(const struct allocation *a)
-{
-	ww_sys_munmap((void *)a->start, a->end - a->start);
-	if (a->page)
-		ww_sys_munmap(a->page, (a->end - a->start) / WW_WIN32_PAGE);
-}
-
 static ww_DWORD make(void *address, uintptr_t size, ww_DWORD type,
-		     ww_DWORD protect, struct allocation *a)
+		     ww_DWORD protect, struct ww_region **out)
 {
 	uintptr_t host = ww_sys_page_size(), start, end;
 	uintptr_t unit = host > WW_WIN32_PAGE ? host : WW_WIN32_PAGE;
 	struct ww *ww = type & WW_MEM_WRITE_WATCH ? ww_win32_tracker() : NULL;
-	void *page;
+	struct ww_region fresh = { .protect = protect, .watched = ww };
 	ww_DWORD e;
 
 	if (!ww_win32_round(address, size, unit, &start, &end))
 		return WW_ERROR_INVALID_PARAMETER;
 	start = ww_win32_down(start, WW_WIN32_GRAIN);
-	*a = (struct allocation){ .protect = protect, .watched = ww };
-	e = reserve(start, end - start, a);
+	e = reserve(start, end - start, &fresh);
 	if (e)
 		return e;
 	e = WW_ERROR_NOT_ENOUGH_MEMORY;
-	if (ww_sys_mmap((a->end - a->start) / WW_WIN32_PAGE, &page) < 0)
+	if (ww &&
+	    ww_watch(ww, (void *)fresh.start, fresh.end - fresh.start, 0) < 0)
 		goto err_unreserve;
-	a->page = page;
-	if (ww && ww_watch(ww, (void *)a->start, a->end - a->start, 0) < 0)
-		goto err_unreserve;
-	if (insert(a) == 0)
+	*out = ww_win32_region_add(&fresh);
+	if (*out)
 		return 0;
 	if (ww)
-		ww_unwatch(ww, (void *)a->start, a->end - a->start);
+		ww_unwatch(ww, (void *)fresh.start, fresh.end - fresh.start,
+			   WW_UNMAPPING);
 err_unreserve:
-	unreserve(a);
+	ww_sys_munmap((void *)fresh.start, fresh.end - fresh.start);
 	return e;
 }
 
 /* Commit, or protect again what is committed. */
-static ww_DWORD commit(const struct allocation *a, uintptr_t start,
-		       uintptr_t end, ww_DWORD protect)
+static ww_DWORD commit(struct ww_region *a, uintptr_t start, uintptr_t end,
+		       ww_DWORD protect)
 {
-	int r;
-
-	memset(page_of(a, start), encode(protect),
-	       (end - start) / WW_WIN32_PAGE);
-	r = follow(a, start, end);
-	return r == 0 ? 0 : WW_ERROR_COMMITMENT_LIMIT;
+	if (!ww_win32_set_state(a, start, end, ww_win32_state_of(protect)))
+		return WW_ERROR_NOT_ENOUGH_MEMORY;
+	return follow(a, start, end) == 0 ? 0 : WW_ERROR_COMMITMENT_LIMIT;
 }
 
 static ww_DWORD check_type(ww_DWORD type, ww_DWORD protect)
@@ -302,48 +192,41 @@ static ww_DWORD check_type(ww_DWORD type, ww_DWORD protect)
 	return type & WW_MEM_LARGE_PAGES ? WW_ERROR_PRIVILEGE_NOT_HELD : 0;
 }
 
-/* The part of one allocation that [address, address + size) touches. */
-static struct allocation *locate(const void *address, uintptr_t size,
-				 uintptr_t *start, uintptr_t *end)
+static ww_DWORD release(struct ww_region *a)
 {
-	struct allocation *a;
+	uintptr_t start = a->start, end = a->end;
 
-	if (!ww_win32_round(address, size, WW_WIN32_PAGE, start, end))
-		return NULL;
-	a = find(*start);
-	return a && *end <= a->end ? a : NULL;
-}
-
-static ww_DWORD release(struct allocation *a)
-{
-	if (a->watched && ww_unwatch(ww_win32_tracker(), (void *)a->start,
-				     a->end - a->start) < 0)
+	if (a->watched && ww_unwatch(ww_win32_tracker(), (void *)start,
+				     end - start, WW_UNMAPPING) < 0)
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
-	ww_win32_forget(a->start, a->end);
-	unreserve(a);
-	erase(a);
+	if (a->watched) {
+		ww_win32_forget(ww_win32_tracker(), start, end);
+		ww_win32_unlatch_range(start, end);
+	}
+	ww_win32_region_remove(a);
+	ww_sys_munmap((void *)start, end - start);
 	return 0;
 }
 
 static ww_DWORD alloc_locked(void *address, uintptr_t size, ww_DWORD type,
 			     ww_DWORD protect, void **out)
 {
-	struct allocation fresh, *a;
+	struct ww_region *a;
 	uintptr_t start, end;
 	ww_DWORD e;
 
 	if (type & WW_MEM_RESERVE || (type & WW_MEM_COMMIT && !address)) {
-		e = make(address, size, type, protect, &fresh);
+		e = make(address, size, type, protect, &a);
 		if (e)
 			return e;
-		*out = (void *)fresh.start;
+		*out = (void *)a->start;
 		if (type & WW_MEM_COMMIT)
-			e = commit(&fresh, fresh.start, fresh.end, protect);
+			e = commit(a, a->start, a->end, protect);
 		if (e)
-			release(find(fresh.start));
+			release(a);
 		return e;
 	}
-	a = locate(address, size, &start, &end);
+	a = ww_win32_region_holding(address, size, &start, &end);
 	if (!a)
 		return WW_ERROR_INVALID_ADDRESS;
 	*out = (void *)start;
@@ -351,8 +234,10 @@ static ww_DWORD alloc_locked(void *address, uintptr_t size, ww_DWORD type,
 		return commit(a, start, end, protect);
 	/* The program gave the contents up; they stay until the kernel needs
 	 * the memory, but are clean. */
-	if (type & WW_MEM_RESET && a->watched)
+	if (type & WW_MEM_RESET && a->watched) {
 		ww_win32_reset(ww_win32_tracker(), start, end);
+		ww_win32_unlatch_range(start, end);
+	}
 	return 0;
 }
 
@@ -362,16 +247,18 @@ ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
 	ww_DWORD e = check_type(type, protect);
 	void *out = NULL;
 
-	if (!e && !size)
+	/* Nothing lies below the lowest application address. */
+	if (!e && (!size ||
+		   (address && (uintptr_t)address < WW_WIN32_GRAIN)))
 		e = WW_ERROR_INVALID_PARAMETER;
 	/* Opened before the lock is taken: it makes locks of its own, and fork()
 	 * takes them all. */
 	if (!e && type & WW_MEM_WRITE_WATCH && !ww_win32_tracker())
 		e = WW_ERROR_NOT_SUPPORTED;
 	if (!e) {
-		lock_memory();
+		ww_win32_lock();
 		e = alloc_locked(address, size, type, protect, &out);
-		unlock_memory();
+		ww_win32_unlock();
 	}
 	if (!e)
 		return out;
@@ -381,28 +268,50 @@ ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
 
 /* --- VirtualFree --- */
 
+struct drop {
+	const struct ww_region *a;
+	uintptr_t start, end; /* whole host pages */
+};
+
+static int drop_contents(void *arg)
+{
+	const struct drop *d = arg;
+
+	if (d->start >= d->end)
+		return 0;
+	if (d->a->watched)
+		return ww_discard(ww_win32_tracker(), (void *)d->start,
+				  d->end - d->start, 0);
+	return ww_sys_madvise(d->start, d->end - d->start, MADV_DONTNEED);
+}
+
 /* Reserved again, without contents, clean. */
-static ww_DWORD decommit(const struct allocation *a, uintptr_t start,
-			 uintptr_t end)
+static ww_DWORD decommit(struct ww_region *a, uintptr_t start, uintptr_t end)
 {
 	uintptr_t host = ww_sys_page_size();
-	uintptr_t from = ww_win32_down(start + host - 1, host);
-	uintptr_t to = ww_win32_down(end, host);
+	struct drop d = { a, ww_win32_down(start + host - 1, host),
+			  ww_win32_down(end, host) };
 	int r;
 
-	ww_win32_forget(start, end);
-	memset(page_of(a, start), 0, (end - start) / WW_WIN32_PAGE);
+	if (!ww_win32_set_state(a, start, end, 0))
+		return WW_ERROR_NOT_ENOUGH_MEMORY;
 	r = follow(a, start, end);
-	if (r == 0 && from < to)
-		r = a->watched ? ww_discard(ww_win32_tracker(), (void *)from,
-					    to - from)
-			       : ww_sys_madvise(from, to - from, MADV_DONTNEED);
+	if (r == 0 && a->locked)
+		munlock((void *)d.start, d.end - d.start);
+	if (r == 0 && !a->watched)
+		r = drop_contents(&d);
+	else if (r == 0)
+		r = ww_win32_keep_latched(ww_win32_tracker(), start, end,
+					  drop_contents, &d);
+	/* Of a host page that was dropped in part, the part is clean. */
+	if (r == 0 && a->watched)
+		ww_win32_forget(ww_win32_tracker(), start, end);
 	return r == 0 ? 0 : WW_ERROR_NOT_ENOUGH_MEMORY;
 }
 
 static ww_DWORD free_locked(void *address, uintptr_t size, ww_DWORD type)
 {
-	struct allocation *a = find((uintptr_t)address);
+	struct ww_region *a = ww_win32_region_at((uintptr_t)address);
 	uintptr_t start, end;
 
 	if (!a)
@@ -414,7 +323,7 @@ static ww_DWORD free_locked(void *address, uintptr_t size, ww_DWORD type)
 		return release(a);
 	if (!size)
 		return decommit(a, a->start, a->end);
-	if (!locate(address, size, &start, &end))
+	if (!ww_win32_region_holding(address, size, &start, &end))
 		return WW_ERROR_INVALID_PARAMETER; /* past the end */
 	return decommit(a, start, end);
 }
@@ -427,30 +336,45 @@ ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type)
 	    (type == WW_MEM_RELEASE && size)) {
 		e = WW_ERROR_INVALID_PARAMETER;
 	} else {
-		lock_memory();
+		ww_win32_lock();
 		e = free_locked(address, size, type);
-		unlock_memory();
+		ww_win32_unlock();
 	}
 	if (e)
 		ww_SetLastError(e);
 	return !e;
 }
 
-/* --- VirtualProtect, VirtualQuery --- */
+/* --- VirtualProtect --- */
+
+/* The committed pages that a call is about; NULL: they are not. */
+static struct ww_region *committed(void *address, uintptr_t size,
+				   uintptr_t *start, uintptr_t *end)
+{
+	struct ww_region *a =
+		ww_win32_region_holding(address, size, start, end);
+	uintptr_t at;
+
+	if (!a)
+		return NULL;
+	for (at = *start; at < *end;)
+		if (!ww_win32_state(a, at, &at))
+			return NULL;
+	return a;
+}
 
 static ww_DWORD protect_locked(void *address, uintptr_t size, ww_DWORD protect,
 			       ww_DWORD *old)
 {
-	uintptr_t start, end, at;
-	struct allocation *a = locate(address, size, &start, &end);
+	uintptr_t start, end, run_end;
+	struct ww_region *a = committed(address, size, &start, &end);
 	ww_DWORD first;
 
 	if (!a)
 		return WW_ERROR_INVALID_ADDRESS;
-	for (at = start; at < end; at += WW_WIN32_PAGE)
-		if (!*page_of(a, at))
-			return WW_ERROR_INVALID_ADDRESS;
-	first = decode(*page_of(a, start));
+	first = ww_win32_protect_of(ww_win32_state(a, start, &run_end));
+	if (a->watched)
+		ww_win32_latch(ww_win32_tracker(), start, end);
 	if (commit(a, start, end, protect))
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
 	*old = first;
@@ -467,92 +391,74 @@ ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
 	} else if (!size || !valid_protect(protect)) {
 		e = WW_ERROR_INVALID_PARAMETER;
 	} else {
-		lock_memory();
+		ww_win32_lock();
 		e = protect_locked(address, size, protect, old);
-		unlock_memory();
+		ww_win32_unlock();
 	}
 	if (e)
 		ww_SetLastError(e);
 	return !e;
 }
 
-static void query_ours(const struct allocation *a, uintptr_t at,
-		       ww_MEMORY_BASIC_INFORMATION *m)
+/* --- VirtualLock --- */
+
+/* The first try on a guard page fails, and takes the guard away. */
+static ww_DWORD take_guards(struct ww_region *a, uintptr_t start, uintptr_t end)
 {
-	uint8_t state = *page_of(a, at);
-	uintptr_t end = at + WW_WIN32_PAGE;
+	ww_DWORD e = 0;
+	uintptr_t at = start, run_end;
 
-	while (end < a->end && *page_of(a, end) == state)
-		end += WW_WIN32_PAGE;
-	m->AllocationBase = (void *)a->start;
-	m->AllocationProtect = a->protect;
-	m->RegionSize = end - at;
-	m->State = state ? WW_MEM_COMMIT : WW_MEM_RESERVE;
-	m->Protect = state ? decode(state) : 0;
-	m->Type = WW_MEM_PRIVATE;
-}
+	for (; at < end; at = run_end) {
+		ww_DWORD p = ww_win32_protect_of(
+			ww_win32_state(a, at, &run_end));
 
-static ww_DWORD protect_of(int prot)
-{
-	if (prot & PROT_EXEC)
-		return prot & PROT_WRITE ? WW_PAGE_EXECUTE_READWRITE
-					 : WW_PAGE_EXECUTE_READ;
-	if (prot & PROT_WRITE)
-		return WW_PAGE_READWRITE;
-	return prot & PROT_READ ? WW_PAGE_READONLY : WW_PAGE_NOACCESS;
-}
-
-/* Memory of others, as the host tells it; or free up to the next mapping. */
-static void query_others(uintptr_t at, ww_MEMORY_BASIC_INFORMATION *m)
-{
-	struct ww_maps maps = { .fd = WW_FD_NONE };
-	struct ww_maps_walk walk;
-	struct ww_map map;
-	int r = ww_maps_open(&maps, NULL);
-
-	m->State = WW_MEM_FREE;
-	m->Protect = WW_PAGE_NOACCESS;
-	m->RegionSize = ww_win32_down(UINTPTR_MAX - at, WW_WIN32_PAGE);
-	if (r < 0)
-		return;
-	if (ww_maps_begin(&walk, &maps, at) == 0 &&
-	    ww_maps_next(&walk, &map) == 1) {
-		if (map.start > at) {
-			m->RegionSize = map.start - at;
-		} else {
-			m->AllocationBase = (void *)map.start;
-			m->AllocationProtect = protect_of(map.prot);
-			m->RegionSize = map.end - at;
-			m->State = WW_MEM_COMMIT;
-			m->Protect = protect_of(map.prot);
-			m->Type = map.kind == WW_KIND_ANON ? WW_MEM_PRIVATE
-							   : WW_MEM_MAPPED;
-		}
+		run_end = run_end < end ? run_end : end;
+		if (!(p & WW_PAGE_GUARD))
+			continue;
+		commit(a, at, run_end, p & ~WW_PAGE_GUARD);
+		e = WW_STATUS_GUARD_PAGE_VIOLATION;
 	}
-	ww_maps_end(&walk);
-	ww_maps_close(&maps);
+	return e;
 }
 
-ww_SIZE_T ww_VirtualQuery(const void *address,
-			  ww_MEMORY_BASIC_INFORMATION *information,
-			  ww_SIZE_T length)
+static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 {
-	uintptr_t at = ww_win32_down((uintptr_t)address, WW_WIN32_PAGE);
-	ww_MEMORY_BASIC_INFORMATION m = { .BaseAddress = (void *)at };
-	const struct allocation *a;
+	uintptr_t start, end;
+	struct ww_region *a = committed(address, size, &start, &end);
+	ww_DWORD e;
 
-	if (!information || length < sizeof(m)) {
-		ww_SetLastError(information ? WW_ERROR_BAD_LENGTH
-					    : WW_ERROR_NOACCESS);
-		return 0;
-	}
-	lock_memory();
-	a = find(at);
-	if (a)
-		query_ours(a, at, &m);
-	else
-		query_others(at, &m);
-	unlock_memory();
-	*information = m;
-	return sizeof(m);
+	if (!a)
+		return WW_ERROR_INVALID_ADDRESS;
+	e = lock ? take_guards(a, start, end) : 0;
+	if (e)
+		return e;
+	if ((lock ? mlock : munlock)((void *)start, end - start) != 0)
+		return WW_ERROR_WORKING_SET_QUOTA;
+	a->locked = a->locked || lock;
+	/* Windows reports pages that were locked. */
+	if (lock && a->watched)
+		ww_mark(ww_win32_tracker(), (void *)start, end - start, 0);
+	return 0;
+}
+
+static ww_BOOL lock(void *address, uintptr_t size, bool lock)
+{
+	ww_DWORD e;
+
+	ww_win32_lock();
+	e = lock_locked(address, size, lock);
+	ww_win32_unlock();
+	if (e)
+		ww_SetLastError(e);
+	return !e;
+}
+
+ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size)
+{
+	return lock(address, size, true);
+}
+
+ww_BOOL ww_VirtualUnlock(ww_PVOID address, ww_SIZE_T size)
+{
+	return lock(address, size, false);
 }

@@ -2,9 +2,9 @@
 /*
  * win32.c - GetWriteWatch and ResetWriteWatch as on Windows.
  *
- * Called by programs; calls the native calls of api.c, and win32-subpage.c for
- * hosts with pages over 4 KiB. Invariant: on failure no output has changed, and
- * only bad-parameter (87) and bad-pointer (998) failures exist.
+ * Called by programs; calls the native calls of api.c through subpage.c.
+ * Invariant: on failure no output has changed and no page is reset, and only
+ * bad-parameter (87) and bad-pointer (998) failures exist.
  *
  * Globals: the tracker behind the calls, as on Windows there is none to pass;
  * the last error, one for each thread.
@@ -12,16 +12,20 @@
 #include "win32/win32.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
+
+#include "base/fork.h"
+#include "kernel/process.h"
+#include "kernel/sys.h"
 
 static _Thread_local ww_DWORD last_error;
 
-static struct {
-	pthread_once_t once;
+WW_DATA static struct {
+	struct ww_lock once;
+	atomic_bool tried;
 	_Atomic(struct ww *) given; /* by the host, before the first use */
 	struct ww *ww;
-} face = { .once = PTHREAD_ONCE_INIT };
+} face;
 
 ww_DWORD ww_GetLastError(void)
 {
@@ -31,13 +35,6 @@ ww_DWORD ww_GetLastError(void)
 void ww_SetLastError(ww_DWORD error)
 {
 	last_error = error;
-}
-
-static void open_tracker(void)
-{
-	face.ww = atomic_load(&face.given);
-	if (!face.ww && ww_open(&face.ww, NULL) < 0)
-		face.ww = NULL;
 }
 
 int ww_win32_use(struct ww *ww)
@@ -52,18 +49,79 @@ int ww_win32_use(struct ww *ww)
 
 struct ww *ww_win32_tracker(void)
 {
-	pthread_once(&face.once, open_tracker);
+	if (atomic_load(&face.tried))
+		return face.ww;
+	if (ww_fork_init() < 0)
+		return NULL;
+	ww_lock_take(&face.once);
+	if (!atomic_load(&face.tried)) {
+		face.ww = atomic_load(&face.given);
+		if (!face.ww && ww_open(&face.ww, NULL) < 0)
+			face.ww = NULL;
+		atomic_store(&face.tried, true);
+	}
+	ww_lock_drop(&face.once);
 	return face.ww;
 }
 
 /* Is [start, end) inside one watched range, as one ww_watch() made it? */
 static bool is_watched(uintptr_t start, uintptr_t end)
 {
-	struct ww_range range;
+	struct ww_range_info info = { .size = sizeof(info) };
+	uintptr_t from;
 
-	return ww_win32_tracker() &&
-	       ww_range_info(face.ww, (void *)start, &range, NULL, NULL) == 0 &&
-	       end <= (uintptr_t)range.start + range.len;
+	if (!ww_win32_tracker() ||
+	    ww_next_range(face.ww, (void *)start, &info) < 0)
+		return false;
+	from = (uintptr_t)info.range.start;
+	return from <= start && end <= from + info.range.len;
+}
+
+/* A page that the library has closed can be written to, but not yet. */
+static bool is_writable(uintptr_t at)
+{
+	bool is = ww_sys_is_writable(at);
+
+	if (!is && face.ww && ww_hold(face.ww, (void *)at, 1, 0) == 0) {
+		is = ww_sys_is_writable(at);
+		ww_release(face.ww, (void *)at, 1, 0);
+	}
+	return is;
+}
+
+/* The kernel of Windows probes the array before anything is reset. */
+static bool probe_for_write(ww_PVOID *addresses, ww_ULONG_PTR count)
+{
+	uintptr_t at = (uintptr_t)addresses, page = ww_sys_page_size();
+	uintptr_t last = at + count * sizeof(*addresses) - 1;
+
+	if (last < at || at % sizeof(*addresses))
+		return false;
+	for (; at <= last; at = ww_win32_down(at, page) + page) {
+		if (!is_writable(at))
+			return false;
+		if (ww_win32_down(at, page) == ww_win32_down(last, page))
+			break;
+	}
+	return true;
+}
+
+/* A handle of OpenProcess(): a pidfd, as a multiple of four that is not 0. */
+static ww_NTSTATUS check_process(ww_HANDLE process)
+{
+	intptr_t handle = (intptr_t)process;
+	struct ww_process p;
+	ww_NTSTATUS status;
+
+	if (process == WW_CURRENT_PROCESS)
+		return WW_STATUS_SUCCESS;
+	if (handle <= 0 || handle % 4 ||
+	    ww_process_init(&p, (int)(handle / 4 - 1)) < 0)
+		return WW_STATUS_INVALID_HANDLE;
+	status = p.pid == (int)ww_GetCurrentProcessId() ? WW_STATUS_SUCCESS
+							: WW_STATUS_NOT_SUPPORTED;
+	ww_process_finish(&p);
+	return status;
 }
 
 static ww_NTSTATUS status_of(int r)
@@ -86,6 +144,7 @@ ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 			       ww_ULONG_PTR *count, ww_ULONG *granularity)
 {
 	uintptr_t start, end;
+	ww_NTSTATUS status;
 	size_t n;
 	int r;
 
@@ -97,15 +156,22 @@ ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 		return WW_STATUS_INVALID_PARAMETER;
 	if (!addresses)
 		return WW_STATUS_ACCESS_VIOLATION;
-	if (process != WW_CURRENT_PROCESS)
-		return WW_STATUS_INVALID_HANDLE;
+	status = check_process(process);
+	if (status != WW_STATUS_SUCCESS)
+		return status;
 	if (!ww_win32_round(base, size, WW_WIN32_PAGE, &start, &end) ||
 	    !is_watched(start, end))
 		return WW_STATUS_INVALID_PARAMETER;
+	n = (end - start) / WW_WIN32_PAGE;
+	n = n < *count ? n : *count;
+	if (!probe_for_write(addresses, n))
+		return WW_STATUS_ACCESS_VIOLATION;
 	n = *count;
 	r = ww_win32_get(face.ww, start, end, flags, addresses, &n);
 	if (r < 0)
 		return status_of(r);
+	if (flags)
+		ww_win32_unlatch(addresses, n);
 	*count = n;
 	*granularity = (ww_ULONG)WW_WIN32_PAGE;
 	return WW_STATUS_SUCCESS;
@@ -115,13 +181,18 @@ ww_NTSTATUS ww_NtResetWriteWatch(ww_HANDLE process, ww_PVOID base,
 				 ww_SIZE_T size)
 {
 	uintptr_t start, end;
+	ww_NTSTATUS status = check_process(process);
+	int r;
 
-	if (process != WW_CURRENT_PROCESS)
-		return WW_STATUS_INVALID_HANDLE;
+	if (status != WW_STATUS_SUCCESS)
+		return status;
 	if (!size || !ww_win32_round(base, size, WW_WIN32_PAGE, &start, &end) ||
 	    !is_watched(start, end))
 		return WW_STATUS_INVALID_PARAMETER;
-	return status_of(ww_win32_reset(face.ww, start, end));
+	r = ww_win32_reset(face.ww, start, end);
+	if (r == 0)
+		ww_win32_unlatch_range(start, end);
+	return status_of(r);
 }
 
 static ww_UINT fail_with(ww_NTSTATUS status)

@@ -1,40 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * win32.h - between the two files of the Win32 face.
+ * win32.h - between the files of the Win32 face.
  */
 #ifndef WW_WIN32_H
 #define WW_WIN32_H
 
-#include <stdbool.h>
-
+#include "win32/pages.h"
 #include "writewatch-win32.h"
 
-#define WW_WIN32_PAGE ((uintptr_t)4096)
-#define WW_WIN32_GRAIN ((uintptr_t)0x10000) /* of reservations */
+/* --- subpage.c: entries of 4 KiB, on larger host pages too --- */
 
-static inline uintptr_t ww_win32_down(uintptr_t at, uintptr_t unit)
-{
-	return at & ~(unit - 1);
-}
-
-/* [address, address + size) to whole units. False if it wraps. */
-static inline bool ww_win32_round(const void *address, uintptr_t size,
-				  uintptr_t unit, uintptr_t *start,
-				  uintptr_t *end)
-{
-	uintptr_t at = (uintptr_t)address, to = at + size;
-
-	if (to < at || to > UINTPTR_MAX - unit)
-		return false;
-	*start = ww_win32_down(at, unit);
-	*end = ww_win32_down(to + unit - 1, unit);
-	return true;
-}
-
-/* 4 KiB pages of larger host pages (win32-subpage.c). */
+/* As ww_get() and ww_reset(). */
 int ww_win32_get(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 		 void **addresses, size_t *count);
 int ww_win32_reset(struct ww *ww, uintptr_t start, uintptr_t end);
-void ww_win32_forget(uintptr_t start, uintptr_t end);
+
+/* The pages are gone, or dropped: clean, and no other page is. */
+void ww_win32_forget(struct ww *ww, uintptr_t start, uintptr_t end);
+
+/* --- latch.c: pages that stay reported after a decommit (row 6.1.15) --- */
+
+/* What is dirty of [start, end) is latched: VirtualProtect(). */
+void ww_win32_latch(struct ww *ww, uintptr_t start, uintptr_t end);
+
+/* Call drop(arg) such that what is latched of [start, end) stays reported:
+ * MEM_DECOMMIT. Returns what it returned. */
+int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
+			  int (*drop)(void *arg), void *arg);
+
+/* A reset reported these pages, or all of [start, end). */
+void ww_win32_unlatch(void *const *addresses, size_t n);
+void ww_win32_unlatch_range(uintptr_t start, uintptr_t end);
 
 #endif

@@ -20,9 +20,9 @@ int ours_open(const char *name)
 	o.backend = backend;
 	flags = 0;
 	if (strstr(name, "HUGE"))
-		flags = WW_WATCH_HUGE;
+		flags = WW_WATCH_HUGE_OK;
 	if (strstr(name, "COARSE"))
-		flags = WW_WATCH_COARSE;
+		flags = WW_WATCH_COARSE_OK;
 	if (strstr(name, "HOT_OK"))
 		flags = WW_WATCH_HOT_OK;
 	return ww_open(&ww, &o);
@@ -40,14 +40,14 @@ int ours_watch(char *m, size_t len)
 
 void ours_unwatch(char *m, size_t len)
 {
-	ww_unwatch(ww, m, len);
+	ww_unwatch(ww, m, len, 0);
 }
 
 size_t ours_get_reset(char *m, size_t len, void **out, size_t room)
 {
 	size_t n = room;
 
-	if (ww_get(ww, m, len, WW_GET_RESET, out, &n, NULL) != 0)
+	if (ww_get(ww, m, len, WW_RESET, out, &n, NULL) != 0)
 		abort();
 	return n;
 }
@@ -64,7 +64,7 @@ size_t ours_get_runs(char *m, size_t len, void **out, size_t room)
 	do {
 		n = room;
 		if (ww_get_ranges(ww, m, len,
-				  WW_GET_RESET | (m ? 0 : WW_GET_WINDOW), runs,
+				  WW_RESET | (m ? 0 : WW_WINDOW), runs,
 				  &n) != 0)
 			abort();
 		for (i = 0; i < n; i++)

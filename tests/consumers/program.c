@@ -16,7 +16,7 @@ int main(void)
 	    ww_watch(ww, m, len, 0) != 0)
 		return 1;
 	m[len / 2] = 1;
-	if (ww_get(ww, m, len, WW_GET_RESET, pages, &n, &size) != 0 || n != 1 ||
+	if (ww_get(ww, m, len, WW_RESET, pages, &n, &size) != 0 || n != 1 ||
 	    pages[0] != m + len / 2)
 		return 2;
 	ww_close(ww);

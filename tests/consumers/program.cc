@@ -39,7 +39,7 @@ int main()
 		}
 		CHECK(seen.error() == 0 && runs == 128 && bytes > 0);
 		runs = 0;
-		for (const ww_range &r : t.dirty(nullptr, 0, WW_GET_RESET | WW_GET_WINDOW)) {
+		for (const ww_range &r : t.dirty(nullptr, 0, WW_RESET | WW_WINDOW)) {
 			CHECK(r.start == m + runs * 2 * page);
 			runs++;
 		}

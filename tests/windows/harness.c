@@ -181,11 +181,11 @@ void step_aside(void)
 
 static unsigned caps(void)
 {
-	unsigned c = 0;
+	struct ww_range_info info = { .size = sizeof(info) };
 
-	if (ww_range_info(ww_win32_tracker(), base, NULL, &c, NULL) != 0)
-		row_failed(__FILE__, __LINE__, "ww_range_info()");
-	return c;
+	if (ww_next_range(ww_win32_tracker(), base, &info) != 0)
+		row_failed(__FILE__, __LINE__, "ww_next_range()");
+	return info.caps;
 }
 
 bool reads_are_clean(void)

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heap.c - the library's own memory.
+ *
+ * Called by core and the Win32 face when something is watched or let go; calls
+ * kernel/sys.c. Blocks up to 2 KiB come from chunks of 64 KiB, by size classes,
+ * and stay with the process; larger ones are mappings of their own. Small areas
+ * that are watched one after the other so lie side by side. Invariant: a free
+ * block is on the list of its class, its first word being the link.
+ *
+ * Global: the lists. Memory is the process's, as with malloc().
+ */
+#include "base/heap.h"
+
+#include <string.h>
+
+#include "base/fork.h"
+#include "kernel/sys.h"
+
+#define CHUNK ((size_t)1 << 16)
+#define SMALLEST ((size_t)64)
+#define CLASSES 12u
+#define LARGEST ((size_t)2048)
+#define ADOPTED 4u
+
+/* With steps between the powers of two, so that little is wasted. */
+static const uint16_t class_bytes[CLASSES] = { 64,  128, 192,  256,  320,  448,
+					       576, 768, 1024, 1280, 1600, 2048 };
+
+/* In front of a chunk's blocks, and of a large block. */
+struct mapping {
+	struct mapping *prev, *next;
+	size_t len;
+};
+
+#define HEAD SMALLEST /* room for it, so that blocks stay aligned */
+_Static_assert(sizeof(struct mapping) <= HEAD, "head of a mapping");
+
+struct block {
+	struct block *next;
+};
+
+WW_DATA static struct {
+	atomic_bool ready;
+	struct ww_lock lock;
+	unsigned generation; /* of the process that the lists are whole in */
+	struct block *free[CLASSES];
+	char *fresh, *fresh_end; /* of the newest chunk */
+	struct mapping list; /* its ends */
+	struct {
+		uintptr_t start;
+		size_t len;
+	} adopted[ADOPTED];
+	size_t nadopted;
+} heap = { .list = { &heap.list, &heap.list, 0 } };
+
+extern char __start_ww_data[] __attribute__((visibility("hidden")));
+extern char __stop_ww_data[] __attribute__((visibility("hidden")));
+
+static void still_whole(void)
+{
+	heap.generation = ww_fork_generation();
+}
+
+int ww_heap_init(void)
+{
+	WW_DATA static struct ww_lock once;
+
+	if (atomic_load(&heap.ready))
+		return 0;
+	ww_lock_take(&once);
+	if (!atomic_load(&heap.ready)) {
+		ww_lock_init(&heap.lock, WW_LOCK_HEAP);
+		still_whole();
+		ww_fork_on_child(WW_FORK_HEAP, still_whole);
+		heap.adopted[heap.nadopted].start = ww_fork_page();
+		heap.adopted[heap.nadopted++].len = ww_sys_page_size();
+		atomic_store(&heap.ready, true);
+	}
+	ww_lock_drop(&once);
+	return 0;
+}
+
+/* In a child of _Fork() or of a bare clone(2) another thread of the parent may
+ * have been changing the lists: leave what is on them alone. */
+static void take_heap(void)
+{
+	ww_lock_take(&heap.lock);
+	if (heap.generation == ww_fork_generation())
+		return;
+	memset(heap.free, 0, sizeof(heap.free));
+	heap.fresh = heap.fresh_end = NULL;
+	heap.list.prev = heap.list.next = &heap.list;
+	still_whole();
+}
+
+static void *map(size_t bytes)
+{
+	struct mapping *m;
+	void *memory;
+
+	if (bytes > SIZE_MAX - HEAD || ww_sys_mmap(HEAD + bytes, &memory) < 0)
+		return NULL;
+	m = memory;
+	m->len = HEAD + bytes;
+	m->prev = &heap.list;
+	m->next = heap.list.next;
+	m->next->prev = m;
+	heap.list.next = m;
+	return (char *)memory + HEAD;
+}
+
+static unsigned class_of(size_t bytes)
+{
+	unsigned c = 0;
+
+	while (class_bytes[c] < bytes)
+		c++;
+	return c;
+}
+
+static void *new_small(unsigned c)
+{
+	struct block *b = heap.free[c];
+	size_t bytes = class_bytes[c];
+
+	if (b) {
+		heap.free[c] = b->next;
+		memset(b, 0, bytes);
+		return b;
+	}
+	if ((size_t)(heap.fresh_end - heap.fresh) < bytes) {
+		char *chunk = map(CHUNK - HEAD);
+
+		if (!chunk)
+			return NULL;
+		heap.fresh = chunk;
+		heap.fresh_end = chunk + CHUNK - HEAD;
+	}
+	heap.fresh += bytes;
+	return heap.fresh - bytes;
+}
+
+void *ww_heap_new(size_t bytes)
+{
+	void *memory;
+
+	take_heap();
+	memory = bytes <= LARGEST ? new_small(class_of(bytes)) : map(bytes);
+	ww_lock_drop(&heap.lock);
+	return memory;
+}
+
+void ww_heap_free(void *memory, size_t bytes)
+{
+	struct mapping *m;
+	struct block *b = memory;
+
+	if (!memory)
+		return;
+	take_heap();
+	if (bytes <= LARGEST) {
+		b->next = heap.free[class_of(bytes)];
+		heap.free[class_of(bytes)] = b;
+		ww_lock_drop(&heap.lock);
+		return;
+	}
+	m = (struct mapping *)(void *)((char *)memory - HEAD);
+	m->prev->next = m->next;
+	m->next->prev = m->prev;
+	ww_lock_drop(&heap.lock);
+	ww_sys_munmap(m, m->len);
+}
+
+/* start and end are whole pages. */
+static bool meet(uintptr_t start, uintptr_t end, uintptr_t ours, size_t len)
+{
+	return start < ours + len && ours < end;
+}
+
+void ww_heap_adopt(const void *memory, size_t bytes)
+{
+	take_heap();
+	if (heap.nadopted < ADOPTED) {
+		heap.adopted[heap.nadopted].start = (uintptr_t)memory;
+		heap.adopted[heap.nadopted++].len = bytes;
+	}
+	ww_lock_drop(&heap.lock);
+}
+
+bool ww_heap_owns(uintptr_t start, uintptr_t end)
+{
+	const struct mapping *m;
+	bool owns = meet(start, end, (uintptr_t)__start_ww_data,
+			 (size_t)(__stop_ww_data - __start_ww_data));
+	size_t i;
+
+	take_heap();
+	for (i = 0; !owns && i < heap.nadopted; i++)
+		owns = meet(start, end, heap.adopted[i].start,
+			    heap.adopted[i].len);
+	for (m = heap.list.next; !owns && m != &heap.list; m = m->next)
+		owns = meet(start, end, (uintptr_t)m, m->len);
+	ww_lock_drop(&heap.lock);
+	return owns;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * area.c - an area: memory that was armed in one go, with its bitmaps.
+ *
+ * Called by range.c, query.c, watch.c and the backends; calls base. Invariant:
+ * a page with a count of holds has its bit in `held`, from before the page is
+ * opened until after it is pending.
+ */
+#include "core/area.h"
+
+#include <errno.h>
+
+#include "base/heap.h"
+#include "kernel/sys.h"
+#include "writewatch.h"
+
+static size_t rounded(size_t bytes, size_t unit)
+{
+	return (bytes + unit - 1) & ~(unit - 1);
+}
+
+int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
+		size_t state_bytes, unsigned flags)
+{
+	size_t page = ww_sys_page_size();
+	size_t npages = (end - start) / page;
+	size_t head = rounded(sizeof(struct ww_area), 8);
+	size_t bits = rounded(ww_bits_bytes(npages), 8);
+	size_t hot = flags & WW_WATCH_HOT_OK ? ww_hot_bytes(npages) : 0;
+	size_t state = rounded(state_bytes, 8);
+	size_t bytes;
+	struct ww_area *a;
+	char *memory;
+
+	hot = rounded(hot, 8);
+	bytes = head + 2 * bits + state + hot + npages * sizeof(uint32_t);
+	a = ww_heap_new(bytes);
+	if (!a)
+		return -ENOMEM;
+	memory = (char *)a + head;
+	a->start = start;
+	a->end = end;
+	a->page_shift = (unsigned)__builtin_ctzl(page);
+	a->bytes = bytes;
+	a->flags = flags;
+	ww_bits_init(&a->pending, memory, npages);
+	ww_bits_init(&a->held, memory + bits, npages);
+	a->state = memory + 2 * bits;
+	if (flags & WW_WATCH_HOT_OK)
+		ww_hot_init(&a->hot, memory + 2 * bits + state);
+	a->holds = (void *)(memory + 2 * bits + state + hot);
+	*out = a;
+	return 0;
+}
+
+void ww_area_free(struct ww_area *area)
+{
+	ww_heap_free(area, area->bytes);
+}
+
+/* --- pending pages --- */
+
+void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_set(&a->pending, ww_area_page(a, start), ww_area_page(a, end));
+}
+
+void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	if (!ww_bits_quiet(&a->pending, first, stop))
+		ww_bits_clear(&a->pending, first, stop);
+}
+
+void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_area_mark(a, start, end);
+	atomic_fetch_add(&a->lost, 1);
+}
+
+/* --- held pages --- */
+
+void ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	for (; page < stop; page++)
+		if (atomic_fetch_add(&a->holds[page], 1) == 0) {
+			atomic_fetch_add(&a->nheld, 1);
+			ww_bits_set(&a->held, page, page + 1);
+		}
+	/* Another thread's first hold of a page may not have set the bit yet. */
+	ww_bits_set(&a->held, ww_area_page(a, start), stop);
+	ww_readers_wait(&a->changers);
+}
+
+static void release(struct ww_area *a, size_t page)
+{
+	uint32_t n = atomic_load(&a->holds[page]);
+
+	do {
+		if (n == 0)
+			return; /* held as part of an area that is gone */
+		if (n == 1) /* before the bit goes: no query may miss it */
+			ww_bits_set(&a->pending, page, page + 1);
+	} while (!atomic_compare_exchange_weak(&a->holds[page], &n, n - 1));
+	if (n > 1)
+		return;
+	ww_bits_clear(&a->held, page, page + 1);
+	/* Held again meanwhile, with a bit that was just cleared? */
+	if (atomic_load(&a->holds[page]))
+		ww_bits_set(&a->held, page, page + 1);
+	atomic_fetch_sub(&a->nheld, 1);
+}
+
+void ww_area_release(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+
+	for (; page < stop; page++)
+		release(a, page);
+}
+
+void ww_area_release_all(struct ww_area *a)
+{
+	size_t page = 0, stop = ww_area_page(a, a->end), run, run_end;
+
+	if (!atomic_load(&a->nheld))
+		return;
+	for (; ww_bits_next(&a->held, page, stop, SIZE_MAX, true, &run,
+			    &run_end);
+	     page = run_end)
+		for (; run < run_end; run++)
+			atomic_store(&a->holds[run], 0);
+	atomic_store(&a->nheld, 0);
+}
+
+size_t ww_area_held_run(struct ww_area *a, size_t page, size_t end, bool *held)
+{
+	size_t run, run_end;
+
+	*held = false;
+	if (!atomic_load(&a->nheld) ||
+	    !ww_bits_next(&a->held, page, end, SIZE_MAX, false, &run, &run_end))
+		return end;
+	if (run > page)
+		return run;
+	*held = true;
+	return run_end;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * area.h - an area: memory that was armed in one go, with its bitmaps.
+ *
+ * One ww_watch() makes an area for each stretch of memory of one kind. It stays
+ * when a part is unwatched, until the last of it is gone and nobody uses it.
+ */
+#ifndef WW_AREA_H
+#define WW_AREA_H
+
+#include "base/bits.h"
+#include "base/readers.h"
+#include "core/hot.h"
+#include "kernel/maps.h"
+
+struct ww_area {
+	/* As attached; what is watched of it may be less. */
+	uintptr_t start, end;
+	enum ww_kind kind;
+	/* PROT_ bits of the memory when it was attached. */
+	int prot;
+	/* WW_WATCH_ bits that the backend makes use of. */
+	unsigned flags;
+	/* The number of the ww_watch() call that made it. */
+	unsigned watch;
+	unsigned page_shift;
+	/* Slices that are being let go of. Writer's lock. */
+	unsigned nleaving;
+	/* Of the block that holds all of this. */
+	size_t bytes;
+	struct ww_area *retired; /* next on the list of those to free */
+	/* Times that part of it was called dirty because it was not known. */
+	atomic_uint lost;
+	/* WW_CAP_ bits that no longer hold for it. */
+	atomic_uint caps_lost;
+	/* Memory of another kind was put inside. */
+	atomic_bool mixed;
+	/* Pages that are held: quick to ask, for queries. */
+	atomic_size_t nheld;
+	/* Whoever may look at the area. A thread that was stopped in a query is
+	 * among them: nobody waits for it, but the area is not freed. */
+	struct ww_readers users;
+	/* Whoever changes what its pages may do, with signals blocked: no signal
+	 * stops such a thread, so others may wait for it. */
+	struct ww_readers changers;
+	/* Pages to report besides what the backend says. */
+	struct ww_bits pending;
+	/* Pages that are held, and how often each is. */
+	struct ww_bits held;
+	_Atomic(uint32_t) *holds;
+	struct ww_hot hot; /* WW_WATCH_HOT_OK */
+	void *state; /* the backend's, zeroed */
+};
+
+/* Part of an area, in whole pages. */
+struct ww_slice {
+	uintptr_t start, end;
+	struct ww_area *area;
+};
+
+/* An area with nothing attached yet; state_bytes is for the backend. With
+ * signals blocked, as the next one. */
+int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
+		size_t state_bytes, unsigned flags);
+void ww_area_free(struct ww_area *area);
+
+static inline size_t ww_area_page(const struct ww_area *a, uintptr_t at)
+{
+	return (at - a->start) >> a->page_shift;
+}
+
+static inline uintptr_t ww_area_at(const struct ww_area *a, size_t page)
+{
+	return a->start + ((uintptr_t)page << a->page_shift);
+}
+
+/* Pages that a fault opens together where WW_WATCH_COARSE_OK was asked for. */
+#define WW_COARSE_PAGES ((size_t)16)
+
+/* Clip a slice to the block around an address in it. */
+static inline void ww_slice_block(struct ww_slice *s, uintptr_t at)
+{
+	const struct ww_area *a = s->area;
+	size_t first = ww_area_page(a, at) & ~(WW_COARSE_PAGES - 1);
+	uintptr_t start = ww_area_at(a, first);
+
+	if (s->start < start)
+		s->start = start;
+	/* the block's own end may be behind that of the address space */
+	if ((s->end - start) >> a->page_shift > WW_COARSE_PAGES)
+		s->end = start + (WW_COARSE_PAGES << a->page_shift);
+}
+
+/* --- pending pages. Lock-free and async-signal-safe --- */
+
+/* Report [start, end) with the next query. */
+void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* Do not, unless the backend says so. */
+void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* Report it since it could not be known, and count that. */
+void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* --- held pages. Lock-free and async-signal-safe --- */
+
+/* The count of each page of [start, end) + 1. Whoever was closing pages without
+ * seeing that is waited for. */
+void ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* The count - 1; of those that reach 0 the page is pending. */
+void ww_area_release(struct ww_area *a, uintptr_t start, uintptr_t end);
+
+/* In a fork child, which holds nothing. */
+void ww_area_release_all(struct ww_area *a);
+
+/* Is a page held? For whoever closes pages: inside of changers. */
+static inline bool ww_area_is_held(const struct ww_area *a, size_t page)
+{
+	return atomic_load(&a->nheld) && ww_bits_test(&a->held, page);
+}
+
+/* From a page on: the end of the run, below end, whose pages are all held, or
+ * all not, as *held says. */
+size_t ww_area_held_run(struct ww_area *a, size_t page, size_t end, bool *held);
+
+#endif

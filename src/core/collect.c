@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect.c - the way of a query and of a reset through what is watched: span
+ * by span, and mapping by mapping where memory was replaced.
+ *
+ * Called by api.c; calls range.c, query.c, maps.c and the backend's collect()
+ * and rearm(). Invariant: memory that is not tracked any more is marked before
+ * it is armed anew and once more behind that, so it is dirty all the time.
+ */
+#include "core/collect.h"
+
+#include <errno.h>
+
+#include "kernel/advice.h"
+#include "kernel/sys.h"
+
+/* The slices from i on that one call of the backend can take. */
+static struct ww_span next_span(const struct ww *ww, const struct ww_pins *pins,
+				unsigned i)
+{
+	const struct ww_slice *s = &pins->slice[i];
+	unsigned n = 1;
+
+	while (ww->backend->takes_spans && i + n < pins->n &&
+	       s[n].start == s[n - 1].end &&
+	       s[n].area->kind == s[0].area->kind &&
+	       s[n].area->flags == s[0].area->flags && !s[0].area->hot.word &&
+	       !atomic_load(&s[n].area->mixed) &&
+	       !atomic_load(&s[0].area->mixed))
+		n++;
+	return (struct ww_span){ s, n, s->area->kind };
+}
+
+/* --- memory that was replaced --- */
+
+/* The part of a span that lies in one mapping, slice by slice: what a walk over
+ * the mappings does there. */
+struct walk {
+	struct ww *ww;
+	const struct ww_span *span;
+	struct ww_query *q; /* NULL: rearm */
+	int (*fn)(const struct walk *w, const struct ww_slice *s,
+		  const struct ww_map *map);
+};
+
+static int in_map(void *arg, const struct ww_map *map)
+{
+	const struct walk *w = arg;
+	unsigned i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < w->span->n; i++) {
+		struct ww_slice s = w->span->slice[i];
+
+		s.start = s.start > map->start ? s.start : map->start;
+		s.end = s.end < map->end ? s.end : map->end;
+		if (s.start < s.end)
+			r = w->fn(w, &s, map);
+	}
+	return r;
+}
+
+static int attach_anew(struct ww *ww, const struct ww_slice *s,
+		       const struct ww_map *map)
+{
+	uint64_t mask;
+	int r = 0;
+
+	if (map->huge || !(ww->backend->kinds >> map->kind & 1))
+		return -EOPNOTSUPP;
+	ww_sys_block_signals(&mask);
+	if (ww->backend->plain_pages)
+		r = ww_advise_plain_pages(s->start, s->end, false);
+	if (r == 0)
+		r = ww->backend->attach(ww, s, map->kind);
+	/* Unwatched meanwhile: then it is not ours any more. */
+	if (r == 0 &&
+	    !ww_ranges_still(&ww->ranges, s->area, s->start, s->end) &&
+	    ww->backend->detach)
+		ww->backend->detach(ww, s, true);
+	ww_sys_restore_signals(mask);
+	/* gone since it was found? */
+	return r < 0 && !ww_sys_is_mapped(s->start) ? 0 : r;
+}
+
+/* Tracking of the slice was lost: arm what is there now as what it is. Marked
+ * before, because another query could come between; marked behind it once more,
+ * because another query may have taken the first mark before a store that came
+ * before the arming. What lies below `from` this query has reported. */
+static int recover(struct ww *ww, const struct ww_slice *s,
+		   const struct ww_map *map, uintptr_t from)
+{
+	int r;
+
+	if (!ww_ranges_still(&ww->ranges, s->area, s->start, s->end))
+		return 0;
+	if (map->kind != s->area->kind)
+		atomic_store(&s->area->mixed, true);
+	ww_area_mark(s->area, from, s->end);
+	r = attach_anew(ww, s, map);
+	ww_area_note_lost(s->area, from, s->end);
+	return r;
+}
+
+/* --- queries --- */
+
+static int collect_slice(const struct walk *w, const struct ww_slice *s,
+			 const struct ww_map *map)
+{
+	struct ww_query *q = w->q;
+	int r;
+
+	if (ww_query_full(q) || s->end <= q->pos)
+		return 0;
+	q->span = (struct ww_span){ s, 1, map->kind };
+	if (q->pos < s->start)
+		q->pos = s->start;
+	r = w->ww->backend->collect(w->ww, q);
+	if (r != -EPERM || ww_query_full(q))
+		return r == -EPERM ? 0 : r;
+	/* A look changes nothing: all of it may have been written. */
+	if (!q->reset) {
+		ww_query_found(q, q->pos, s->end);
+		return 0;
+	}
+	r = recover(w->ww, s, map, q->pos);
+	if (r == 0)
+		ww_query_done_below(q, s->end);
+	return r;
+}
+
+/* What was found until the backend gave up is in q: go on from there. */
+static int collect_by_mapping(struct ww *ww, const struct ww_span *span,
+			      struct ww_query *q)
+{
+	struct walk w = { ww, span, q, collect_slice };
+	/* whole mappings: of one that was replaced all is armed anew */
+	int r = ww_maps_each(&ww->maps, ww_span_start(span),
+			     ww_span_end(span), in_map, &w);
+
+	q->span = *span;
+	if (r == 0 && !ww_query_full(q))
+		ww_query_done_below(q, ww_span_end(span));
+	return r;
+}
+
+static int collect_span(struct ww *ww, struct ww_query *q)
+{
+	struct ww_area *a = q->span.slice[0].area;
+	const struct ww_span span = q->span;
+	int r = -EPERM;
+
+	q->pos = ww_span_start(&span);
+	if (q->reset && a->hot.word)
+		ww_hot_begin(&a->hot, q->pos);
+	if (!atomic_load(&a->mixed))
+		r = ww->backend->collect(ww, q);
+	if (r == -EPERM && !ww_process_is_other(&ww->process))
+		r = ww_query_full(q) ? 0 : collect_by_mapping(ww, &span, q);
+	return r;
+}
+
+static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
+		   struct ww_query *q)
+{
+	struct ww_pins pins;
+	int r = 0;
+
+	while (r == 0 && start < end && !ww_query_full(q)) {
+		unsigned i, n;
+
+		start = ww_ranges_pin(&ww->ranges, start, end, &pins);
+		for (i = 0; r == 0 && i < pins.n && !ww_query_full(q); i += n) {
+			q->span = next_span(ww, &pins, i);
+			n = q->span.n;
+			r = collect_span(ww, q);
+		}
+		ww_pins_drop(&pins);
+	}
+	return r;
+}
+
+int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+	       struct ww_query *q)
+{
+	int r = 0;
+
+	if (ww->backend->begin)
+		r = ww->backend->begin(ww, q);
+	if (r == 0)
+		r = collect(ww, start, end, q);
+	/* Queries of a process that has ended succeed, and find nothing. */
+	if (r == 0)
+		r = ww_process_check(&ww->process);
+	if (r < 0)
+		ww_query_undo(q, &ww->ranges);
+	return r;
+}
+
+/* --- resets --- */
+
+static int rearm_slice(const struct walk *w, const struct ww_slice *s,
+		       const struct ww_map *map)
+{
+	struct ww_span span = { s, 1, map->kind };
+	int r = w->ww->backend->rearm(w->ww, &span);
+
+	return r == -EPERM ? recover(w->ww, s, map, s->start) : r;
+}
+
+static int rearm_span(struct ww *ww, const struct ww_span *span)
+{
+	struct walk w = { ww, span, NULL, rearm_slice };
+	int r = -EPERM;
+	unsigned i;
+
+	for (i = 0; i < span->n; i++)
+		ww_area_forget(span->slice[i].area, span->slice[i].start,
+			       span->slice[i].end);
+	if (!atomic_load(&span->slice[0].area->mixed))
+		r = ww->backend->rearm(ww, span);
+	if (r == -EPERM && !ww_process_is_other(&ww->process))
+		r = ww_maps_each(&ww->maps, ww_span_start(span),
+				 ww_span_end(span), in_map, &w);
+	return r;
+}
+
+int ww_collect_nothing(struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	uintptr_t at = start;
+	struct ww_pins pins;
+	int r = 0;
+
+	while (r == 0 && at < end) {
+		struct ww_span span;
+		unsigned i;
+
+		at = ww_ranges_pin(&ww->ranges, at, end, &pins);
+		for (i = 0; r == 0 && i < pins.n; i += span.n) {
+			span = next_span(ww, &pins, i);
+			r = rearm_span(ww, &span);
+		}
+		ww_pins_drop(&pins);
+	}
+	if (r == 0)
+		r = ww_process_check(&ww->process);
+	/* Which of it was dirty is not known any more. */
+	if (r < 0)
+		ww_ranges_mark(&ww->ranges, start, end);
+	return r;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inherit.c - a tracker in a fork child.
+ *
+ * Called by fork() in the child, through fork.c, and by api.c before each call;
+ * calls the backend's renew() and inherit(). Two steps:
+ *
+ *	at fork()	what the child has of the memory is looked at, before the
+ *			program can map anything, and descriptors are made, while
+ *			its privileges are what they were
+ *	at first use	the memory is armed
+ *
+ * A child of _Fork() or of a bare clone(2) takes both steps at first use.
+ * Invariant: in a child nothing that it did not inherit is changed, and no
+ * descriptor of the parent's is used.
+ */
+#include "core/inherit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "core/trackers.h"
+#include "core/watch.h"
+#include "kernel/pagemap.h"
+#include "kernel/sys.h"
+
+/* --- at fork: which memory is there --- */
+
+/* What goes along a walk over the mappings. */
+struct look {
+	struct ww *ww;
+	uintptr_t at; /* up to here it was looked at */
+	struct ww_fd pagemap;
+	bool may_be_wiped; /* some memory */
+};
+
+/* MADV_DONTFORK: what lies between two mappings was not inherited. */
+static void forget(struct look *l, uintptr_t end)
+{
+	if (l->at < end &&
+	    ww_table_meets(ww_ranges_table(&l->ww->ranges), l->at, end))
+		ww_watch_forget(l->ww, l->at, end);
+}
+
+static int exists(void *arg, uintptr_t start, uintptr_t end)
+{
+	return 1; /* and that is enough */
+}
+
+/* MADV_WIPEONFORK leaves a mapping without a page. */
+static bool is_empty(const struct look *l, uintptr_t start, uintptr_t end)
+{
+	return ww_pagemap_each_populated(&l->pagemap, start, end, exists,
+					 NULL) == 0;
+}
+
+static void look_for_wiped(struct look *l, const struct ww_map *map)
+{
+	struct ww_cursor c = ww_table_seek(ww_ranges_table(&l->ww->ranges),
+					   map->start);
+	bool (*was_empty)(struct ww_area *, uintptr_t, uintptr_t) =
+		l->ww->backend->was_empty;
+	const struct ww_slice *s;
+
+	for (; !l->may_be_wiped && (s = ww_cursor_slice(&c)) &&
+	       s->start < map->end;
+	     ww_cursor_next(&c)) {
+		uintptr_t start = s->start > map->start ? s->start : map->start;
+		uintptr_t end = s->end < map->end ? s->end : map->end;
+
+		l->may_be_wiped =
+			!(was_empty && was_empty(s->area, start, end)) &&
+			is_empty(l, start, end);
+	}
+}
+
+static int look_at(void *arg, const struct ww_map *map)
+{
+	struct look *l = arg;
+
+	forget(l, map->start);
+	if (map->kind == WW_KIND_ANON && !l->may_be_wiped)
+		look_for_wiped(l, map);
+	l->at = map->end;
+	return 0;
+}
+
+static int mark_wiped(void *arg, const struct ww_map *map)
+{
+	struct ww *ww = arg;
+
+	if (map->wiped)
+		ww_ranges_mark(&ww->ranges, map->start, map->end);
+	return 0;
+}
+
+/* From the first watched address to the last: false if there is none. */
+static bool bounds(const struct ww *ww, uintptr_t *start, uintptr_t *end)
+{
+	const struct ww_table *t = ww_ranges_table(&ww->ranges);
+	const struct ww_chunk *last = t->n ? t->chunk[t->n - 1] : NULL;
+
+	if (!last)
+		return false;
+	*start = t->chunk[0]->slice[0].start;
+	*end = last->slice[last->n - 1].end;
+	return true;
+}
+
+static void look_at_memory(struct ww *ww)
+{
+	struct look l = { .ww = ww };
+	uintptr_t end;
+
+	if (!bounds(ww, &l.at, &end))
+		return;
+	l.pagemap.fd = ww_sys_open("/proc/self/pagemap", O_RDONLY);
+	if (ww_maps_each(&ww->maps, l.at, end, look_at, &l) == 0)
+		forget(&l, end);
+	if (l.pagemap.fd >= 0)
+		ww_sys_close(l.pagemap.fd);
+	/* smaps tells for sure, but looks at every page of the process. Without
+	 * it what is empty may be wiped, and counts so. */
+	if (l.may_be_wiped && bounds(ww, &l.at, &end) &&
+	    ww_maps_each_flag(l.at, end, mark_wiped, ww) < 0)
+		ww_ranges_mark(&ww->ranges, l.at, end);
+}
+
+/* A child holds nothing. */
+static void release(struct ww *ww)
+{
+	struct ww_cursor c = ww_table_seek(ww_ranges_table(&ww->ranges), 0);
+	const struct ww_slice *s;
+
+	for (; (s = ww_cursor_slice(&c)); ww_cursor_next(&c))
+		ww_area_release_all(s->area);
+}
+
+/* The first step. Alone, or with signals blocked and the others waiting. */
+static void renew(struct ww *ww)
+{
+	int r = 0;
+
+	ww->nclaimed = 0;
+	if (!ww_process_is_other(&ww->process)) {
+		/* First of all: whatever fails, the parent's descriptors are
+		 * forgotten. */
+		r = ww->backend->renew ? ww->backend->renew(ww) : 0;
+		ww_maps_close(&ww->maps);
+		ww_maps_open(&ww->maps, &ww->process);
+		release(ww);
+		look_at_memory(ww);
+	}
+	ww->renew_error = r;
+	atomic_store(&ww->renewed, ww_fork_generation());
+}
+
+static bool renew_at_fork(struct ww *ww, void *arg)
+{
+	renew(ww);
+	return false;
+}
+
+static void at_fork(void)
+{
+	ww_trackers_each(renew_at_fork, NULL);
+}
+
+void ww_inherit_init(void)
+{
+	ww_fork_on_child(WW_FORK_TRACKERS, at_fork);
+}
+
+/* --- at first use: arming --- */
+
+struct arming {
+	struct ww *ww;
+	struct ww_slice slice;
+	struct ww_fd pagemap;
+};
+
+static int mark_run(void *arg, uintptr_t start, uintptr_t end)
+{
+	ww_area_mark(arg, start, end);
+	return 0;
+}
+
+/* What other threads of the parent had taken, and not reported yet, is known to
+ * nobody here: what exists is reported once. */
+static void mark(const struct arming *a, const struct ww_slice *s,
+		 enum ww_kind kind)
+{
+	if (kind == WW_KIND_SHARED ||
+	    ww_pagemap_each_populated(&a->pagemap, s->start, s->end, mark_run,
+				      s->area) < 0)
+		ww_area_mark(s->area, s->start, s->end);
+}
+
+static int arm_map(void *arg, const struct ww_map *map)
+{
+	const struct arming *a = arg;
+	struct ww_slice s = { map->start, map->end, a->slice.area };
+	int r = 0;
+
+	if (map->huge)
+		return 0; /* its query says so, as in the parent */
+	if (a->ww->backend->inherit)
+		r = a->ww->backend->inherit(a->ww, &s, map->kind);
+	if (r == -EOPNOTSUPP || r == -EBUSY)
+		return 0; /* likewise */
+	mark(a, &s, map->kind);
+	return r;
+}
+
+static int arm_all(struct ww *ww)
+{
+	struct ww_cursor c = ww_table_seek(ww_ranges_table(&ww->ranges), 0);
+	struct arming a = { .ww = ww };
+	const struct ww_slice *s;
+	int r = 0;
+
+	if (ww_process_is_other(&ww->process))
+		return 0; /* as it was: the memory is not ours */
+	a.pagemap.fd = ww_sys_open("/proc/self/pagemap", O_RDONLY);
+	for (; r == 0 && (s = ww_cursor_slice(&c)); ww_cursor_next(&c)) {
+		a.slice = *s;
+		r = ww_maps_each(&ww->maps, s->start, s->end, arm_map, &a);
+	}
+	if (a.pagemap.fd >= 0)
+		ww_sys_close(a.pagemap.fd);
+	return r;
+}
+
+static int arm(struct ww *ww, unsigned generation)
+{
+	if (atomic_load(&ww->renewed) != generation || ww->renew_error < 0)
+		renew(ww);
+	return ww->renew_error < 0 ? ww->renew_error : arm_all(ww);
+}
+
+/* Other threads of the child, if it has any by now, wait: the one place where a
+ * query may, and once. No signal stops the thread that they wait for. */
+static int arm_once(struct ww *ww, unsigned generation)
+{
+	unsigned other = atomic_load(&ww->renewing);
+	uint64_t mask;
+	int r = 0;
+
+	ww_sys_block_signals(&mask);
+	while (r == 0 && atomic_load(&ww->generation) != generation) {
+		if (other == generation) {
+			ww_sys_sleep_ns(10000);
+			other = atomic_load(&ww->renewing);
+			continue;
+		}
+		if (!atomic_compare_exchange_strong(&ww->renewing, &other,
+						    generation))
+			continue;
+		r = arm(ww, generation);
+		if (r == 0)
+			atomic_store(&ww->generation, generation);
+		atomic_store(&ww->renewing, 0);
+	}
+	ww_sys_restore_signals(mask);
+	return r;
+}
+
+int ww_inherit(struct ww *ww)
+{
+	unsigned generation = ww_fork_generation();
+
+	if (atomic_load(&ww->generation) == generation)
+		return 0;
+	return arm_once(ww, generation);
+}
+
+void ww_inherit_to_leave(struct ww *ww)
+{
+	ww_inherit(ww); /* whatever comes of it */
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * turns.c - a store lands after a bounded number of faults.
+ *
+ * Called by the backends that let stores fault; calls sys.c. Invariant: a reset
+ * waits for a writer MOST_NS at most, and never for itself.
+ */
+#include "core/turns.h"
+
+#include <stdbool.h>
+
+#include "kernel/sys.h"
+
+#define AGAIN_NS 1000000u /* faults within it are "in a row" */
+#define WAIT_NS 50000u
+#define MOST_NS 400000u
+
+static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
+{
+	uintptr_t h = page >> 12;
+
+	return &self->turn[(h ^ h >> 6 ^ h >> 12) % WW_TURNS];
+}
+
+void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread)
+{
+	struct ww_turn *t = turn_of(self, page);
+	uint64_t now = ww_sys_now_ns();
+
+	if (atomic_load(&t->page) != page ||
+	    now - atomic_load(&t->when) > AGAIN_NS) {
+		atomic_store(&t->page, page);
+		atomic_store(&t->thread, thread);
+		atomic_store(&t->times, 1);
+	} else {
+		/* a system call that most faults need not make */
+		if (!thread)
+			thread = ww_sys_thread_id();
+		if (atomic_exchange(&t->thread, thread) == thread ||
+		    atomic_load(&t->times) == 1)
+			atomic_fetch_add(&t->times, 1);
+	}
+	atomic_store(&t->when, now);
+}
+
+/* How long from now on the writer of a page has to be given. */
+static uint64_t time_left(const struct ww_turn *t, uint64_t now)
+{
+	unsigned times = atomic_load(&t->times);
+	uint64_t wait, since = now - atomic_load(&t->when);
+
+	if (times < 2)
+		return 0; /* it had its turn, as far as anybody knows */
+	wait = times < 5 ? (uint64_t)WAIT_NS << (times - 2) : MOST_NS;
+	return since < wait ? wait - since : 0;
+}
+
+void ww_turns_wait(struct ww_turns *self, uintptr_t start, uintptr_t end)
+{
+	uint64_t now = 0, most = 0;
+	unsigned i, me = 0;
+
+	for (i = 0; i < WW_TURNS; i++) {
+		struct ww_turn *t = &self->turn[i];
+		uintptr_t page = atomic_load(&t->page);
+		uint64_t left;
+
+		if (page < start || page >= end || atomic_load(&t->times) < 2)
+			continue;
+		now = now ? now : ww_sys_now_ns();
+		me = me ? me : ww_sys_thread_id();
+		left = atomic_load(&t->thread) == me ? 0 : time_left(t, now);
+		most = left > most ? left : most;
+	}
+	if (most)
+		ww_sys_sleep_ns((long)most);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * turns.h - a store lands after a bounded number of faults.
+ *
+ * Where a store faults, its page is opened and the writer tries again. If resets
+ * are faster than the scheduler the page is closed again before the writer runs,
+ * and so on for ever (388 openings for one store were seen). So each opening is
+ * remembered, and a reset that is about to close a page whose writer came more
+ * than once in a row first waits: 50 us since the opening, twice that for the
+ * next time, and so on. Lock-free and async-signal-safe; no thread-local storage.
+ */
+#ifndef WW_TURNS_H
+#define WW_TURNS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define WW_TURNS 64u
+
+struct ww_turn {
+	atomic_uintptr_t page;
+	/* The writer; 0: not asked yet. */
+	atomic_uint thread;
+	/* In a row that its page was opened. */
+	atomic_uint times;
+	_Atomic(uint64_t) when; /* ns, of the last time */
+};
+
+struct ww_turns {
+	struct ww_turn turn[WW_TURNS];
+};
+
+/* A page is being opened, for a thread; 0: the calling one. */
+void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread);
+
+/* Pages of [start, end) are about to be closed. */
+void ww_turns_wait(struct ww_turns *self, uintptr_t start, uintptr_t end);
+
+#endif

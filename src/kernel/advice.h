@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * advice.h - what the kernel is told about memory under watch. 0 or -errno.
+ */
+#ifndef WW_ADVICE_H
+#define WW_ADVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* No KSM, and no huge pages unless they are to be kept: one write would show as
+ * 512 pages, or not at all. A kernel that has neither is fine. */
+int ww_advise_plain_pages(uintptr_t start, uintptr_t end, bool keep_huge);
+
+/* Read-ahead advice, which means nothing to anonymous memory, keeps a mapping
+ * from becoming one with what is mapped beside it later, which would make it
+ * wholly soft-dirty. */
+int ww_advise_keep_apart(uintptr_t start, uintptr_t end);
+void ww_advise_let_join(uintptr_t start, uintptr_t end);
+
+/* MADV_DONTNEED; -EOPNOTSUPP: locked pages. */
+int ww_advise_drop(uintptr_t start, uintptr_t end);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * latch.c - pages that were dirty when VirtualProtect() was called: Windows then
+ * keeps them reported after a decommit, until a reset reports them (row 6.1.15).
+ *
+ * Called by memory.c and win32.c; calls the public calls, base and sys.c. A page
+ * that is both latched and dirty when it is decommitted is held over the drop,
+ * and so reported once more. Invariant: a page is on the list only if no reset
+ * has reported it since it was latched.
+ *
+ * Global: the list, as the Nt calls find memory by address alone. Its lock is
+ * taken by a reset only while something is latched.
+ */
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/fork.h"
+#include "base/heap.h"
+#include "kernel/sys.h"
+#include "win32/win32.h"
+
+#define LOOK 64 /* pages asked for at once */
+
+WW_DATA static struct {
+	atomic_bool ready;
+	struct ww_lock once, lock;
+	/* Addresses of pages, ascending. */
+	uintptr_t *page;
+	size_t room;
+	atomic_size_t n;
+} latched;
+
+static void take(void)
+{
+	if (!atomic_load(&latched.ready)) {
+		ww_lock_take(&latched.once);
+		if (!atomic_load(&latched.ready))
+			ww_lock_init(&latched.lock, WW_LOCK_LATCH);
+		atomic_store(&latched.ready, true);
+		ww_lock_drop(&latched.once);
+	}
+	ww_lock_take(&latched.lock);
+}
+
+static void drop_lock(void)
+{
+	ww_lock_drop(&latched.lock);
+}
+
+/* The first page on the list that is not below an address. */
+static size_t position(uintptr_t at)
+{
+	size_t lo = 0, hi = atomic_load(&latched.n);
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (latched.page[mid] < at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static bool has(uintptr_t page)
+{
+	size_t i = position(page);
+
+	return i < atomic_load(&latched.n) && latched.page[i] == page;
+}
+
+static bool make_room(size_t more)
+{
+	size_t n = atomic_load(&latched.n), room = latched.room;
+	uintptr_t *page;
+
+	if (n + more <= room)
+		return true;
+	room = 2 * (n + more) + LOOK;
+	page = ww_heap_new(room * sizeof(*page));
+	if (!page)
+		return false;
+	if (n)
+		memcpy(page, latched.page, n * sizeof(*page));
+	ww_heap_free(latched.page, latched.room * sizeof(*page));
+	latched.page = page;
+	latched.room = room;
+	return true;
+}
+
+/* Ascending pages that lie side by side in the list, but for those it has. */
+static void add(void *const *pages, size_t count)
+{
+	size_t i, at, n = atomic_load(&latched.n);
+
+	if (!make_room(count))
+		return; /* then a decommit clears them, as it does others */
+	for (i = 0; i < count; i++) {
+		uintptr_t page = (uintptr_t)pages[i];
+
+		at = position(page);
+		if (at < n && latched.page[at] == page)
+			continue;
+		memmove(&latched.page[at + 1], &latched.page[at],
+			(n - at) * sizeof(latched.page[0]));
+		latched.page[at] = page;
+		atomic_store(&latched.n, ++n);
+	}
+}
+
+/* Call fn with dirty pages of [start, end), some at a time. */
+static void each_dirty(struct ww *ww, uintptr_t start, uintptr_t end,
+		       void (*fn)(struct ww *ww, void *const *pages, size_t n))
+{
+	void *pages[LOOK];
+
+	while (start < end) {
+		size_t n = LOOK;
+
+		if (ww_win32_get(ww, start, end, false, pages, &n) < 0)
+			break;
+		if (n)
+			fn(ww, pages, n);
+		if (n < LOOK)
+			break;
+		start = (uintptr_t)pages[n - 1] + WW_WIN32_PAGE;
+	}
+}
+
+static void latch(struct ww *ww, void *const *pages, size_t n)
+{
+	take();
+	add(pages, n);
+	drop_lock();
+}
+
+void ww_win32_latch(struct ww *ww, uintptr_t start, uintptr_t end)
+{
+	each_dirty(ww, start, end, latch);
+}
+
+static void hold(struct ww *ww, void *const *pages, size_t n)
+{
+	size_t i;
+
+	take();
+	for (i = 0; i < n; i++)
+		if (has((uintptr_t)pages[i]))
+			ww_hold(ww, pages[i], 1, 0);
+	drop_lock();
+}
+
+int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
+			  int (*drop)(void *arg), void *arg)
+{
+	size_t i;
+	int r;
+
+	if (!atomic_load(&latched.n))
+		return drop(arg);
+	each_dirty(ww, start, end, hold);
+	r = drop(arg);
+	/* A release without a hold is ignored. */
+	take();
+	for (i = position(start);
+	     i < atomic_load(&latched.n) && latched.page[i] < end; i++)
+		ww_release(ww, (void *)latched.page[i], 1, 0);
+	drop_lock();
+	return r;
+}
+
+static void erase(size_t first, size_t end)
+{
+	size_t n = atomic_load(&latched.n);
+
+	memmove(&latched.page[first], &latched.page[end],
+		(n - end) * sizeof(latched.page[0]));
+	atomic_store(&latched.n, n - (end - first));
+}
+
+void ww_win32_unlatch(void *const *addresses, size_t n)
+{
+	size_t i;
+
+	if (!n || !atomic_load(&latched.n))
+		return;
+	take();
+	for (i = 0; i < n; i++)
+		if (has((uintptr_t)addresses[i])) {
+			size_t at = position((uintptr_t)addresses[i]);
+
+			erase(at, at + 1);
+		}
+	drop_lock();
+}
+
+void ww_win32_unlatch_range(uintptr_t start, uintptr_t end)
+{
+	if (!atomic_load(&latched.n))
+		return;
+	take();
+	erase(position(start), position(end));
+	drop_lock();
+}

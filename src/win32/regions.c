@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * regions.c - what VirtualAlloc() has allocated, and the state of its pages.
+ *
+ * Called by memory.c and query.c; calls base. Invariant: regions ascend, and so
+ * do the runs of each; the first run begins with its region.
+ *
+ * Global: the list, since Windows' calls find allocations by address.
+ */
+#include "win32/regions.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/fork.h"
+#include "base/heap.h"
+#include "kernel/sys.h"
+
+WW_DATA static struct {
+	atomic_bool ready;
+	struct ww_lock once, lock;
+	struct ww_region **list;
+	size_t n, room;
+} memory;
+
+static void init(void)
+{
+	if (atomic_load(&memory.ready) || ww_fork_init() < 0)
+		return;
+	ww_heap_init();
+	ww_lock_take(&memory.once);
+	/* Its holder calls the tracker, which has a lock of its own. */
+	if (!atomic_load(&memory.ready))
+		ww_lock_init(&memory.lock, WW_LOCK_WIN32);
+	atomic_store(&memory.ready, true);
+	ww_lock_drop(&memory.once);
+}
+
+void ww_win32_lock(void)
+{
+	init();
+	ww_lock_take(&memory.lock);
+}
+
+void ww_win32_unlock(void)
+{
+	ww_lock_drop(&memory.lock);
+}
+
+/* An array with room for one more: the old one, or a larger copy. */
+static void *grown(void *array, size_t n, size_t *room, size_t entry)
+{
+	size_t more = *room ? *room * 2 : 4;
+	void *larger;
+
+	if (n < *room)
+		return array;
+	larger = ww_heap_new(more * entry);
+	if (!larger)
+		return NULL;
+	if (n)
+		memcpy(larger, array, n * entry);
+	ww_heap_free(array, *room * entry);
+	*room = more;
+	return larger;
+}
+
+/* --- the list --- */
+
+static size_t position(uintptr_t at)
+{
+	size_t i = 0, hi = memory.n;
+
+	while (i < hi) {
+		size_t mid = (i + hi) / 2;
+
+		if (memory.list[mid]->end <= at)
+			i = mid + 1;
+		else
+			hi = mid;
+	}
+	return i;
+}
+
+struct ww_region *ww_win32_region_next(uintptr_t at)
+{
+	size_t i = position(at);
+
+	return i < memory.n ? memory.list[i] : NULL;
+}
+
+struct ww_region *ww_win32_region_at(uintptr_t at)
+{
+	struct ww_region *a = ww_win32_region_next(at);
+
+	return a && a->start <= at ? a : NULL;
+}
+
+struct ww_region *ww_win32_region_holding(const void *address, uintptr_t size,
+					  uintptr_t *start, uintptr_t *end)
+{
+	struct ww_region *a;
+
+	if (!ww_win32_round(address, size, WW_WIN32_PAGE, start, end))
+		return NULL;
+	a = ww_win32_region_at(*start);
+	return a && *end <= a->end ? a : NULL;
+}
+
+struct ww_region *ww_win32_region_add(const struct ww_region *region)
+{
+	size_t i = position(region->start);
+	struct ww_region **list, *a = ww_heap_new(sizeof(*a));
+
+	if (!a)
+		return NULL;
+	*a = *region;
+	a->run = grown(NULL, 0, &a->room, sizeof(*a->run));
+	list = grown(memory.list, memory.n, &memory.room, sizeof(*list));
+	if (list)
+		memory.list = list;
+	if (!a->run || !list) {
+		ww_heap_free(a->run, a->room * sizeof(*a->run));
+		ww_heap_free(a, sizeof(*a));
+		return NULL;
+	}
+	a->run[0] = (struct ww_region_run){ a->start, 0 };
+	a->n = 1;
+	memmove(&list[i + 1], &list[i], (memory.n - i) * sizeof(*list));
+	list[i] = a;
+	memory.n++;
+	return a;
+}
+
+void ww_win32_region_remove(struct ww_region *a)
+{
+	size_t i = position(a->start);
+
+	memory.n--;
+	memmove(&memory.list[i], &memory.list[i + 1],
+		(memory.n - i) * sizeof(*memory.list));
+	ww_heap_free(a->run, a->room * sizeof(*a->run));
+	ww_heap_free(a, sizeof(*a));
+}
+
+/* --- runs --- */
+
+/* The run that has an address. */
+static size_t run_at(const struct ww_region *a, uintptr_t at)
+{
+	size_t lo = 0, hi = a->n;
+
+	while (lo + 1 < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (a->run[mid].start <= at)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+uint8_t ww_win32_state(const struct ww_region *a, uintptr_t at, uintptr_t *end)
+{
+	size_t i = run_at(a, at);
+
+	*end = i + 1 < a->n ? a->run[i + 1].start : a->end;
+	return a->run[i].state;
+}
+
+/* Have a run begin at an address, which is inside of the region. */
+static bool split(struct ww_region *a, uintptr_t at)
+{
+	struct ww_region_run *run;
+	size_t i = run_at(a, at);
+
+	if (a->run[i].start == at)
+		return true;
+	run = grown(a->run, a->n, &a->room, sizeof(*run));
+	if (!run)
+		return false;
+	a->run = run;
+	memmove(&run[i + 2], &run[i + 1], (a->n - i - 1) * sizeof(*run));
+	run[i + 1] = (struct ww_region_run){ at, run[i].state };
+	a->n++;
+	return true;
+}
+
+/* Runs [first, end) become what the one before them is. */
+static void join(struct ww_region *a, size_t first, size_t end)
+{
+	memmove(&a->run[first], &a->run[end],
+		(a->n - end) * sizeof(a->run[0]));
+	a->n -= end - first;
+}
+
+bool ww_win32_set_state(struct ww_region *a, uintptr_t start, uintptr_t end,
+			uint8_t state)
+{
+	size_t first, stop;
+
+	if (start >= end)
+		return true;
+	if (!split(a, start) || (end < a->end && !split(a, end)))
+		return false;
+	first = run_at(a, start);
+	stop = end < a->end ? run_at(a, end) : a->n;
+	a->run[first].state = state;
+	join(a, first + 1, stop);
+	/* with the neighbours, if they are alike */
+	if (first + 1 < a->n && a->run[first + 1].state == state)
+		join(a, first + 1, first + 2);
+	if (first > 0 && a->run[first - 1].state == state)
+		join(a, first, first + 1);
+	return true;
+}
