@@ -132,7 +132,115 @@ static void memory_that_the_caller_manages_works(void **state)
 	test_unmap(base, 16);
 }
 
+/* The neighbours of a part that is reset, or decommitted, stay dirty. */
+static void parts_of_a_host_page_are_neighbours_only(void **state)
+{
+	ULONG_PTR n = 1;
+	ULONG g;
+
+	begin();
+	memset(base + 4 * PAGE, 1, PAGE);
+	assert_int_equal(NtGetWriteWatch(GetCurrentProcess(), 1,
+					 base + 4 * PAGE, ENTRY, results, &n,
+					 &g),
+			 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(count_entries(0), PARTS - 1);
+	if (PARTS > 2) {
+		assert_true(VirtualFree(base + 4 * PAGE + 2 * ENTRY, ENTRY,
+					MEM_DECOMMIT));
+		assert_int_equal(count_entries(0), PARTS - 2);
+	}
+	count_entries(1);
+	assert_int_equal(count_entries(0), 0);
+	end();
+}
+
+/* Row 6.1.15: what was dirty at VirtualProtect() outlives a decommit. */
+static void a_page_that_was_protected_dirty_outlives_a_decommit(void **state)
+{
+	DWORD old;
+
+	begin();
+	base[1 * PAGE] = 1;
+	assert_true(VirtualProtect(base, SIZE, PAGE_READWRITE, &old));
+	base[3 * PAGE] = 1;
+	assert_true(VirtualFree(base, SIZE, MEM_DECOMMIT));
+	assert_int_equal(count_entries(0), PARTS);
+	assert_ptr_equal(results[0], base + PAGE);
+	assert_non_null(VirtualAlloc(base, SIZE, MEM_COMMIT, PAGE_READWRITE));
+	base[0] = 1;
+	assert_int_equal(count_entries(1), 2 * PARTS);
+	/* and a reset ends it */
+	base[PAGE] = 1;
+	assert_true(VirtualFree(base, SIZE, MEM_DECOMMIT));
+	assert_int_equal(count_entries(0), 0);
+	end();
+}
+
+/* A bad array is refused before anything is reset. */
+static void a_bad_array_resets_nothing(void **state)
+{
+	char *none = mmap(NULL, 4 * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+	ULONG_PTR n = ROOM;
+	ULONG g;
+
+	begin();
+	base[2 * PAGE] = 1;
+	assert_int_equal((DWORD)NtGetWriteWatch(GetCurrentProcess(), 1, base,
+						SIZE, (PVOID *)none, &n, &g),
+			 STATUS_ACCESS_VIOLATION);
+	assert_int_equal(n, ROOM);
+	assert_int_equal(count_entries(1), PARTS);
+	munmap(none, 4 * PAGE);
+	end();
+}
+
+static void a_real_handle_of_this_process_is_taken(void **state)
+{
+	HANDLE self = OpenProcess(0x1fffff, FALSE, GetCurrentProcessId());
+	HANDLE parent = OpenProcess(0x1fffff, FALSE, (DWORD)getppid());
+	ULONG_PTR n = ROOM;
+	ULONG g;
+
+	begin();
+	base[0] = 1;
+	assert_int_equal((DWORD)nt_get(self, 0, &n, &g), STATUS_SUCCESS);
+	assert_int_equal(n, PARTS);
+	assert_int_equal(NtResetWriteWatch(self, base, SIZE), STATUS_SUCCESS);
+	if (parent)
+		assert_true((DWORD)nt_get(parent, 0, &n, &g) != STATUS_SUCCESS);
+	assert_true(CloseHandle(self));
+	assert_int_equal((DWORD)nt_get(self, 0, &n, &g), STATUS_INVALID_HANDLE);
+	end();
+}
+
+static void virtual_query_comes_to_an_end(void **state)
+{
+	MEMORY_BASIC_INFORMATION info;
+	size_t regions = 0;
+	char *at;
+
+	begin();
+	for (at = NULL; VirtualQuery(at, &info, sizeof(info));
+	     at = (char *)info.BaseAddress + info.RegionSize)
+		regions++;
+	assert_int_equal(GetLastError(), ERROR_INVALID_PARAMETER);
+	assert_true(regions > 10 && regions < 100000);
+	/* nothing is allocated below 64 KiB */
+	assert_null(VirtualAlloc((void *)0x1000, 0x1000, MEM_RESERVE,
+				 PAGE_READWRITE));
+	assert_int_equal(GetLastError(), ERROR_INVALID_PARAMETER);
+	end();
+}
+
 TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(other_handles_are_refused),
 	  CASE(arrays_may_end_inside_a_host_page),
-	  CASE(memory_that_the_caller_manages_works))
+	  CASE(memory_that_the_caller_manages_works),
+	  CASE(parts_of_a_host_page_are_neighbours_only),
+	  CASE(a_page_that_was_protected_dirty_outlives_a_decommit),
+	  CASE(a_bad_array_resets_nothing),
+	  CASE(a_real_handle_of_this_process_is_taken),
+	  CASE(virtual_query_comes_to_an_end))

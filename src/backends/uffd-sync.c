@@ -272,6 +272,17 @@ static int sync_rearm(struct ww *ww, const struct ww_span *span)
 
 /* --- attach, detach --- */
 
+/* In a fork child it comes only when something is armed: most children never
+ * get there. */
+static int start_thread(struct ww *ww)
+{
+	struct sync *s = ww->priv;
+
+	if (s->thread.generation)
+		return 0;
+	return ww_sync_thread_start(&s->thread, &s->uffd, &ww->ranges);
+}
+
 static int sync_attach(struct ww *ww, const struct ww_slice *s,
 		       enum ww_kind kind)
 {
@@ -282,7 +293,9 @@ static int sync_attach(struct ww *ww, const struct ww_slice *s,
 	/* Of files only those in memory, so SHARED is not promised. */
 	if (kind != WW_KIND_ANON && !sync->shared)
 		return -EOPNOTSUPP;
-	r = ww_uffd_register(&sync->uffd, s->start, s->end);
+	r = start_thread(ww);
+	if (r == 0)
+		r = ww_uffd_register(&sync->uffd, s->start, s->end);
 	if (r < 0)
 		return r;
 	r = ww_span_each_free(&(struct ww_span){ s, 1, kind }, s->start, s->end,
@@ -482,7 +495,7 @@ static int sync_open(struct ww *ww, const struct ww_options *options)
 	if (options->flags & WW_OPEN_UFFD)
 		r = try_lent(s);
 	if (r == 0)
-		r = ww_sync_thread_start(&s->thread, &s->uffd, &ww->ranges);
+		r = start_thread(ww);
 	if (r < 0) {
 		close_descriptors(s);
 		return r;
@@ -519,17 +532,14 @@ static int sync_renew(struct ww *ww)
 
 /* The kernel cleared the protection in the child, so private pages that exist
  * are dirty as they are; so will be what is read first. What does not exist is
- * clean. The thread comes only now: most children never get here. */
+ * clean. */
 static int sync_inherit(struct ww *ww, const struct ww_slice *s,
 			enum ww_kind kind)
 {
 	struct protecting p = { ww, false };
 	struct sync *sync = ww->priv;
-	int r = 0;
+	int r = start_thread(ww);
 
-	if (!sync->thread.generation)
-		r = ww_sync_thread_start(&sync->thread, &sync->uffd,
-					 &ww->ranges);
 	if (r == 0)
 		r = ww_uffd_register(&sync->uffd, s->start, s->end);
 	if (r < 0)

@@ -104,7 +104,7 @@ static int next_query(struct ww_maps_walk *walk, struct ww_map *out)
 		(q.vma_flags & PROCMAP_QUERY_VMA_READABLE ? PROT_READ : 0) |
 		(q.vma_flags & PROCMAP_QUERY_VMA_WRITABLE ? PROT_WRITE : 0) |
 		(q.vma_flags & PROCMAP_QUERY_VMA_EXECUTABLE ? PROT_EXEC : 0);
-	out->huge = q.vma_page_size != ww_sys_page_size();
+	out->huge = q.vma_page_size > ww_sys_page_size();
 	out->wiped = false;
 	walk->at = out->end;
 	return 1;
@@ -208,7 +208,7 @@ static int read_smap(struct ww_maps_walk *walk, struct ww_map *out)
 
 			while (*at == ' ')
 				at++;
-			out->huge = number(&at, 10, ' ') * 1024 !=
+			out->huge = number(&at, 10, ' ') * 1024 >
 				    ww_sys_page_size();
 		} else if (!strncmp(line, "VmFlags:", 8)) {
 			parse_flags(line + 8, out); /* the last line */

@@ -66,6 +66,12 @@ static struct pm_scan_arg make_arg(const struct ww_pagemap *self,
 	return arg;
 }
 
+static bool is_our_process(const struct ww_pagemap *self)
+{
+	return self->fd.any_generation ||
+	       self->fd.generation == ww_fork_generation();
+}
+
 /* Without an argument that a child finds wiped: no signal handler may fork. */
 static int scan_with_signals_blocked(const struct ww_pagemap *self,
 				     struct pm_scan_arg *arg)
@@ -74,23 +80,27 @@ static int scan_with_signals_blocked(const struct ww_pagemap *self,
 	int r = -EINVAL;
 
 	ww_sys_block_signals(&mask);
-	if (self->fd.any_generation ||
-	    self->fd.generation == ww_fork_generation())
+	if (is_our_process(self))
 		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
 	ww_sys_restore_signals(mask);
 	return r;
 }
 
+/* A signal handler may fork anywhere in here:
+ *
+ *	before the argument is there	the check sees that we are the child
+ *	between it and the call		the child's argument is zeros
+ */
 int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 {
 	struct pm_scan_arg local, *arg = s->scratch ? &s->scratch->arg : &local;
-	int r;
+	int r = -EINVAL;
 
-	*arg = make_arg(self, s);
-	if (s->scratch)
-		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
-	else
+	*(volatile struct pm_scan_arg *)arg = make_arg(self, s);
+	if (!s->scratch)
 		r = scan_with_signals_blocked(self, arg);
+	else if (is_our_process(self))
+		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
 	s->walk_end = (uintptr_t)arg->walk_end;
 	return r;
 }
@@ -124,9 +134,7 @@ bool ww_pagemap_ok(const struct ww_pagemap *self)
 	if (self->fd.borrowed)
 		return ww_fd_ok(&self->fd);
 	return self->fd.fd >= 0 &&
-	       (self->fd.any_generation ||
-		self->fd.generation == ww_fork_generation()) &&
-	       ww_sys_position(self->fd.fd) == self->position;
+	       is_our_process(self) && ww_sys_position(self->fd.fd) == self->position;
 }
 
 /* --- entries --- */

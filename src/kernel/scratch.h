@@ -5,9 +5,10 @@
  *
  * A signal handler may interrupt a query and call _Fork(), and both processes
  * then go on with the query. In the child the scan would work on the parent's
- * memory, by the parent's descriptor. No check before the system call is in
- * time; but its argument lies here, in the child is zeros, and is refused. The
- * answer lies here, too, to keep 12 KiB off the caller's stack.
+ * memory, by the parent's descriptor. A check of who we are is too early by an
+ * instruction; but behind it the argument lies here, is zeros in the child, and is
+ * refused (ww_pagemap_scan()). The answer lies here, too, to keep 12 KiB off the
+ * caller's stack.
  */
 #ifndef WW_SCRATCH_H
 #define WW_SCRATCH_H

@@ -4,11 +4,12 @@
  *
  * Called by win32.c, memory.c and latch.c; calls the public calls. A host page
  * that the tracker has as dirty is all its 4 KiB parts. A reset that reports some
- * of them first puts all on a list, then resets the host page, then takes from
- * the list what it reports. If the list is full the host page stays dirty, so
- * that a part may be reported twice, but never lost. Invariant: a part that is
- * dirty is dirty for the tracker or has its bit on the list, all the time; a
- * query without reset only looks.
+ * of them moves the host page to a list: it announces that there, resets the
+ * page, and puts all parts on the list if the tracker gave it the page. Then it
+ * takes from the list what it reports. If the list is full the host page stays
+ * dirty, so that a part may be reported twice, but never lost. Invariant: a part
+ * that is dirty is dirty for the tracker, announced, or on the list, all the
+ * time; a query without reset only looks.
  *
  * Global: the list. The Nt calls find memory by address alone.
  */
@@ -20,9 +21,13 @@
 
 #define SLOTS 4096u
 #define ALL 0xffffu
+#define ONE_MOVE (UINT64_C(1) << 16)
+#define MOVES (UINT64_C(15) << 16)
+#define KEY_SHIFT 20
 
-/* A host page number shifted left by 16, and a bit for each 4 KiB part of it
- * that is still to be reported; 0: free. Host pages are at most 64 KiB. */
+/* bits 0-15: the parts of a host page that are still to be reported; 16-19: how
+ * many resets are about to put parts here; 20-: the number of the host page. 0:
+ * free. Host pages are at most 64 KiB. */
 static struct {
 	_Atomic(uint64_t) slot[SLOTS];
 	atomic_uint top; /* slots from here on were never used */
@@ -30,7 +35,12 @@ static struct {
 
 static uint64_t key(uintptr_t page, uintptr_t host)
 {
-	return (uint64_t)(page / host) << 16;
+	return (uint64_t)(page / host) << KEY_SHIFT;
+}
+
+static bool is_of(uint64_t v, uint64_t k)
+{
+	return v && v >> KEY_SHIFT == k >> KEY_SHIFT;
 }
 
 static uint64_t parts_of(uintptr_t host)
@@ -51,19 +61,14 @@ static uint64_t parts_in(uintptr_t page, uintptr_t host, uintptr_t start,
 	return bits;
 }
 
-static bool use_slot(unsigned i, uint64_t value)
+/* Without parts and moves a slot is free. */
+static uint64_t or_free(uint64_t v)
 {
-	unsigned top = atomic_load(&rest.top);
-	uint64_t zero = 0;
-
-	while (top <= i &&
-	       !atomic_compare_exchange_weak(&rest.top, &top, i + 1))
-		;
-	return atomic_compare_exchange_strong(&rest.slot[i], &zero, value);
+	return v & (ALL | MOVES) ? v : 0;
 }
 
-/* False: the list is full. */
-static bool put(uintptr_t page, uintptr_t host, uint64_t bits)
+/* Announce a move: the slot, or -1 if the list is full. */
+static int announce(uintptr_t page, uintptr_t host)
 {
 	uint64_t k = key(page, host);
 	unsigned i, top = atomic_load(&rest.top);
@@ -71,43 +76,57 @@ static bool put(uintptr_t page, uintptr_t host, uint64_t bits)
 	for (i = 0; i < top; i++) {
 		uint64_t v = atomic_load(&rest.slot[i]);
 
-		while (v && v >> 16 == k >> 16)
+		while (is_of(v, k) && (v & MOVES) != MOVES)
 			if (atomic_compare_exchange_weak(&rest.slot[i], &v,
-							 v | bits))
-				return true;
+							 v + ONE_MOVE))
+				return (int)i;
 	}
-	for (i = 0; i < SLOTS; i++)
-		if (!atomic_load(&rest.slot[i]) && use_slot(i, k | bits))
-			return true;
-	return false;
+	for (i = 0; i < SLOTS; i++) {
+		uint64_t zero = 0;
+
+		top = atomic_load(&rest.top);
+		while (top <= i && !atomic_compare_exchange_weak(&rest.top,
+								 &top, i + 1))
+			;
+		if (atomic_compare_exchange_strong(&rest.slot[i], &zero,
+						   k | ONE_MOVE))
+			return (int)i;
+	}
+	return -1;
 }
 
-/* Take some bits of a host page off the list: those that were there. */
+/* The move is over: the parts are on the list. */
+static void moved(int slot, uint64_t bits)
+{
+	_Atomic(uint64_t) *s = &rest.slot[slot];
+	uint64_t v = atomic_load(s);
+
+	while (!atomic_compare_exchange_weak(s, &v,
+					     or_free((v - ONE_MOVE) | bits)))
+		;
+}
+
+/* Take some parts of a host page off the list: those that were there. */
 static uint64_t take(uintptr_t page, uintptr_t host, uint64_t bits)
 {
 	uint64_t k = key(page, host), got = 0;
 	unsigned i, top = atomic_load(&rest.top);
 
 	for (i = 0; i < top; i++) {
-		uint64_t v = atomic_load(&rest.slot[i]), left;
+		uint64_t v = atomic_load(&rest.slot[i]);
 
-		do {
-			if (!v || v >> 16 != k >> 16 || !(v & bits))
-				break;
-			left = v & ~bits;
-			if (!(left & ALL))
-				left = 0;
+		while (is_of(v, k) && v & bits)
 			if (atomic_compare_exchange_weak(&rest.slot[i], &v,
-							 left)) {
+							 or_free(v & ~bits))) {
 				got |= v & bits;
 				break;
 			}
-		} while (1);
 	}
 	return got;
 }
 
-static uint64_t peek(uintptr_t page, uintptr_t host)
+/* The parts on the list; with `announced`, all while some move is under way. */
+static uint64_t listed_parts(uintptr_t page, uintptr_t host, bool announced)
 {
 	uint64_t k = key(page, host), bits = 0;
 	unsigned i, top = atomic_load(&rest.top);
@@ -115,8 +134,9 @@ static uint64_t peek(uintptr_t page, uintptr_t host)
 	for (i = 0; i < top; i++) {
 		uint64_t v = atomic_load(&rest.slot[i]);
 
-		if (v && v >> 16 == k >> 16)
-			bits |= v & ALL;
+		if (is_of(v, k))
+			bits |= announced && v & MOVES ? parts_of(host)
+						       : v & ALL;
 	}
 	return bits;
 }
@@ -129,7 +149,7 @@ static uintptr_t next_listed(uintptr_t at, uintptr_t end, uintptr_t host)
 
 	for (i = 0; i < top; i++) {
 		uint64_t v = atomic_load(&rest.slot[i]);
-		uintptr_t page = (uintptr_t)(v >> 16) * host;
+		uintptr_t page = (uintptr_t)(v >> KEY_SHIFT) * host;
 
 		if (v && page >= at && page < found)
 			found = page;
@@ -156,29 +176,38 @@ static int next_dirty(struct ww *ww, uintptr_t at, uintptr_t end,
 	return r;
 }
 
-/* Have the parts of a host page on the list instead of in the tracker. Listed
- * first, so that no query misses them. 1: the list is full, nothing changed. */
+/* Have the parts of a host page on the list instead of in the tracker. 1: the
+ * list is full, and nothing has changed. */
 static int move_to_list(struct ww *ww, uintptr_t page, uintptr_t host)
 {
-	if (!put(page, host, parts_of(host)))
+	int slot = announce(page, host), r;
+	size_t one = 1;
+	void *dirty;
+
+	if (slot < 0)
 		return 1;
-	return ww_reset(ww, (void *)page, host, 0);
+	/* Of several resets the tracker gives the page to one. */
+	r = ww_get(ww, (void *)page, host, WW_RESET, &dirty, &one, NULL);
+	moved(slot, r == 0 && one ? parts_of(host) : 0);
+	return r;
 }
 
-/* Store the parts whose bits are set, as many as there is room for. Returns
- * their bits. */
-static uint64_t store(uintptr_t page, uint64_t bits, void **addresses,
-		      size_t room, size_t *n)
+/* The lowest parts of some, as many as there is room for. */
+static uint64_t lowest(uint64_t bits, size_t room)
 {
-	uint64_t stored = 0;
+	uint64_t some = 0;
 
-	while (bits & ~stored && *n < room) {
-		unsigned i = (unsigned)__builtin_ctzll(bits & ~stored);
+	for (; bits & ~some && room; room--)
+		some |= (bits & ~some) & -(bits & ~some);
+	return some;
+}
 
-		addresses[(*n)++] = (void *)(page + i * WW_WIN32_PAGE);
-		stored |= UINT64_C(1) << i;
-	}
-	return stored;
+static void store(uintptr_t page, uint64_t bits, void **addresses, size_t *n)
+{
+	for (; bits; bits &= bits - 1)
+		addresses[(*n)++] =
+			(void *)(page + (uintptr_t)__builtin_ctzll(bits) *
+						WW_WIN32_PAGE);
 }
 
 /* The call fails: what was reported is dirty again, the whole host page. */
@@ -191,6 +220,12 @@ static int give_back(struct ww *ww, void *const *addresses, size_t n, int r)
 
 /* --- calls --- */
 
+/* What of a host page a query without reset reports. */
+static uint64_t look_at(uintptr_t page, uintptr_t host, bool dirty)
+{
+	return dirty ? parts_of(host) : listed_parts(page, host, true);
+}
+
 static int get_parts(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 		     void **addresses, size_t *count, uintptr_t host)
 {
@@ -200,28 +235,27 @@ static int get_parts(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 
 	while (at < stop && n < *count) {
 		uintptr_t listed = next_listed(at, stop, host), dirty, page;
-		uint64_t bits = 0, wanted;
+		uint64_t bits, range;
 		int r = next_dirty(ww, at,
 				   listed < stop ? listed + host : stop,
 				   &dirty);
 
-		if (r < 0)
-			return give_back(ww, addresses, reset ? n : 0, r);
 		page = dirty < listed ? dirty : listed;
-		if (page >= stop)
+		if (r == 0 && page >= stop)
 			break;
-		if (page == dirty)
-			bits = parts_of(host);
-		if (reset && page == dirty)
+		if (r == 0 && reset && page == dirty)
 			r = move_to_list(ww, page, host);
 		if (r < 0)
-			return give_back(ww, addresses, n, r);
-		bits |= peek(page, host);
-		wanted = bits & parts_in(page, host, start, end);
-		wanted = store(page, wanted, addresses, *count, &n);
+			return give_back(ww, addresses, reset ? n : 0, r);
 		/* Where the list is full the host page stays dirty. */
-		if (reset)
-			take(page, host, wanted);
+		range = parts_in(page, host, start, end);
+		if (!reset || r == 1)
+			bits = look_at(page, host, page == dirty) & range;
+		else
+			bits = listed_parts(page, host, false) & range;
+		bits = lowest(bits, *count - n);
+		store(page, reset && r == 0 ? take(page, host, bits) : bits,
+		      addresses, &n);
 		at = page + host;
 	}
 	*count = n;

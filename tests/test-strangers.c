@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-strangers.c - demands that strangers put on the library: memory that a
+ * child has not, or finds wiped; a fork in the middle of a query; memory that is
+ * replaced while others look; stores beside back-to-back resets; protection that
+ * can not be had back; the library's own memory.
+ */
+#include "test.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#define N 16
+
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE 65 /* Linux 6.3 */
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+static struct ww *ww;
+static char *m;
+
+static void begin(void)
+{
+	ww = test_open();
+	m = test_map(N);
+	memset(m, 1, N * PAGE);
+}
+
+static void watch(void)
+{
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+}
+
+static void end(void)
+{
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+/* --- whose memory is it? --- */
+
+static void all_is_told(void *arg)
+{
+	_exit(test_count(ww, m, N, WW_RESET) == N &&
+			      test_count(ww, m, N, WW_RESET) == 0
+		      ? 0
+		      : 1);
+}
+
+/* The content changed: a mirror that the child inherits would be wrong. */
+static void wiped_memory_is_dirty_in_a_child(void **state)
+{
+	begin();
+	watch();
+	assert_int_equal(madvise(m, N * PAGE, MADV_WIPEONFORK), 0);
+	test_count(ww, m, N, WW_RESET);
+	assert_int_equal(test_child(all_is_told, NULL), 0);
+	test_expect(ww, m, N, 0, -1);
+	end();
+}
+
+static void is_not_ours(void *arg)
+{
+	struct ww_range_info info = { .size = sizeof(info) };
+	void *pages[N];
+	size_t n = N;
+	char *p = mmap(m, N * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		       -1, 0);
+
+	CHECK(p == m);
+	CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == -ENOENT);
+	CHECK(ww_get(ww, NULL, 0, WW_RESET | WW_WINDOW, pages, &n, NULL) == 0);
+	CHECK(ww_next_range(ww, NULL, &info) == -ENOENT);
+	CHECK(mprotect(m, N * PAGE, PROT_READ) == 0);
+	CHECK(ww_reset(ww, NULL, 0, WW_WINDOW) == 0);
+	/* what is there is watched like any memory */
+	CHECK(mprotect(m, N * PAGE, RW) == 0);
+	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
+	((volatile char *)m)[3 * PAGE] = 1;
+	CHECK(test_count(ww, m, N, WW_RESET) == 1);
+	_exit(0);
+}
+
+static void memory_that_a_child_has_not_is_not_watched_there(void **state)
+{
+	begin();
+	assert_int_equal(madvise(m, N * PAGE, MADV_DONTFORK), 0);
+	watch();
+	assert_int_equal(test_child(is_not_ours, NULL), 0);
+	test_write(m, 5, -1);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
+	end();
+}
+
+/* --- a fork in the middle of a query --- */
+
+static pid_t parent;
+static atomic_int forks;
+
+/* As _Fork(): no pthread_atfork() handler runs. */
+static void fork_here(int signo)
+{
+	if (syscall(SYS_getpid) == parent && atomic_fetch_add(&forks, 1) < 300)
+		syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static void a_child_that_returns_into_a_query_leaves_the_parent_alone(
+	void **state)
+{
+	struct sigaction act = { .sa_handler = fork_here,
+				 .sa_flags = SA_RESTART };
+	struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { { 0, 0 }, { 0, 0 } };
+	int round, i;
+
+	begin();
+	watch();
+	parent = (pid_t)syscall(SYS_getpid);
+	signal(SIGCHLD, SIG_IGN);
+	sigaction(SIGALRM, &act, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (round = 0; atomic_load(&forks) < 300 && round < 3000000; round++) {
+		void *pages[N];
+		size_t n = N;
+		bool told[N] = { false };
+
+		for (i = 0; i < N; i += 3)
+			((volatile char *)m)[(size_t)i * PAGE] = (char)round;
+		CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+		for (i = 0; i < (int)n; i++)
+			told[((char *)pages[i] - m) / PAGE] = true;
+		for (i = 0; i < N; i += 3)
+			if (!told[i]) {
+				fprintf(stderr, "page %d is LOST in %s\n", i,
+					syscall(SYS_getpid) == parent
+						? "the parent"
+						: "a child");
+				abort();
+			}
+		if (syscall(SYS_getpid) != parent)
+			_exit(0);
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	signal(SIGALRM, SIG_DFL);
+	while (waitpid(-1, NULL, 0) > 0)
+		;
+	signal(SIGCHLD, SIG_DFL);
+	end();
+}
+
+/* --- others look --- */
+
+static atomic_bool quit;
+
+static void *look(void *arg)
+{
+	while (!atomic_load(&quit)) {
+		void *pages[N];
+		size_t n = N;
+
+		CHECK(ww_get(ww, m, N * PAGE, 0, pages, &n, NULL) == 0);
+		CHECK(n <= N);
+	}
+	return NULL;
+}
+
+/* Mark, arm, mark: a store to memory that was just put there is in the next
+ * query. */
+static void replaced_memory_is_dirty_while_others_look(void **state)
+{
+	pthread_t t;
+	int round;
+
+	begin();
+	watch();
+	if (!(test_caps(ww) & WW_CAP_NO_SIGNAL)) {
+		print_message("not promised: replaced memory is seen\n");
+		end();
+		return;
+	}
+	pthread_create(&t, NULL, look, NULL);
+	for (round = 0; round < 3000 / (int)test_slowness(); round++) {
+		size_t page = 1 + (size_t)round % (N - 2);
+		void *pages[N];
+		size_t n = N, i;
+		bool told = false;
+
+		assert_ptr_equal(mmap(m + page * PAGE, PAGE, RW,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				      -1, 0),
+				 m + page * PAGE);
+		if (round & 1)
+			((volatile char *)m)[page * PAGE] = 1;
+		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n,
+					NULL),
+				 0);
+		for (i = 0; i < n; i++)
+			told = told || pages[i] == m + page * PAGE;
+		if (!told) {
+			print_error("round %d: page %zu is LOST\n", round,
+				    page);
+			fail();
+		}
+	}
+	atomic_store(&quit, true);
+	pthread_join(t, NULL);
+	atomic_store(&quit, false);
+	end();
+}
+
+/* A look opens nothing, and so makes nothing dirty. */
+static void a_look_changes_nothing(void **state)
+{
+	int fd = memfd_create("look", MFD_CLOEXEC), round;
+	size_t wrong = 0;
+	pthread_t t;
+
+	begin();
+	assert_int_equal(ftruncate(fd, N * (off_t)PAGE), 0);
+	assert_ptr_equal(mmap(m, N * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0),
+			 m);
+	if (ww_watch(ww, m, N * PAGE, 0) == 0) {
+		pthread_create(&t, NULL, look, NULL);
+		for (round = 0; round < 3000 / (int)test_slowness(); round++) {
+			test_write(m, round % N, -1);
+			test_count(ww, m, N, WW_RESET);
+			madvise(m, N * PAGE, MADV_DONTNEED);
+			wrong += test_count(ww, m, N, 0);
+		}
+		atomic_store(&quit, true);
+		pthread_join(t, NULL);
+		atomic_store(&quit, false);
+		assert_int_equal(wrong, 0);
+	} else {
+		print_message("not promised: shared memory\n");
+	}
+	close(fd);
+	end();
+}
+
+/* --- progress --- */
+
+#define WRITERS 2
+#define PAGES 32
+
+static atomic_long most;
+
+static long faults_of_this_thread(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_THREAD, &u);
+	return u.ru_minflt + u.ru_majflt;
+}
+
+static void *store_here_and_there(void *arg)
+{
+	uint64_t random = (uintptr_t)arg * 77 + 1;
+	int i;
+
+	for (i = 0; i < 3000 / (int)test_slowness(); i++) {
+		long before, n, old;
+
+		random = random * 6364136223846793005u + 1442695040888963407u;
+		before = faults_of_this_thread();
+		((volatile char *)m)[(random >> 33) % PAGES * PAGE] = 1;
+		n = faults_of_this_thread() - before;
+		old = atomic_load(&most);
+		while (n > old &&
+		       !atomic_compare_exchange_weak(&most, &old, n))
+			;
+	}
+	atomic_fetch_add(&forks, 1);
+	return NULL;
+}
+
+/* Counted in faults, not in time: a machine that is busy takes longer. */
+static void a_store_lands_after_a_few_faults(void **state)
+{
+	pthread_t t[WRITERS];
+	uintptr_t k;
+
+	ww = test_open();
+	m = test_map(PAGES);
+	atomic_store(&forks, 0);
+	atomic_store(&most, 0);
+	assert_int_equal(ww_watch(ww, m, PAGES * PAGE, 0), 0);
+	for (k = 0; k < WRITERS; k++)
+		pthread_create(&t[k], NULL, store_here_and_there, (void *)k);
+	while (atomic_load(&forks) < WRITERS)
+		test_count(ww, m, PAGES, WW_RESET);
+	for (k = 0; k < WRITERS; k++)
+		pthread_join(t[k], NULL);
+	print_message("  a store took %ld faults at most\n",
+		      atomic_load(&most));
+	assert_true(atomic_load(&most) <= 16);
+	ww_close(ww);
+	test_unmap(m, PAGES);
+}
+
+/* --- no way back --- */
+
+static void deny_and_watch(void *arg)
+{
+	char *code = mmap(NULL, N * PAGE, RW | PROT_EXEC,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ww *w;
+	int r;
+
+	CHECK(code != MAP_FAILED);
+	if (prctl(PR_SET_MDWE, 1, 0, 0, 0) != 0)
+		_exit(0); /* before Linux 6.3 */
+	CHECK(ww_open(&w, NULL) == 0);
+	r = ww_watch(w, code, N * PAGE, 0);
+	CHECK(r == 0 || r == -EPERM);
+	((volatile char *)code)[PAGE] = 1;
+	CHECK(r < 0 || test_count(w, code, N, WW_RESET) == 1);
+	((volatile char *)code)[2 * PAGE] = 1;
+	ww_close(w);
+	((volatile char *)code)[3 * PAGE] = 1;
+	_exit(0);
+}
+
+static void code_that_could_not_be_opened_again_is_refused(void **state)
+{
+	assert_int_equal(test_child(deny_and_watch, NULL), 0);
+}
+
+/* --- the library's own memory --- */
+
+static void the_library_s_own_memory_is_refused(void **state)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[512], flags[8];
+	int refused = 0;
+
+	begin();
+	watch();
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		uintptr_t start, stop;
+
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &start,
+			   &stop, flags) != 3 ||
+		    flags[1] != 'w' || !strstr(line, "libwritewatch.so"))
+			continue;
+		assert_int_equal(ww_watch(ww, (void *)start, stop - start, 0),
+				 -EOPNOTSUPP);
+		refused++;
+	}
+	fclose(f);
+	assert_true(refused > 0);
+	/* the tracker itself lies in the heap that it is made from */
+	assert_int_equal(ww_watch(ww, (void *)((uintptr_t)ww & ~(PAGE - 1)),
+				  PAGE, 0),
+			 -EOPNOTSUPP);
+	end();
+}
+
+TEST_MAIN("strangers", CASE(wiped_memory_is_dirty_in_a_child),
+	  CASE(memory_that_a_child_has_not_is_not_watched_there),
+	  CASE(a_child_that_returns_into_a_query_leaves_the_parent_alone),
+	  CASE(replaced_memory_is_dirty_while_others_look),
+	  CASE(a_look_changes_nothing), CASE(a_store_lands_after_a_few_faults),
+	  CASE(code_that_could_not_be_opened_again_is_refused),
+	  CASE(the_library_s_own_memory_is_refused))
