@@ -178,17 +178,17 @@ static void collect_pages(struct closing *c, struct ww_query *q, size_t at,
 			break;
 		if (run_end - run > ww_query_pages_left(q))
 			run_end = run + ww_query_pages_left(q);
-		if (q->reset && !stays_open(a, run, &run_end) &&
-		    ww_bits_next(dirty, run, run_end, SIZE_MAX, true, &run,
-				 &run_end)) {
+		if (!q->reset || stays_open(a, run, &run_end)) {
 			ww_query_offer(q, ww_area_at(a, run),
 				       ww_area_at(a, run_end));
-			close_part(c, a, ww_area_at(a, run),
-				   ww_area_at(a, run_end));
-		} else {
-			ww_query_offer(q, ww_area_at(a, run),
-				       ww_area_at(a, run_end));
+			continue;
 		}
+		/* unless another query took it meanwhile */
+		if (!ww_bits_next(dirty, run, run_end, SIZE_MAX, true, &run,
+				  &run_end))
+			continue;
+		ww_query_offer(q, ww_area_at(a, run), ww_area_at(a, run_end));
+		close_part(c, a, ww_area_at(a, run), ww_area_at(a, run_end));
 	}
 }
 
