@@ -8,9 +8,9 @@
  *     nothing, and take no lock of anybody's.
  *   - It owns SIGSEGV (WW_OPEN_HOST_SIGNALS): its handler asks the library
  *     first, then raises a Windows exception (here: counts it).
- *   - A system call's output buffer is marked over its full length before the
- *     call, as Windows probes it: what a ReadFile() would have touched is dirty,
- *     and the call cannot fail on a page that is closed.
+ *   - A system call's output buffer is held over its full length during the
+ *     call: the call cannot fail on a page that is closed, and all that a
+ *     ReadFile() may touch is reported, as on Windows, which probes it.
  *
  * It checks itself and ends with 0, or says what does not hold.
  */
@@ -23,7 +23,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#if defined(__x86_64__)
+#include <asm/prctl.h>
+#endif
 
 #define WRITEWATCH_WIN32_NAMES
 #include <writewatch-win32.h>
@@ -147,8 +152,8 @@ static NTSTATUS layer_reset_write_watch(HANDLE process, PVOID base,
 
 /* --- system calls with output buffers --- */
 
-/* The handle is judged before the buffer is probed. A reset by another thread
- * may close the pages again between the two: mark them again. */
+/* The handle is judged before the buffer is probed. Held meanwhile, the buffer is
+ * open whatever other threads reset, and all of it is reported, as on Windows. */
 static NTSTATUS layer_read_file(int file, void *buffer, size_t size,
 				size_t *done)
 {
@@ -156,11 +161,12 @@ static NTSTATUS layer_read_file(int file, void *buffer, size_t size,
 
 	if (fcntl(file, F_GETFD) < 0)
 		return WW_STATUS_INVALID_HANDLE;
-	do {
-		if (ww_mark(space.ww, buffer, size, 0) < 0)
-			return WW_STATUS_NO_MEMORY;
+	if (ww_hold(space.ww, buffer, size, 0) < 0)
+		return WW_STATUS_NO_MEMORY;
+	do
 		n = read(file, buffer, size);
-	} while (n < 0 && (errno == EINTR || errno == EFAULT));
+	while (n < 0 && errno == EINTR);
+	ww_release(space.ww, buffer, size, 0);
 	if (n < 0)
 		return WW_STATUS_ACCESS_DENIED;
 	*done = (size_t)n;
@@ -172,9 +178,47 @@ static NTSTATUS layer_read_file(int file, void *buffer, size_t size,
 static volatile sig_atomic_t exceptions;
 static sigjmp_buf resume;
 
+/* A 32-bit thread of a layer enters its handler with the thread pointer of the
+ * program, not of the layer: until that is put right no thread-local variable
+ * can be used. Here with none at all, where there is a call for it. The pointer
+ * is volatile so that the call goes through no PLT: the loader's binding of it at
+ * the first call uses thread-local variables. */
+static int (*volatile handle_fault)(int, void *, void *) = ww_handle_fault;
+
+#if defined(__x86_64__)
+static long arch_prctl(long code, long address)
+{
+	long r;
+
+	__asm__ volatile("syscall"
+			 : "=a"(r)
+			 : "a"(SYS_arch_prctl), "D"(code), "S"(address)
+			 : "rcx", "r11", "memory");
+	return r;
+}
+
+__attribute__((no_stack_protector)) static int
+handle_without_tls(int signo, siginfo_t *info, void *context)
+{
+	unsigned long pointer;
+	int r;
+
+	arch_prctl(ARCH_GET_FS, (long)&pointer);
+	arch_prctl(ARCH_SET_FS, 0);
+	r = handle_fault(signo, info, context);
+	arch_prctl(ARCH_SET_FS, (long)pointer);
+	return r;
+}
+#else
+static int handle_without_tls(int signo, siginfo_t *info, void *context)
+{
+	return handle_fault(signo, info, context);
+}
+#endif
+
 static void on_fault(int signo, siginfo_t *info, void *context)
 {
-	if (ww_handle_fault(signo, info, context))
+	if (handle_without_tls(signo, info, context))
 		return;
 	exceptions++; /* here a layer looks for handlers of the program's */
 	siglongjmp(resume, 1);

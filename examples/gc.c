@@ -11,11 +11,19 @@
  * looks for a cell without a mark: a collection writes to no page of the heap.
  *
  * The program on top is an ordered map of 200,000 nodes that live, which get
- *new values all the time. In the end, and with -c after each minor collection,
- *a full mark must not find a single object more than what is marked.
+ * new values all the time. In the end, and with -c after each minor collection,
+ * a full mark must not find a single object more than what is marked.
+ *
+ * Beside it a thread does something else, and is stopped by a signal during each
+ * collection, wherever that hits it: inside malloc(), mostly. The heap grows
+ * meanwhile, and is watched: the library waits for no thread that is stopped.
  *
  *	gc [-n nodes] [-s steps] [-c]
  */
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,8 +46,9 @@ struct object {
 
 static struct {
 	struct ww *ww;
-	struct object *cell; /* watched */
-	size_t ncells, cursor, young, page;
+	/* The first ncells are in use, and watched; there is room for most. */
+	struct object *cell;
+	size_t ncells, most, cursor, young, page;
 	uint64_t *mark; /* a bit a cell: old, or just found alive */
 	struct object *root[ROOTS];
 	size_t nroots;
@@ -71,6 +80,61 @@ static void *must(void *p)
 	if (!p)
 		die("out of memory");
 	return p;
+}
+
+/* --- the world beside the collector --- */
+
+static struct {
+	pthread_t thread;
+	atomic_bool stop, end;
+	atomic_uint stopped;
+} world;
+
+static void wait_here(int signo)
+{
+	atomic_store(&world.stopped, 1);
+	while (atomic_load(&world.stop))
+		sched_yield();
+	atomic_store(&world.stopped, 0);
+}
+
+static void *do_something_else(void *arg)
+{
+	while (!atomic_load(&world.end))
+		free(malloc(1000 + (size_t)rand() % 100000));
+	return arg;
+}
+
+static void start_world(void)
+{
+	struct sigaction act = { .sa_handler = wait_here,
+				 .sa_flags = SA_RESTART };
+
+	sigaction(SIGUSR1, &act, NULL);
+	if (pthread_create(&world.thread, NULL, do_something_else, NULL) != 0)
+		die("no thread");
+}
+
+static void stop_world(void)
+{
+	atomic_store(&world.stop, true);
+	pthread_kill(world.thread, SIGUSR1);
+	while (!atomic_load(&world.stopped))
+		sched_yield();
+}
+
+/* No malloc() until here. */
+static void resume_world(void)
+{
+	atomic_store(&world.stop, false);
+	while (atomic_load(&world.stopped))
+		sched_yield();
+}
+
+static void end_world(void)
+{
+	atomic_store(&world.end, true);
+	pthread_join(world.thread, NULL);
 }
 
 /* --- marking --- */
@@ -151,23 +215,50 @@ static void check_marks(void)
 	free(was);
 }
 
-static void minor_collection(void)
+/* More cells, while the world is stopped. */
+static void grow(void)
 {
-	double start = now();
-	size_t n, i;
+	size_t more = (gc.most - gc.ncells) / 8 * sizeof(*gc.cell) / gc.page *
+		      gc.page;
 
-	do { /* what fitted is clean now: go on with the rest */
-		n = gc.room;
-		if (ww_get_ranges(gc.ww, gc.cell, gc.ncells * sizeof(*gc.cell),
-				  WW_RESET, gc.written, &n) != 0)
+	if (more == 0)
+		return;
+	if (ww_watch(gc.ww, gc.cell + gc.ncells, more, 0) != 0)
+		die("more heap can not be watched");
+	gc.ncells += more / sizeof(*gc.cell);
+}
+
+/* While an array came back full: on behind its last entry. */
+static void look_through_written(void)
+{
+	char *at = (char *)gc.cell, *end = (char *)(gc.cell + gc.ncells);
+
+	while (at < end) {
+		size_t n = gc.room, i;
+
+		if (ww_get_ranges(gc.ww, at, (size_t)(end - at), WW_RESET,
+				  gc.written, &n) != 0)
 			die("the query failed");
 		for (i = 0; i < n; i++) {
 			gc.pages += gc.written[i].len / gc.page;
 			look_through(&gc.written[i]);
 			gc.found += drain();
+			at = (char *)gc.written[i].start + gc.written[i].len;
 		}
-	} while (n == gc.room);
+		if (n < gc.room)
+			break;
+	}
+}
+
+static void minor_collection(void)
+{
+	double start = now();
+
+	stop_world();
+	look_through_written();
 	gc.found += mark_roots();
+	grow();
+	resume_world();
 	start = now() - start;
 	gc.minor_ns += start;
 	if (start > gc.minor_worst)
@@ -324,21 +415,26 @@ int main(int argc, char **argv)
 	gc.page = (size_t)sysconf(_SC_PAGESIZE);
 	len = nodes * 8 * sizeof(struct object) / (1 << 20) * (1 << 20) +
 	      (4 << 20);
-	gc.ncells = len / sizeof(struct object);
+	gc.most = len / sizeof(struct object);
+	gc.ncells = gc.most / 2 * sizeof(struct object) / gc.page * gc.page /
+		    sizeof(struct object);
 	gc.cell = mmap(NULL, len, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (gc.cell == MAP_FAILED)
 		die("no memory for the heap");
-	gc.mark = must(calloc(gc.ncells / 8, 1));
-	gc.stack = must(malloc(gc.ncells * sizeof(struct object *)));
+	gc.mark = must(calloc(gc.most / 8, 1));
+	gc.stack = must(malloc(gc.most * sizeof(struct object *)));
 	gc.room = 4096;
 	gc.written = must(malloc(gc.room * sizeof(*gc.written)));
-	if (ww_open(&gc.ww, NULL) != 0 || ww_watch(gc.ww, gc.cell, len, 0) != 0)
+	if (ww_open(&gc.ww, NULL) != 0 ||
+	    ww_watch(gc.ww, gc.cell, gc.ncells * sizeof(*gc.cell), 0) != 0)
 		die("writes can not be watched here: see writewatch probe");
 	ww_info(gc.ww, &info);
+	start_world();
 	run(nodes, steps);
 	gc.check = true;
 	minor_collection();
+	end_world();
 	printf("%zu nodes, %zu steps on %s: %zu minor collections, %.0f pages "
 	       "and %.0f new objects each\n",
 	       nodes, steps, info.name, gc.minors,

@@ -244,14 +244,22 @@ static void save(struct rewinder *r, struct frame *f)
 	r->save_ns += now_ns() - t;
 }
 
-static void undo(struct frame *f)
+/* Put back what a frame changed. That is no change to save: one call makes the
+ * pages clean again. */
+static void undo(struct rewinder *r, struct frame *f)
 {
 	size_t i, at = 0;
 
 	for (i = 0; i < f->nranges; i++) {
+		size_t off = (size_t)((char *)f->range[i].start -
+				      (char *)r->game);
+
 		memcpy(f->range[i].start, f->before + at, f->range[i].len);
+		memcpy(r->mirror + off, f->before + at, f->range[i].len);
 		at += f->range[i].len;
 	}
+	if (ww_reset_ranges(r->ww, f->range, f->nranges, 0) < 0)
+		die("ww_reset_ranges failed");
 	free(f->range);
 	free(f->before);
 }
@@ -298,7 +306,7 @@ static void run(struct rewinder *r, unsigned frames, bool quiet)
 		die("the mirror differs from memory: a write was lost");
 	t = now_ns();
 	for (i = 0; i < BACK; i++)
-		undo(&r->frame[frames - 1 - i]);
+		undo(r, &r->frame[frames - 1 - i]);
 	t = now_ns() - t;
 	if (memcmp(past, r->game, r->len) != 0)
 		die("rewinding did not give the state of 120 frames ago");

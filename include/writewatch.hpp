@@ -107,16 +107,12 @@ private:
 		// A full array: on behind its last run.
 		char *behind = static_cast<char *>(run_[n_ - 1].start) +
 			       run_[n_ - 1].len;
-		if (!start_ && !len_) { // everything that is watched
-			start_ = behind;
-			len_ = (~static_cast<std::uintptr_t>(0) -
-				reinterpret_cast<std::uintptr_t>(behind)) &
-			       ~static_cast<std::uintptr_t>(0xffff);
-		} else {
+		const bool to_the_end = len_ == 0; // of a window
+
+		if (!to_the_end)
 			len_ -= static_cast<std::size_t>(behind - start_);
-			start_ = behind;
-		}
-		return len_ != 0 && fetch();
+		start_ = behind;
+		return (to_the_end || len_ != 0) && fetch();
 	}
 
 	ww *tracker_;
@@ -172,25 +168,37 @@ public:
 	{
 		return ww_watch(ww_, start, len, flags);
 	}
-	int unwatch(void *start, std::size_t len) noexcept
+	int unwatch(void *start, std::size_t len, unsigned flags = 0) noexcept
 	{
-		return ww_unwatch(ww_, start, len, 0);
+		return ww_unwatch(ww_, start, len, flags);
 	}
-	int protect(void *start, std::size_t len, int prot) noexcept
+	int protect(void *start, std::size_t len, int prot,
+		    unsigned flags = 0) noexcept
 	{
-		return ww_protect(ww_, start, len, prot, 0);
+		return ww_protect(ww_, start, len, prot, flags);
 	}
-	int discard(void *start, std::size_t len) noexcept
+	int discard(void *start, std::size_t len, unsigned flags = 0) noexcept
 	{
-		return ww_discard(ww_, start, len, 0);
+		return ww_discard(ww_, start, len, flags);
 	}
 	int mark(void *start, std::size_t len) noexcept
 	{
 		return ww_mark(ww_, start, len, 0);
 	}
-	int reset(void *start, std::size_t len) noexcept
+	int reset(void *start, std::size_t len, unsigned flags = 0) noexcept
 	{
-		return ww_reset(ww_, start, len, 0);
+		return ww_reset(ww_, start, len, flags);
+	}
+	int reset_ranges(const ww_range *ranges, std::size_t count) noexcept
+	{
+		return ww_reset_ranges(ww_, ranges, count, 0);
+	}
+	// The range that holds an address, or the next one behind it.
+	int next_range(const void *at, ww_range_info &out) const noexcept
+	{
+		out = ww_range_info();
+		out.size = sizeof(out);
+		return ww_next_range(ww_, at, &out);
 	}
 
 	// Dirty memory to iterate over; WW_WINDOW with nullptr, 0:
@@ -213,6 +221,33 @@ private:
 	}
 
 	ww *ww_ = nullptr;
+};
+
+// Memory that is open for the kernel and for devices as long as this lives: around
+// a system call that writes there.
+class held {
+public:
+	held(tracker &t, void *start, std::size_t len) noexcept
+		: ww_(t.get()), start_(start), len_(len),
+		  error_(ww_hold(ww_, start, len, 0))
+	{
+	}
+	held(const held &) = delete;
+	held &operator=(const held &) = delete;
+	~held()
+	{
+		if (error_ == 0)
+			ww_release(ww_, start_, len_, 0);
+	}
+
+	// 0, or why it is not held.
+	int error() const noexcept { return error_; }
+
+private:
+	ww *ww_;
+	void *start_;
+	std::size_t len_;
+	int error_;
 };
 
 // Memory that is watched as long as this lives, which must not be longer than

@@ -34,7 +34,7 @@ mutant() {
 		backend=$3
 		[ "$backend" != - ] || backend=
 		(cd "$tmp/build" && WRITEWATCH_BACKEND=$backend WRITEWATCH_TEST_SYSTEM=1 \
-			WRITEWATCH_TEST_WRITES=400000 timeout 100 "tests/$2") >"$tmp/log" 2>&1
+			WRITEWATCH_TEST_WRITES=400000 timeout -k 1 100 "tests/$2") >"$tmp/log" 2>&1
 		case $? in
 		0) failed "$1" "SURVIVED $2 on $3" ;;
 		77) echo "$1: skipped, $3 is not usable"; skipped=$((skipped + 1)) ;;

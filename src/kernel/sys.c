@@ -14,6 +14,7 @@
 #include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -81,9 +82,17 @@ typedef int64_t poll_word;
 #define NR_FCNTL SYS_fcntl
 #endif
 
+/* Asked once, not in the handler: sysconf(3) may use thread-local variables. */
 size_t ww_sys_page_size(void)
 {
-	return (size_t)sysconf(_SC_PAGESIZE);
+	static atomic_size_t page;
+	size_t bytes = atomic_load_explicit(&page, memory_order_relaxed);
+
+	if (!bytes) {
+		bytes = (size_t)sysconf(_SC_PAGESIZE);
+		atomic_store_explicit(&page, bytes, memory_order_relaxed);
+	}
+	return bytes;
 }
 
 uint64_t ww_sys_now_ns(void)

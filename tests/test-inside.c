@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * test-inside.c - a signal handler forks without pthread_atfork() handlers, as
+ * _Fork() does, at the last instant before each call of the kernel in a query:
+ * linked with --wrap=ww_sys_ioctl. The child is first with the call, and the
+ * parent must not miss what it answered there.
+ */
+#include "test.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+#define N 64
+
+int __real_ww_sys_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg);
+
+static bool armed, in_child;
+static int forks, children_failed;
+
+/* Where signals are blocked no handler can fork. */
+static bool a_handler_could_run(void)
+{
+	sigset_t blocked;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	return !sigismember(&blocked, SIGUSR1);
+}
+
+int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	pid_t pid;
+	int status;
+
+	if (armed && !in_child && a_handler_could_run()) {
+		forks++;
+		pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		in_child = pid == 0;
+		if (pid && (waitpid(pid, &status, 0) != pid || status))
+			children_failed++;
+	}
+	return __real_ww_sys_ioctl(fd, request, arg);
+}
+
+static struct ww *ww;
+static char *m;
+
+/* Whether every second page, which is written, is reported. */
+static bool all_are_told(int how)
+{
+	struct ww_range ranges[N];
+	void *pages[N];
+	bool told[N] = { false };
+	size_t i, n = N, end;
+	int r;
+
+	if (how < 2) {
+		r = ww_get(ww, m, N * PAGE,
+			   how ? WW_RESET | WW_WINDOW : WW_RESET, pages, &n,
+			   NULL);
+		for (i = 0; !r && i < n; i++)
+			told[(size_t)((char *)pages[i] - m) / PAGE] = true;
+	} else {
+		r = ww_get_ranges(ww, m, N * PAGE, WW_RESET, ranges, &n);
+		for (i = 0; !r && i < n; i++) {
+			size_t at =
+				(size_t)((char *)ranges[i].start - m) / PAGE;
+
+			for (end = at + ranges[i].len / PAGE; at < end; at++)
+				told[at] = true;
+		}
+	}
+	for (i = 0; i < N; i += 2)
+		if (!told[i])
+			return false;
+	return r == 0;
+}
+
+static void the_child_is_first(void **state)
+{
+	bool told;
+	size_t i;
+	int how, async;
+
+	ww = test_open();
+	m = test_map(N);
+	memset(m, 1, N * PAGE);
+	async = !strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async");
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	for (how = 0; how < 3; how++) {
+		for (i = 0; i < N; i += 2)
+			((volatile char *)m)[i * PAGE] = 1;
+		forks = 0;
+		armed = true;
+		told = all_are_told(how);
+		armed = false;
+		if (in_child)
+			_exit(!told);
+		assert_true(told);
+		assert_int_equal(children_failed, 0);
+		assert_true(forks > 0 || !async);
+	}
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+TEST_MAIN("inside", CASE(the_child_is_first))
