@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # mutants.sh [NAME...] - negative controls: the library is broken in one way after
 # the other, in a copy, and each time a test must turn red. A mutant is a patch,
-# mutants/NAME.patch, whose first line names the test program and the backend (or
-# -). One that survives, or does not apply any more, is a failure. Ends with
+# mutants/NAME.patch, whose first line names the test program, the backend (or -)
+# and settings for its environment. One that survives, or does not apply any more, is a failure. Ends with
 # "N passed, N failed, N skipped".
 set -u
 src=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,7 +22,7 @@ failed() {
 	survived=$((survived + 1))
 }
 
-# mutant NAME TEST BACKEND
+# mutant NAME TEST BACKEND [SETTING...]
 mutant() {
 	patch -d "$tmp" -p1 -s -F0 <"$src/tests/mutants/$1.patch" >"$tmp/log" 2>&1 || {
 		failed "$1" "does not apply any more"
@@ -31,15 +31,17 @@ mutant() {
 	if ! ninja -C "$tmp/build" "tests/$2" >"$tmp/log" 2>&1; then
 		failed "$1" "can not be built"
 	else
-		backend=$3
-		[ "$backend" != - ] || backend=
-		(cd "$tmp/build" && WRITEWATCH_BACKEND=$backend WRITEWATCH_TEST_SYSTEM=1 \
-			WRITEWATCH_TEST_WRITES=400000 timeout -k 1 100 "tests/$2") >"$tmp/log" 2>&1
+		name=$1 test=$2 backend=$3
+		shift 3
+		[ "$backend" = - ] || set -- "WRITEWATCH_BACKEND=$backend" "$@"
+		(cd "$tmp/build" && env WRITEWATCH_TEST_SYSTEM=1 WRITEWATCH_TEST_WRITES=400000 "$@" \
+			timeout -k 1 100 "tests/$test") >"$tmp/log" 2>&1
 		case $? in
-		0) failed "$1" "SURVIVED $2 on $3" ;;
-		77) echo "$1: skipped, $3 is not usable"; skipped=$((skipped + 1)) ;;
-		*) echo "$1: killed by $2 on $3"; killed=$((killed + 1)) ;;
+		0) failed "$name" "SURVIVED $test on $backend" ;;
+		77) echo "$name: skipped, $backend is not usable"; skipped=$((skipped + 1)) ;;
+		*) echo "$name: killed by $test on $backend"; killed=$((killed + 1)) ;;
 		esac
+		set -- "$name"
 	fi
 	patch -d "$tmp" -p1 -s -R <"$src/tests/mutants/$1.patch"
 }
@@ -47,8 +49,9 @@ mutant() {
 [ $# -gt 0 ] || set -- $(cd "$src/tests/mutants" && ls ./*.patch |
 	sed 's|^./||; s|\.patch$||')
 for name; do
-	read -r test backend <"$src/tests/mutants/$name.patch"
-	mutant "$name" "$test" "$backend"
+	read -r words <"$src/tests/mutants/$name.patch"
+	# shellcheck disable=SC2086 # several words
+	mutant "$name" $words
 done
 echo "$killed passed, $survived failed, $skipped skipped"
 [ $survived = 0 ]

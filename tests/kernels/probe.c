@@ -10,19 +10,14 @@
 #include <string.h>
 #include <writewatch.h>
 
-static const char *const names[] = {
-	"atomic", "kernel-writes", "exact",  "shared",
-	"signal-free", "thread-free", "remote", "mprotect",
-};
-
 static void print_caps(unsigned caps)
 {
 	const char *sep = "";
 	unsigned i;
 
-	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+	for (i = 0; i < 32; i++)
 		if (caps & 1u << i) {
-			printf("%s%s", sep, names[i]);
+			printf("%s%s", sep, ww_cap_name(1u << i));
 			sep = ",";
 		}
 	if (!*sep)
