@@ -356,9 +356,16 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name)
 
 void ww_sys_block_signals(uint64_t *mask)
 {
-	/* A store of the library's to the caller's array may fault. */
-	const uint64_t all = ~(UINT64_C(1) << (SIGSEGV - 1) |
-			       UINT64_C(1) << (SIGBUS - 1));
+	/* Those that an instruction raises, and that end the process if they
+	 * are blocked: a store to the caller's array faults, a debugger steps,
+	 * a sandbox answers system calls in its SIGSYS handler. */
+	static const int own[] = { SIGSEGV, SIGBUS, SIGTRAP,
+				   SIGILL,  SIGFPE, SIGSYS };
+	uint64_t all = ~UINT64_C(0);
+	size_t i;
+
+	for (i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		all &= ~(UINT64_C(1) << (own[i] - 1));
 
 	call4(SYS_rt_sigprocmask, SIG_SETMASK, &all, mask, KERNEL_SIGSET);
 }

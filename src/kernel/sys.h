@@ -66,9 +66,9 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);
 
 /* --- threads and signals --- */
 
-/* All signals of the calling thread, except those that a fault of its own may
- * raise. A thread that holds a lock, or changes
- * protections, has them blocked: so no signal can stop it there. */
+/* All signals of the calling thread, except those that its own instructions may
+ * raise. A thread that holds a lock, or changes protections, has them blocked: so
+ * no signal can stop it there. */
 void ww_sys_block_signals(uint64_t *mask);
 void ww_sys_restore_signals(uint64_t mask);
 
