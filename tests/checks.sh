@@ -112,9 +112,7 @@ asan() {
 
 tsan() {
 	build build-tsan -Dtests=enabled -Db_sanitize=thread -Db_lundef=false
-	# the child of a bare clone(2) has no other thread, which it can not know
-	echo "race:bare_clones_at_every_moment_work" >build-tsan/suppressions
-	export TSAN_OPTIONS="handle_segv=0 halt_on_error=1 suppressions=$top/build-tsan/suppressions"
+	export TSAN_OPTIONS="handle_segv=0 halt_on_error=1"
 	keep=$backends backends=uffd-async
 	some tsan build-tsan query races threads owners
 	backends=$keep
@@ -173,8 +171,8 @@ musl() {
 	flags="-std=gnu11 -O1 -g -Wall -Werror -D_GNU_SOURCE -Iinclude -Isrc -isystem build-musl"
 	rm -f build-musl/objects/*
 	# shellcheck disable=SC2086
-	library_sources | xargs -P "$(nproc)" -I@ sh -c 'musl-gcc "$@" -c -o \
-		"build-musl/objects/$(echo "$0" | tr / _).o" "$0"' @ $flags >"$log" 2>&1 &&
+	library_sources | xargs -P "$(nproc)" -I% sh -c 'musl-gcc "$@" -c -o \
+		"build-musl/objects/$(echo "$0" | tr / _).o" "$0"' % $flags >"$log" 2>&1 &&
 		rm -f build-musl/libwritewatch.a &&
 		ar rcs build-musl/libwritewatch.a build-musl/objects/*.o || {
 		cat "$log"

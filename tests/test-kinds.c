@@ -342,6 +342,36 @@ static void a_zero_page_that_ksm_made_is_reported(void **state)
 
 /* --- the heap, where the library has memory of its own --- */
 
+/* More pages than a query asks the kernel about one by one. */
+static void pages_dropped_by_a_discard_are_clean(void **state)
+{
+	enum { MANY = 8192 };
+	struct ww *ww = test_open();
+	char *m = test_map(MANY);
+	unsigned caps;
+	int i;
+
+	memset(m, 1, MANY * PAGE);
+	assert_int_equal(ww_watch(ww, m, MANY * PAGE, 0), 0);
+	for (i = 0; i < 3; i++) {
+		test_write(m, 5, 7000, -1);
+		test_count(ww, m, MANY, WW_RESET);
+	}
+	assert_int_equal(ww_discard(ww, m + 1000 * PAGE, 5000 * PAGE, 0), 0);
+	assert_int_equal(((volatile char *)m)[2000 * PAGE], 0);
+	assert_int_equal(test_range_info(ww, m, NULL, &caps, NULL), 0);
+	if (caps & WW_CAP_EXACT)
+		test_expect(ww, m, MANY, 0, -1);
+	test_write(m, 999, 1000, 2000, 3000, 5999, 6000, -1);
+	if (caps & WW_CAP_EXACT)
+		test_expect(ww, m, MANY, WW_RESET, 999, 1000, 2000, 3000, 5999,
+			    6000, -1);
+	else
+		assert_true(test_count(ww, m, MANY, 0) >= 6);
+	ww_close(ww);
+	test_unmap(m, MANY);
+}
+
 static bool find_heap(struct ww_range *out)
 {
 	FILE *f = fopen("/proc/self/maps", "r");
@@ -402,4 +432,5 @@ TEST_MAIN("kinds", CASE(writes_are_exact_on_each_kind),
 	  CASE(pages_dropped_behind_our_back_are_reported_once_at_most),
 	  CASE(neighbours_are_left_alone),
 	  CASE(a_zero_page_that_ksm_made_is_reported),
+	  CASE(pages_dropped_by_a_discard_are_clean),
 	  CASE(the_heap_can_be_watched))

@@ -207,6 +207,34 @@ static void hot_is_not_what_is_written_now_and_then(void **state)
 	test_unmap(m, 256);
 }
 
+/* One run of dirty pages, of which the first is left open. */
+static void a_hot_page_beside_one_that_is_not(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = test_map(256);
+	unsigned i;
+
+	memset(m, 1, 256 * PAGE);
+	assert_int_equal(ww_watch(ww, m, 256 * PAGE, WW_WATCH_HOT_OK), 0);
+	for (i = 0; i < 60; i++) {
+		void *pages[256];
+		size_t n = 256, k, seen = 0;
+
+		test_write(m, 100, 102, -1);
+		if (i % 3 == 0)
+			test_write(m, 101, -1);
+		assert_int_equal(ww_get(ww, m, 256 * PAGE, WW_RESET, pages, &n,
+					NULL),
+				 0);
+		for (k = 0; k < n; k++)
+			seen |= 1u << ((char *)pages[k] - m) / PAGE % 4;
+		assert_int_equal(seen & 5, 5);
+		assert_true(i % 3 || seen & 2);
+	}
+	ww_close(ww);
+	test_unmap(m, 256);
+}
+
 static void hot_pages_are_closed_by(int (*call)(struct ww *, void *, size_t,
 						unsigned))
 {
@@ -407,6 +435,7 @@ TEST_MAIN("modes", CASE(a_permission_that_is_not_used_changes_nothing),
 	  CASE(coarse_keeps_what_the_program_made_read_only),
 	  CASE(coarse_with_a_hole_in_the_block),
 	  CASE(hot_pages_are_told_until_they_cool_down),
+	  CASE(a_hot_page_beside_one_that_is_not),
 	  CASE(hot_is_not_what_is_written_now_and_then),
 	  CASE(hot_pages_are_closed_by_a_reset),
 	  CASE(hot_pages_in_passes_of_several_queries),

@@ -38,7 +38,7 @@ static void one_call(unsigned i, char *own)
 	struct ww_range_info info = { .size = sizeof(info) };
 	struct ww_range runs[8];
 	void *pages[8];
-	size_t n = 8;
+	size_t n = 8, k;
 	ww_DWORD old;
 	struct ww *other;
 	char *p;
@@ -55,6 +55,12 @@ static void one_call(unsigned i, char *own)
 		break;
 	case 2:
 		CHECK(ww_get_ranges(ww, m, N * PAGE, 0, runs, &n) == 0);
+		/* who stops the others lets go of it while they look */
+		for (k = 0; k < 100; k++) {
+			n = 8;
+			CHECK(ww_get_ranges(ww, mine[MUTATORS], 8 * PAGE,
+					    WW_WINDOW, runs, &n) == 0);
+		}
 		break;
 	case 3:
 		CHECK(ww_mark(ww, own + 3 * PAGE, 5, 0) == 0);
@@ -143,6 +149,7 @@ static void every_call_returns_in_a_stopped_world(void **state)
 	sigaction(SIGUSR1, &act, NULL);
 	for (k = 0; k <= MUTATORS; k++)
 		mine[k] = test_map(8);
+	one_call(0, mine[MUTATORS]);
 	for (k = 0; k < MUTATORS; k++)
 		pthread_create(&t[k], NULL, mutate, (void *)k);
 	for (k = 0; k < MUTATORS; k++)
@@ -164,7 +171,7 @@ static void every_call_returns_in_a_stopped_world(void **state)
 		while (atomic_load(&stopped) < MUTATORS)
 			sched_yield();
 		/* nothing here may wait for them, nor for malloc's lock */
-		for (i = 0; i < 16; i++)
+		for (i = 1; i <= 16; i++)
 			one_call(i, mine[MUTATORS]);
 		atomic_fetch_add(&resume, 1);
 	}

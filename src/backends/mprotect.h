@@ -29,7 +29,7 @@
 #define WW_MP_DIRTY 1u
 
 struct ww_mp_area {
-	struct ww_bits dirty; /* index of the DIRTY words */
+	_Alignas(8) struct ww_bits dirty; /* index of the DIRTY words */
 	struct ww_prots prots;
 	/* Being let go: pages in here are opened, not closed any more. */
 	_Atomic(uintptr_t) leaving_start, leaving_end;

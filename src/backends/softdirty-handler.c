@@ -14,6 +14,8 @@
 #include "kernel/sys.h"
 
 WW_DATA atomic_uint ww_softdirty_gate;
+WW_DATA atomic_uint ww_softdirty_moves;
+WW_DATA struct ww_turns ww_softdirty_turns;
 WW_DATA atomic_bool ww_softdirty_stuck;
 
 /* Until this process's gate is open. */
@@ -52,11 +54,19 @@ static bool open_stuck(struct ww_area *a, size_t page)
 	return r == 0;
 }
 
+/* Was it closed by a gate that has opened, or closed again, meanwhile? Then the
+ * store is tried again. */
+static bool is_stale(uintptr_t at, unsigned moves)
+{
+	return ww_sys_is_writable(at) ||
+	       moves != atomic_load(&ww_softdirty_moves);
+}
+
 bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
 {
 	struct ww_ticket ticket;
 	struct ww_slice s;
-	unsigned gate;
+	unsigned gate, moves;
 	bool ours;
 
 	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket)) {
@@ -65,19 +75,22 @@ bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
 		await_gate();
 		return false;
 	}
+	moves = atomic_load(&ww_softdirty_moves);
 	gate = atomic_load(&ww_softdirty_gate);
 	ours = ww_prots_at(s.area->state, s.area, ww_area_page(s.area, at)) &
 	       PROT_WRITE;
 	if (ours && !gate)
-		ours = atomic_load(&ww_softdirty_stuck) &&
-		       open_stuck(s.area, ww_area_page(s.area, at));
+		ours = is_stale(at, moves) ||
+		       (atomic_load(&ww_softdirty_stuck) &&
+			open_stuck(s.area, ww_area_page(s.area, at)));
 	else if (ours && gate != ww_fork_generation())
 		ours = open_orphan(&s);
 	ww_readers_leave(&s.area->users, ticket);
 	/* Wait without a pin: a thread that waits here for long would keep the
-	 * area. A store that comes when the gate is open again is tried again,
-	 * because its page is writable. */
-	if (ours)
+	 * area. */
+	if (ours) {
 		await_gate();
+		ww_turns_opened(&ww_softdirty_turns, at & ~(uintptr_t)4095, 0);
+	}
 	return ours;
 }

@@ -241,7 +241,9 @@ static int harvest(struct soft *soft)
 	ticket = ww_trackers_enter();
 	ww_trackers_each(hold_table, NULL);
 	each_slice(soft, enter_slice);
+	ww_turns_wait(&ww_softdirty_turns, 0, UINTPTR_MAX);
 	/* Before the first page is closed: its writer has to find it so. */
+	atomic_fetch_add(&ww_softdirty_moves, 1);
 	atomic_store(&ww_softdirty_gate, ww_fork_generation());
 	each_slice(soft, begin_slice);
 	each_slice(soft, close_slice);
@@ -251,6 +253,7 @@ static int harvest(struct soft *soft)
 	/* A thread that faulted on a closed page, and reaches the handler only
 	 * now, finds it writable. */
 	atomic_store(&ww_softdirty_gate, 0);
+	atomic_fetch_add(&ww_softdirty_moves, 1);
 	each_slice(soft, leave_slice);
 	ww_trackers_each(drop_table, NULL);
 	ww_trackers_leave(ticket);

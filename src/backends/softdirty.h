@@ -8,10 +8,18 @@
 
 #include "backends/prots.h"
 #include "core/backend.h"
+#include "core/turns.h"
 
 /* The fork generation that closed the gate; 0: open. While it is closed the
  * watched pages of the process are read-only, and whoever writes waits. */
 extern atomic_uint ww_softdirty_gate;
+
+/* Counted up when it closes, and when it opens: the same number before and after
+ * a look at a page means that the gate did not move meanwhile. */
+extern atomic_uint ww_softdirty_moves;
+
+/* Whom it held up. */
+extern struct ww_turns ww_softdirty_turns;
 
 /* Set for ever once a page could not be opened with its gate. */
 extern atomic_bool ww_softdirty_stuck;

@@ -187,8 +187,10 @@ static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 	return ww_query_full(q);
 }
 
-/* Nothing is there. Before 6.4 that is how memory is that was never touched.
- * Later it has been dropped: by us, and is clean, or by somebody else. */
+/* Nothing is there. Before 6.4 that is how memory is that was never touched, or
+ * that was replaced: then it is not registered, which an opening of what does not
+ * exist tells and which changes nothing else. Later it has been dropped: by us,
+ * and is clean, or by somebody else. */
 static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 {
 	struct sync *s = w->ww->priv;
@@ -196,7 +198,11 @@ static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
 	int r = 0;
 
-	while (s->unpopulated && r == 0 && page < stop) {
+	if (!s->unpopulated) {
+		r = sync_change(s, ww_uffd_unprotect, start, end, w->ww->page);
+		return r == -ENOENT ? -EPERM : r;
+	}
+	while (r == 0 && page < stop) {
 		size_t first = page;
 
 		if (ww_bits_test(sync_dropped(a), page)) {

@@ -17,7 +17,7 @@
 
 struct ww_readers {
 	atomic_uint phase;
-	_Atomic(uint64_t) count[2]; /* generation << 32 | readers */
+	_Alignas(8) _Atomic(uint64_t) count[2]; /* generation << 32 | readers */
 };
 
 /* What ww_readers_enter() gives, for ww_readers_leave(). */

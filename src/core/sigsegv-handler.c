@@ -74,8 +74,10 @@ static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
 	if (ww_trackers_each(is_handled, &f))
 		return 1;
 	/* The page may have been opened, and let go, between the fault and here:
-	 * then the store just has to be tried again. */
-	return !f.may_be_fetch && ww_sys_is_writable(f.at);
+	 * then the store just has to be tried again. Or it was watched anew
+	 * since the trackers were asked, and closed. */
+	return !f.may_be_fetch && (ww_sys_is_writable(f.at) ||
+				   ww_trackers_each(is_handled, &f));
 }
 
 int ww_handle_fault(int signo, void *siginfo, void *ucontext)

@@ -3,7 +3,7 @@
  * turns.c - a store lands after a bounded number of faults.
  *
  * Called by the backends that let stores fault; calls sys.c. Invariant: a reset
- * waits for a writer MOST_NS at most, and never for itself.
+ * waits for a writer LONG_NS at most, and never for itself.
  */
 #include "core/turns.h"
 
@@ -14,6 +14,10 @@
 #define AGAIN_NS 1000000u /* faults within it are "in a row" */
 #define WAIT_NS 50000u
 #define MOST_NS 400000u
+/* Each eighth time in a row: a thread that was opened for may take that long to
+ * run on a machine that is busy or emulated. Not each time, as a page that is
+ * written again and again looks the same as one whose writer starves. */
+#define LONG_NS 6400000u
 
 static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
 {
@@ -22,13 +26,24 @@ static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
 	return &self->turn[(h ^ h >> 6 ^ h >> 12) % WW_TURNS];
 }
 
+/* How long its writer is given after an opening. */
+static uint64_t wait_after(unsigned times)
+{
+	if (times < 2)
+		return 0;
+	if (times % 8 == 0)
+		return LONG_NS;
+	return times < 5 ? (uint64_t)WAIT_NS << (times - 2) : MOST_NS;
+}
+
 void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread)
 {
 	struct ww_turn *t = turn_of(self, page);
 	uint64_t now = ww_sys_now_ns();
 
 	if (atomic_load(&t->page) != page ||
-	    now - atomic_load(&t->when) > AGAIN_NS) {
+	    now - atomic_load(&t->when) >
+		    AGAIN_NS + wait_after(atomic_load(&t->times))) {
 		atomic_store(&t->page, page);
 		atomic_store(&t->thread, thread);
 		atomic_store(&t->times, 1);
@@ -46,12 +61,9 @@ void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread)
 /* How long from now on the writer of a page has to be given. */
 static uint64_t time_left(const struct ww_turn *t, uint64_t now)
 {
-	unsigned times = atomic_load(&t->times);
-	uint64_t wait, since = now - atomic_load(&t->when);
+	uint64_t wait = wait_after(atomic_load(&t->times));
+	uint64_t since = now - atomic_load(&t->when);
 
-	if (times < 2)
-		return 0; /* it had its turn, as far as anybody knows */
-	wait = times < 5 ? (uint64_t)WAIT_NS << (times - 2) : MOST_NS;
 	return since < wait ? wait - since : 0;
 }
 

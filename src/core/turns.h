@@ -23,7 +23,7 @@ struct ww_turn {
 	atomic_uint thread;
 	/* In a row that its page was opened. */
 	atomic_uint times;
-	_Atomic(uint64_t) when; /* ns, of the last time */
+	_Alignas(8) _Atomic(uint64_t) when; /* ns, of the last time */
 };
 
 struct ww_turns {

@@ -25,7 +25,7 @@
 #define SLOTS 64u
 
 struct pool {
-	_Atomic(uint64_t) used;
+	_Alignas(8) _Atomic(uint64_t) used;
 	char apart[64 - sizeof(uint64_t)];
 	struct ww_scratch slot[SLOTS];
 };

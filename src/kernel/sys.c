@@ -24,6 +24,10 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#ifndef STATX_INO
+#include <linux/stat.h> /* musl before 1.2.5 */
+#endif
+
 #include "base/fork.h"
 #include "kernel/arch.h"
 

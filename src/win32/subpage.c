@@ -29,7 +29,7 @@
  * many resets are about to put parts here; 20-: the number of the host page. 0:
  * free. Host pages are at most 64 KiB. */
 static struct {
-	_Atomic(uint64_t) slot[SLOTS];
+	_Alignas(8) _Atomic(uint64_t) slot[SLOTS];
 	atomic_uint top; /* slots from here on were never used */
 } rest;
 
