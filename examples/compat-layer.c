@@ -200,7 +200,7 @@ static long arch_prctl(long code, long address)
 __attribute__((no_stack_protector)) static int
 handle_without_tls(int signo, siginfo_t *info, void *context)
 {
-	unsigned long pointer;
+	unsigned long pointer = 0;
 	int r;
 
 	arch_prctl(ARCH_GET_FS, (long)&pointer);

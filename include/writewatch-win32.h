@@ -484,10 +484,10 @@ static inline UINT writewatch_get(DWORD flags, PVOID base, SIZE_T size,
 }
 
 /* Bytes of what a pointer points to; 4 for a NULL that is a number. */
-#define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(p), type *)
-#define WRITEWATCH_LONG(p) (WRITEWATCH_IS(p, long) || WRITEWATCH_IS(p, unsigned long))
-#define WRITEWATCH_NARROW(p) (WRITEWATCH_IS(p, int32_t) || WRITEWATCH_IS(p, uint32_t))
-#define WRITEWATCH_PTR(p) (WRITEWATCH_IS(p, ULONG_PTR) ? sizeof(ULONG_PTR) : 8)
+#define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(p), type)
+#define WRITEWATCH_LONG(p) (WRITEWATCH_IS(p, long *) || WRITEWATCH_IS(p, unsigned long *))
+#define WRITEWATCH_NARROW(p) (WRITEWATCH_IS(p, int32_t *) || WRITEWATCH_IS(p, uint32_t *))
+#define WRITEWATCH_PTR(p) (WRITEWATCH_IS(p, ULONG_PTR *) ? sizeof(ULONG_PTR) : 8)
 #define WRITEWATCH_BYTES(p) (WRITEWATCH_NARROW(p) ? 4 : WRITEWATCH_LONG(p) ? sizeof(long) : WRITEWATCH_PTR(p))
 #define WRITEWATCH_OUT(p) (void *)(p), WRITEWATCH_BYTES(p)
 #define GetWriteWatch(flags, base, size, pages, n, g) writewatch_get(flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))

@@ -40,12 +40,12 @@ static const char *const cap_names[] = {
 _Static_assert(1u << (NCAPS - 1) == WW_CAP_FOREIGN_WRITES, "a cap has no name");
 
 #define STRING(x) #x
-#define VERSION(major, minor, patch) STRING(major.minor.patch)
+#define NUMBER(x) STRING(x)
 
 const char *ww_version(void)
 {
-	return VERSION(WRITEWATCH_VERSION_MAJOR, WRITEWATCH_VERSION_MINOR,
-		       WRITEWATCH_VERSION_PATCH);
+	return NUMBER(WRITEWATCH_VERSION_MAJOR) "." NUMBER(
+		WRITEWATCH_VERSION_MINOR) "." NUMBER(WRITEWATCH_VERSION_PATCH);
 }
 
 const char *ww_cap_name(unsigned cap)

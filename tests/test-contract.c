@@ -17,21 +17,12 @@ static void begin(void)
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 }
 
-/* A backend that tells a lost registration, by its capabilities. */
-static bool notices(void)
-{
-	unsigned caps = test_caps(ww);
-
-	return caps & WW_CAP_FOREIGN_MPROTECT &&
-	       (caps & WW_CAP_EXACT || !(caps & WW_CAP_NO_THREAD));
-}
-
 static void unmapped_pages_are_neither_reported_nor_an_error(void **state)
 {
 	begin();
 	test_write(m, 1, 5, 9, -1);
 	munmap(m + 4 * PAGE, 4 * PAGE);
-	if (notices())
+	if (test_notices_replaced(ww))
 		test_expect(ww, m, N, WW_RESET, 1, 9, -1);
 	else
 		assert_true(test_count(ww, m, N, WW_RESET) >= 2);
@@ -50,7 +41,7 @@ static void replaced_memory_is_dirty_once_and_armed_again(void **state)
 	assert_ptr_equal(mmap(m + 4 * PAGE, 4 * PAGE, RW,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
 			 m + 4 * PAGE);
-	if (notices()) {
+	if (test_notices_replaced(ww)) {
 		test_write(m, 6, -1);
 		test_expect(ww, m, N, WW_RESET, 1, 4, 5, 6, 7, 12, -1);
 		test_expect(ww, m, N, 0, -1);
@@ -71,7 +62,7 @@ static void a_small_array_does_not_lose_replaced_memory(void **state)
 	begin();
 	mmap(m + 4 * PAGE, 4 * PAGE, RW,
 	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	if (notices()) {
+	if (test_notices_replaced(ww)) {
 		test_write(m, 1, 12, -1);
 		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages,
 					&n, NULL),
@@ -92,7 +83,7 @@ static void memory_of_another_kind_is_armed_as_what_it_is(void **state)
 	begin();
 	assert_int_equal(ftruncate(fd, 4 * (off_t)PAGE), 0);
 	mmap(m + 4 * PAGE, 4 * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0);
-	if (notices()) {
+	if (test_notices_replaced(ww)) {
 		test_expect(ww, m, N, WW_RESET, 4, 5, 6, 7, -1);
 		test_write(m, 3, 5, -1);
 		madvise(m + 4 * PAGE, 4 * PAGE, MADV_DONTNEED);
@@ -117,7 +108,7 @@ static void moved_memory_is_replaced_memory(void **state)
 		test_unmap(m, N);
 		return;
 	}
-	if (notices()) {
+	if (test_notices_replaced(ww)) {
 		(void)test_count(ww, m, N, WW_RESET);
 		test_write(m, 6, -1);
 		test_expect(ww, m, N, WW_RESET, 6, -1);
@@ -142,7 +133,7 @@ static void hugetlb_put_in_place_is_refused(void **state)
 	if (mmap(h + huge, huge, RW,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED, -1,
 		 0) != MAP_FAILED &&
-	    notices()) {
+	    test_notices_replaced(ww)) {
 		assert_int_equal(ww_get(ww, h, 2 * huge, WW_RESET, pages,
 					&count, NULL),
 				 -EOPNOTSUPP);

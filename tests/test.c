@@ -22,6 +22,14 @@ unsigned test_caps(const struct ww *ww)
 	return info.caps;
 }
 
+bool test_notices_replaced(const struct ww *ww)
+{
+	unsigned caps = test_caps(ww);
+
+	return caps & WW_CAP_FOREIGN_MPROTECT &&
+	       (caps & WW_CAP_EXACT || !(caps & WW_CAP_NO_THREAD));
+}
+
 long test_slowness(void)
 {
 	const char *text = getenv("WRITEWATCH_TEST_SLOWNESS");

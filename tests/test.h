@@ -41,6 +41,9 @@
 struct ww *test_open(void);
 unsigned test_caps(const struct ww *ww);
 
+/* Does the backend tell memory that was replaced behind its back? */
+bool test_notices_replaced(const struct ww *ww);
+
 /* How much slower than a real one this machine is: WRITEWATCH_TEST_SLOWNESS, 1
  * by default. For limits in time, and for how often a race is tried. */
 long test_slowness(void);

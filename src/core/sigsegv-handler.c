@@ -24,10 +24,11 @@
  * tell, one whose page, or that of its last byte, is the one that faulted. */
 static bool may_be_fetch(const ucontext_t *uc, uintptr_t at)
 {
-	uintptr_t pc, page = ww_sys_page_size();
+	uintptr_t pc, page;
 
 	if (!uc || WW_ARCH_TELLS_STORES)
 		return false;
+	page = ww_sys_page_size();
 	pc = ww_arch_pc(uc);
 	return at / page == pc / page || at / page == (pc + 3) / page;
 }
