@@ -198,8 +198,8 @@ static int mp_collect(struct ww *ww, struct ww_query *q)
 	struct closing c = { ww, s->area, 0, 0 };
 	size_t at = ww_area_page(s->area, q->pos);
 	size_t stop = ww_area_page(s->area, s->end);
-	struct ww_ticket ticket;
-	uint64_t mask;
+	struct ww_ticket ticket = { 0, 0 };
+	uint64_t mask = 0;
 	bool ours = true;
 
 	if (q->reset)
