@@ -200,7 +200,7 @@ int ww_sys_close(int fd)
 int ww_sys_identity(int fd, dev_t *dev, ino_t *ino)
 {
 	struct stat st;
-	struct statx stx;
+	struct statx stx = { 0 };
 	long r = call5(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_INO, &stx);
 
 	if (r == 0) {
