@@ -152,7 +152,7 @@ static int lock_own(struct ww *ww, const void *start, size_t len,
 
 int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags)
 {
-	struct extent e = { 0, 0 };
+	struct extent e = { 0, 0, false };
 	int r;
 
 	if (!ww_prot_is_known(prot))
@@ -168,7 +168,7 @@ int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags)
 
 int ww_discard(struct ww *ww, void *start, size_t len, unsigned flags)
 {
-	struct extent e = { 0, 0 };
+	struct extent e = { 0, 0, false };
 	int r = lock_own(ww, start, len, flags, &e);
 
 	if (r < 0)
