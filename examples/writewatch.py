@@ -8,13 +8,14 @@ it is known which pages were written. Run it to see one.
         for offset, length in t.dirty(memory, reset=True):
             ...
 """
+import contextlib
 import ctypes
 import mmap
 import os
 
 lib = ctypes.CDLL(os.environ.get("LIBWRITEWATCH", "libwritewatch.so.0"))
 
-GET_RESET = 1
+RESET, WINDOW = 1, 2
 
 
 class Range(ctypes.Structure):
@@ -31,7 +32,7 @@ class Options(ctypes.Structure):
 
 class Info(ctypes.Structure):
     _fields_ = [("size", ctypes.c_size_t), ("name", ctypes.c_char_p),
-                ("caps", ctypes.c_uint), ("status", ctypes.c_int),
+                ("caps", ctypes.c_uint), ("modes", ctypes.c_uint), ("status", ctypes.c_int),
                 ("reason", ctypes.c_char_p)]
 
 
@@ -52,12 +53,17 @@ P = ctypes.c_void_p
 ww_open = declare("ww_open", ctypes.POINTER(P), ctypes.POINTER(Options))
 ww_info = declare("ww_info", P, ctypes.POINTER(Info))
 ww_watch = declare("ww_watch", P, P, ctypes.c_size_t, ctypes.c_uint)
-ww_unwatch = declare("ww_unwatch", P, P, ctypes.c_size_t)
-ww_mark = declare("ww_mark", P, P, ctypes.c_size_t)
+ww_unwatch = declare("ww_unwatch", P, P, ctypes.c_size_t, ctypes.c_uint)
+ww_mark = declare("ww_mark", P, P, ctypes.c_size_t, ctypes.c_uint)
+ww_hold = declare("ww_hold", P, P, ctypes.c_size_t, ctypes.c_uint)
+ww_release = declare("ww_release", P, P, ctypes.c_size_t, ctypes.c_uint)
+ww_discard = declare("ww_discard", P, P, ctypes.c_size_t, ctypes.c_uint)
 ww_get_ranges = declare("ww_get_ranges", P, P, ctypes.c_size_t, ctypes.c_uint,
                         ctypes.POINTER(Range), ctypes.POINTER(ctypes.c_size_t))
 lib.ww_close.argtypes = [P]
 lib.ww_close.restype = None
+lib.ww_cap_name.argtypes = [ctypes.c_uint]
+lib.ww_cap_name.restype = ctypes.c_char_p
 
 
 def address(memory):
@@ -85,11 +91,31 @@ class Tracker:
         ww_info(self.ww, ctypes.byref(info))
         return info.name.decode()
 
+    @property
+    def caps(self):
+        """What the backend guarantees: {"exact", "kernel-writes", ...}."""
+        info = Info(size=ctypes.sizeof(Info))
+        ww_info(self.ww, ctypes.byref(info))
+        return {lib.ww_cap_name(1 << i).decode() for i in range(32) if info.caps >> i & 1}
+
     def watch(self, memory):
         ww_watch(self.ww, address(memory), len(memory), 0)
 
     def unwatch(self, memory):
         ww_unwatch(self.ww, address(memory), len(memory), 0)
+
+    @contextlib.contextmanager
+    def held(self, memory):
+        """Open for a system call, or a device, that writes into memory meanwhile."""
+        ww_hold(self.ww, address(memory), len(memory), 0)
+        try:
+            yield
+        finally:
+            ww_release(self.ww, address(memory), len(memory), 0)
+
+    def discard(self, memory):
+        """Its pages read as zeros then, and are clean."""
+        ww_discard(self.ww, address(memory), len(memory), 0)
 
     def dirty(self, memory, reset=False):
         """(offset, length) of each written run of pages, ascending."""
@@ -99,7 +125,7 @@ class Tracker:
         while at < len(memory):
             n = ctypes.c_size_t(room)
             ww_get_ranges(self.ww, base + at, len(memory) - at,
-                          GET_RESET if reset else 0, found, ctypes.byref(n))
+                          RESET if reset else 0, found, ctypes.byref(n))
             for r in found[:n.value]:
                 yield r.start - base, r.len
             if n.value < room:
@@ -118,6 +144,10 @@ def main():
         assert found == [(i * page, page) for i in range(0, 1000, 3)], found
         memory[5 * page:7 * page] = b"x" * 2 * page
         assert list(t.dirty(memory)) == [(5 * page, 2 * page)]
+        with open("/dev/zero", "rb", buffering=0) as zero, t.held(memory):
+            zero.readinto(memory)
+        assert sum(n for _, n in t.dirty(memory, reset=True)) == 1000 * page
+        t.discard(memory)
         t.unwatch(memory)
         print(f"{t.backend}: {len(found)} of 1000 pages were written, and told")
 

@@ -55,7 +55,7 @@
  *             A shorter one than the library's: missing members are zero, or
  *             not written. A longer one: what is behind must be zero if it goes
  *             in, and is left alone if it comes out. Unknown flags are -EINVAL.
- *   Dirty     What cannot be known is reported as written. While other threads
+ *   Dirty     What cannot be known is reported as written (doc/reliability.md). While other threads
  *             write, one store may be reported twice, never zero times. Read a
  *             page's content after the query that reported it has returned.
  *   Threads   Every function may be called from any thread at any time, except

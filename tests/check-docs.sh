@@ -13,7 +13,10 @@ cat README.md doc/*.md | awk -v dir="$tmp" '
 	/^```/ && open { open = 0; close(file); next }
 	/^```/ { n++; open = 1; file = dir "/" n "." substr($0, 4); next }
 	open { print >file }'
-flags="-I$src/include -Wall -Wextra -Werror -Wno-unused-parameter -D_GNU_SOURCE"
+# compile COMPILER ARGUMENT...
+compile() {
+	"$@" -I"$src/include" -Wall -Wextra -Werror -Wno-unused-parameter -D_GNU_SOURCE
+}
 blocks=0
 for f in "$tmp"/*.c "$tmp"/*.cpp "$tmp"/*.py* "$tmp"/*.json; do
 	[ -f "$f" ] || continue
@@ -32,16 +35,14 @@ for f in "$tmp"/*.c "$tmp"/*.cpp "$tmp"/*.py* "$tmp"/*.json; do
 			sed -i '1i #include <stddef.h>' "$tmp/fragment"
 			mv "$tmp/fragment" "$f"
 		fi
-		# shellcheck disable=SC2086
-		${CC:-cc} -std=gnu11 $flags -c -o "$tmp/o" "$f" || { cat "$f"; exit 1; }
+		compile "${CC:-cc}" -std=gnu11 -c -o "$tmp/o" "$f" || { cat "$f"; exit 1; }
 		if grep -q '^int main' "$f"; then
 			${CC:-cc} -o "$tmp/program" "$tmp/o" "$lib" \
 				-Wl,-rpath,"$(dirname "$lib")"
 			"$tmp/program" || { cat "$f"; exit 1; }
 		fi ;;
 	*.cpp)
-		# shellcheck disable=SC2086
-		${CXX:-c++} -std=c++11 $flags -fsyntax-only "$f" || { cat "$f"; exit 1; } ;;
+		compile "${CXX:-c++}" -std=c++11 -fsyntax-only "$f" || { cat "$f"; exit 1; } ;;
 	*.python)
 		PYTHONDONTWRITEBYTECODE=1 LIBWRITEWATCH=$lib PYTHONPATH=$src/examples \
 			python3 "$f" || { cat "$f"; exit 1; } ;;

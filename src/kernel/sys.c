@@ -455,12 +455,15 @@ int ww_sys_thread(void *stack, size_t stack_len, int (*fn)(void *), void *arg,
 			  CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
 	char *top = (char *)stack + stack_len - 64;
 	struct start *s = (struct start *)(void *)top;
+	const uint64_t every = ~UINT64_C(0);
 	uint64_t mask;
 	int saved = errno, r;
 
 	*s = (struct start){ fn, arg };
 	atomic_store(alive, 1);
-	ww_sys_block_signals(&mask); /* a new thread inherits it */
+	/* A new thread inherits it: all of them, as no handler of the host's can
+	 * run there without thread-local variables. */
+	call4(SYS_rt_sigprocmask, SIG_SETMASK, &every, &mask, KERNEL_SIGSET);
 	/* libc's wrapper of the bare call: it only switches stacks, and makes no
 	 * thread of libc's. */
 	r = clone(run_thread, top, flags, s, NULL, NULL, alive);
