@@ -115,6 +115,7 @@ initramfs() {
 		echo "writes=${WRITEWATCH_TEST_WRITES:-60000}"
 		echo "more='${WRITEWATCH_TEST_MORE:-}'"
 		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-100}"
+		echo "short='${WRITEWATCH_TEST_SHORT:-}'"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"
 		echo "bench='${WRITEWATCH_TEST_BENCH:-}'"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
