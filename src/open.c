@@ -27,6 +27,9 @@
 static const struct ww_backend *const backends[] = {
 	&ww_backend_memwatch,  &ww_backend_uffd_async, &ww_backend_softdirty,
 	&ww_backend_uffd_sync, &ww_backend_mprotect,
+#ifdef WW_BACKEND_COPY /* tests/backend-copy.c */
+	&ww_backend_copy,
+#endif
 };
 
 #define NBACKENDS (sizeof(backends) / sizeof(backends[0]))

@@ -95,6 +95,10 @@ static void a_store_of_the_same_value_is_reported(void **state)
 {
 	struct fixture f = begin();
 
+	if (test_only_compares()) {
+		end(f);
+		return;
+	}
 	f.m[0] = 1;
 	test_expect(f.ww, f.m, N, WW_RESET, 0, -1);
 	*(volatile char *)f.m = 1;
@@ -324,6 +328,10 @@ static void protect_neither_dirties_nor_cleans(void **state)
 {
 	struct fixture f = begin();
 
+	if (test_only_compares()) {
+		end(f);
+		return;
+	}
 	test_write(f.m, 1, 2, 9, -1);
 	assert_int_equal(ww_protect(f.ww, f.m, 4 * PAGE, PROT_READ, 0), 0);
 	assert_int_equal(ww_protect(f.ww, f.m + 8 * PAGE, 4 * PAGE, PROT_NONE, 0),

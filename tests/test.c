@@ -30,6 +30,16 @@ bool test_notices_replaced(const struct ww *ww)
 	       (caps & WW_CAP_EXACT || !(caps & WW_CAP_NO_THREAD));
 }
 
+bool test_only_compares(void)
+{
+	const char *backend = getenv("WRITEWATCH_BACKEND");
+
+	if (!backend || strcmp(backend, "copy"))
+		return false;
+	print_message("not promised by a copy\n");
+	return true;
+}
+
 long test_slowness(void)
 {
 	const char *text = getenv("WRITEWATCH_TEST_SLOWNESS");

@@ -44,6 +44,10 @@ unsigned test_caps(const struct ww *ww);
 /* Does the backend tell memory that was replaced behind its back? */
 bool test_notices_replaced(const struct ww *ww);
 
+/* A backend that compares content (backend-copy.c) does not see a store of what was
+ * there, nor what can not be read. Says so, if it is one. */
+bool test_only_compares(void);
+
 /* How much slower than a real one this machine is: WRITEWATCH_TEST_SLOWNESS, 1
  * by default. For limits in time, and for how often a race is tried. */
 long test_slowness(void);

@@ -214,5 +214,6 @@ extern const struct ww_backend ww_backend_uffd_async;
 extern const struct ww_backend ww_backend_softdirty;
 extern const struct ww_backend ww_backend_uffd_sync;
 extern const struct ww_backend ww_backend_mprotect;
+extern const struct ww_backend ww_backend_copy; /* of the tests */
 
 #endif
