@@ -32,12 +32,14 @@ if [ "$length" = ci ]; then
 	export WRITEWATCH_FUZZ_SECONDS="${WRITEWATCH_FUZZ_SECONDS:-30}"
 	# one for each backend, and one with larger pages
 	kernels="6.1 6.12 memwatch arm64-16k"
+	export WRITEWATCH_TEST_SECONDS="${WRITEWATCH_TEST_SECONDS:-20}"
 	writes=20000 slowness=300
 	# an unprivileged user's, in the matrix, takes as long as root's
 	export WRITEWATCH_TEST_SHORT="torture conformance"
 else
 	export WRITEWATCH_FUZZ_SECONDS="${WRITEWATCH_FUZZ_SECONDS:-600}"
 	export WRITEWATCH_TEST_MOST="${WRITEWATCH_TEST_MOST:-1000000}"
+	export WRITEWATCH_TEST_SECONDS="${WRITEWATCH_TEST_SECONDS:-200}"
 	kernels='' writes=60000 slowness=100
 fi
 

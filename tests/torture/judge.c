@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * judge.c - every query is judged at once, while other threads store, look, hold,
+ * watch, protect, discard, fork, and have the kernel page out, collapse and lock.
+ *
+ * Each page has two counts: of stores that were begun and of stores that were
+ * completed. A store that was begun after a query which reported the page had
+ * returned, and completed before the next query began, must be in that one. Pages
+ * that only the judging thread writes are judged exactly, where EXACT is
+ * promised.
+ *
+ * WRITEWATCH_TEST_SECONDS (3), WRITEWATCH_TEST_SEED.
+ */
+#include "../test.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#define WRITERS 2
+#define OTHERS 6
+#define PAGES 512 /* judged by the counts */
+#define OWN 1500 /* judged exactly: more than one fast walk of the kernel */
+#define ALL (PAGES + OWN)
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static struct ww *ww;
+static char *m, *other[OTHERS];
+static atomic_uint begun[PAGES], completed[PAGES];
+static atomic_bool quit;
+static uint64_t seed;
+static bool seen_by_kernel;
+
+static uint64_t next(uint64_t *random)
+{
+	*random ^= *random << 13;
+	*random ^= *random >> 7;
+	*random ^= *random << 17;
+	return *random;
+}
+
+static uint64_t first(unsigned salt)
+{
+	uint64_t r = (seed + salt + 1) * 0x9e3779b97f4a7c15u;
+
+	return r ? r : 1;
+}
+
+/* --- whom the judge has beside him --- */
+
+/* Many pages, or one again and again; by a store or by the kernel. */
+static void *write_pages(void *arg)
+{
+	unsigned k = (unsigned)(uintptr_t)arg;
+	uint64_t random = first(k);
+	static int zero = -1;
+
+	if (zero < 0)
+		zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	while (!atomic_load(&quit)) {
+		uint64_t r = next(&random);
+		size_t page = r % (r >> 40 & 1 ? PAGES : 8);
+		char *at = m + page * PAGE + 8 * k;
+
+		atomic_fetch_add(&begun[page], 1);
+		if (seen_by_kernel && (r >> 50) % 16 == 0)
+			CHECK(read(zero, at, 1) == 1);
+		else
+			*(volatile char *)at += 1;
+		atomic_fetch_add(&completed[page], 1);
+		if ((r >> 44) % 512 == 0)
+			sched_yield();
+	}
+	return NULL;
+}
+
+static void *look(void *arg)
+{
+	while (!atomic_load(&quit)) {
+		struct ww_range ranges[16];
+		size_t n = 16;
+
+		CHECK(ww_get_ranges(ww, m, ALL * PAGE, 0, ranges, &n) == 0);
+		usleep(50);
+	}
+	return NULL;
+}
+
+/* What may cost the memory its entries, but never a store. */
+static void *disturb(void *arg)
+{
+	uint64_t random = first(100);
+
+	while (!atomic_load(&quit)) {
+		char *at = m + next(&random) % PAGES * PAGE;
+		size_t len = (1 + (random >> 40) % 8) * PAGE;
+
+		if (at + len > m + PAGES * PAGE)
+			len = PAGE;
+		switch ((random >> 50) % 4) {
+		case 0:
+			madvise(at, len, MADV_PAGEOUT);
+			break;
+		case 1:
+			madvise(at, len, MADV_COLLAPSE);
+			break;
+		case 2:
+			CHECK(ww_protect(ww, at, len, RW, 0) == 0);
+			break;
+		default:
+			CHECK(ww_hold(ww, at, len, 0) == 0);
+			sched_yield();
+			CHECK(ww_release(ww, at, len, 0) == 0);
+		}
+		usleep(100);
+	}
+	return NULL;
+}
+
+/* Ranges come and go beside what is judged, and children ask. */
+static void *come_and_go(void *arg)
+{
+	uint64_t random = first(200);
+
+	while (!atomic_load(&quit)) {
+		char *o = other[next(&random) % OTHERS];
+		struct ww_range ranges[4];
+		size_t n = 4;
+
+		CHECK(ww_watch(ww, o, 8 * PAGE, 0) == 0);
+		*(volatile char *)(o + 3 * PAGE) += 1;
+		CHECK(ww_get_ranges(ww, o, 8 * PAGE, WW_RESET, ranges, &n) == 0);
+		CHECK(n >= 1);
+		CHECK(ww_discard(ww, o, 4 * PAGE, 0) == 0);
+		CHECK(ww_unwatch(ww, o, 4 * PAGE, 0) == 0);
+		CHECK(ww_unwatch(ww, o + 4 * PAGE, 4 * PAGE, 0) == 0);
+		if ((random >> 50) % 64 == 0) {
+			pid_t pid = fork();
+
+			if (pid == 0) {
+				void *pages[ALL];
+				size_t all = ALL;
+
+				alarm(60);
+				CHECK(ww_get(ww, m, ALL * PAGE, WW_RESET, pages,
+					     &all, NULL) == 0);
+				_exit(all == ALL ? 0 : 1);
+			}
+			CHECK(pid > 0 && waitpid(pid, NULL, 0) == pid);
+		}
+		usleep(200);
+	}
+	return NULL;
+}
+
+/* --- the judge --- */
+
+static unsigned sure[PAGES]; /* begun when the query that reported it was back */
+static bool mine[OWN];	     /* written since they were reported */
+static bool told[ALL];
+static bool exact;
+static uint64_t judged, reported;
+
+static void lost(size_t page, const char *what)
+{
+	fprintf(stderr, "page %zu is %s; seed %llu, query %llu\n", page, what,
+		(unsigned long long)seed, (unsigned long long)judged);
+	abort();
+}
+
+static void ask(uint64_t *random)
+{
+	size_t room = 1 + next(random) % 64, at = 0, i;
+
+	if (*random >> 60 == 0)
+		room = ALL;
+	memset(told, 0, sizeof(told));
+	while (at < ALL) {
+		static struct ww_range ranges[ALL];
+		size_t n = room, end = ALL, k;
+
+		CHECK(ww_get_ranges(ww, m + at * PAGE, (ALL - at) * PAGE,
+				    WW_RESET, ranges, &n) == 0);
+		for (i = 0; i < n; i++) {
+			size_t page = (size_t)((char *)ranges[i].start - m) / PAGE;
+
+			end = page + ranges[i].len / PAGE;
+			for (k = page; k < end; k++)
+				told[k] = true;
+		}
+		at = n < room ? ALL : end;
+	}
+}
+
+static void judge(uint64_t *random)
+{
+	static unsigned before[PAGES];
+	size_t i, n = next(random) % 40;
+
+	for (i = 0; i < n; i++) {
+		size_t page = next(random) % OWN;
+
+		*(volatile char *)(m + (PAGES + page) * PAGE) += 1;
+		mine[page] = true;
+	}
+	for (i = 0; i < PAGES; i++)
+		before[i] = atomic_load(&completed[i]);
+	ask(random);
+	for (i = 0; i < PAGES; i++) {
+		if (before[i] != sure[i] && (int)(before[i] - sure[i]) > 0 && !told[i])
+			lost(i, "LOST");
+		reported += told[i];
+		if (told[i])
+			sure[i] = atomic_load(&begun[i]);
+	}
+	for (i = 0; i < OWN; i++) {
+		if (mine[i] && !told[PAGES + i])
+			lost(PAGES + i, "LOST");
+		if (exact && !mine[i] && told[PAGES + i])
+			lost(PAGES + i, "reported, but was not written");
+		mine[i] = false;
+	}
+	judged++;
+}
+
+static void every_query_is_right(void **state)
+{
+	void *(*const with[])(void *) = { look, disturb, come_and_go };
+	const char *text = getenv("WRITEWATCH_TEST_SECONDS");
+	time_t until = time(NULL) + (text ? atol(text) : 3);
+	pthread_t t[WRITERS + 3];
+	uint64_t random, stores = 0;
+	uintptr_t i;
+
+	text = getenv("WRITEWATCH_TEST_SEED");
+	seed = text ? strtoull(text, NULL, 10) : (uint64_t)time(NULL);
+	random = first(300);
+	ww = test_open();
+	exact = test_caps(ww) & WW_CAP_EXACT;
+	seen_by_kernel = test_caps(ww) & WW_CAP_KERNEL_WRITES;
+	m = test_map(ALL);
+	memset(m, 1, ALL * PAGE);
+	for (i = 0; i < OTHERS; i++)
+		other[i] = test_map(8);
+	assert_int_equal(ww_watch(ww, m, ALL * PAGE, 0), 0);
+	for (i = 0; i < WRITERS; i++)
+		pthread_create(&t[i], NULL, write_pages, (void *)i);
+	for (i = 0; i < 3; i++)
+		pthread_create(&t[WRITERS + i], NULL, with[i], NULL);
+	while (time(NULL) < until)
+		judge(&random);
+	atomic_store(&quit, true);
+	for (i = 0; i < WRITERS + 3; i++)
+		pthread_join(t[i], NULL);
+	judge(&random);
+	for (i = 0; i < PAGES; i++)
+		stores += atomic_load(&completed[i]);
+	print_message("  seed %llu: %llu stores, %llu queries judged, %llu pages reported\n",
+		      (unsigned long long)seed, (unsigned long long)stores,
+		      (unsigned long long)judged, (unsigned long long)reported);
+	assert_true(judged > 1);
+	ww_close(ww);
+}
+
+TEST_MAIN("judge", CASE(every_query_is_right))
