@@ -77,7 +77,7 @@ static void memory_not_wholly_watched_is_enoent(void **state)
 
 static void bad_arguments_are_einval(void **state)
 {
-	struct ww_backend_info info = { .size = 8 };
+	struct ww_backend_info info = { .size = sizeof(size_t) };
 	struct ww_range_info range = { .size = sizeof(range) };
 	void *pages[4];
 	struct ww_range runs[4];
