@@ -45,27 +45,14 @@ WW_DATA static struct {
 	uint64_t mask; /* of the thread that has it */
 } serial;
 
-static void init_serial(void)
-{
-	if (atomic_load(&serial.ready))
-		return;
-	ww_lock_take(&serial.once);
-	if (!atomic_load(&serial.ready)) {
-		ww_lock_init(&serial.door, WW_LOCK_GATE);
-		ww_lock_init(&serial.lock, WW_LOCK_GATE);
-		atomic_store(&serial.ready, true);
-	}
-	ww_lock_drop(&serial.once);
-}
-
 static void take_serial(void)
 {
 	uint64_t mask;
 
 	ww_sys_block_signals(&mask);
-	ww_lock_take(&serial.door);
-	ww_lock_take(&serial.lock);
-	ww_lock_drop(&serial.door);
+	ww_lock_take_inside(&serial.door);
+	ww_lock_take_inside(&serial.lock);
+	ww_lock_drop_inside(&serial.door);
 	serial.mask = mask;
 }
 
@@ -73,7 +60,7 @@ static void drop_serial(void)
 {
 	uint64_t mask = serial.mask;
 
-	ww_lock_drop(&serial.lock);
+	ww_lock_drop_inside(&serial.lock);
 	ww_sys_restore_signals(mask);
 }
 
@@ -452,7 +439,8 @@ static int soft_open(struct ww *ww, const struct ww_options *options)
 	struct soft *soft = ww->priv;
 	int r;
 
-	init_serial();
+	ww_lock_init(&serial.door, WW_LOCK_GATE);
+	ww_lock_init(&serial.lock, WW_LOCK_GATE);
 	r = open_descriptors(soft, &ww->process, options);
 	if (r < 0)
 		return r;

@@ -70,8 +70,7 @@ static bool is_free(unsigned word)
 	return (word & 3) == FREE || word >> 2 != word_of(FREE) >> 2;
 }
 
-/* With signals blocked. */
-static void take(struct ww_lock *self)
+void ww_lock_take_inside(struct ww_lock *self)
 {
 	unsigned state = TAKEN, w = atomic_load(&self->word);
 
@@ -94,7 +93,7 @@ static void take(struct ww_lock *self)
 	}
 }
 
-static void drop(struct ww_lock *self)
+void ww_lock_drop_inside(struct ww_lock *self)
 {
 	if ((atomic_exchange(&self->word, word_of(FREE)) & 3) == WAITED_FOR)
 		ww_sys_futex_wake(&self->word, 1);
@@ -105,7 +104,7 @@ void ww_lock_take(struct ww_lock *self)
 	uint64_t mask;
 
 	ww_sys_block_signals(&mask);
-	take(self);
+	ww_lock_take_inside(self);
 	self->mask = mask;
 }
 
@@ -113,24 +112,32 @@ void ww_lock_drop(struct ww_lock *self)
 {
 	uint64_t mask = self->mask;
 
-	drop(self);
+	ww_lock_drop_inside(self);
 	ww_sys_restore_signals(mask);
 }
 
-void ww_lock_init(struct ww_lock *self, enum ww_rank rank)
+static void put_on_list(struct ww_lock *self)
 {
-	struct ww_lock *next;
+	struct ww_lock *next = forks.list.next;
 
-	self->rank = (int)rank;
-	atomic_init(&self->word, word_of(FREE));
-	ww_lock_take(&forks.lock);
-	next = forks.list.next;
 	while (next != &forks.list && next->rank <= self->rank)
 		next = next->next;
 	self->next = next;
 	self->prev = next->prev;
 	next->prev->next = self;
 	next->prev = self;
+}
+
+void ww_lock_init(struct ww_lock *self, enum ww_rank rank)
+{
+	if (atomic_load(&self->listed))
+		return;
+	ww_lock_take(&forks.lock);
+	if (!atomic_load(&self->listed)) {
+		self->rank = (int)rank;
+		put_on_list(self);
+		atomic_store(&self->listed, true);
+	}
 	ww_lock_drop(&forks.lock);
 }
 
@@ -139,6 +146,7 @@ void ww_lock_finish(struct ww_lock *self)
 	ww_lock_take(&forks.lock);
 	self->prev->next = self->next;
 	self->next->prev = self->prev;
+	atomic_store(&self->listed, false);
 	ww_lock_drop(&forks.lock);
 }
 
@@ -150,9 +158,9 @@ static void before(void)
 
 	ww_lock_take(&forks.lock);
 	for (l = forks.list.next; l != &forks.list; l = l->next) {
-		take(l);
+		ww_lock_take_inside(l);
 		if (l->rank == WW_LOCK_GATE)
-			drop(l);
+			ww_lock_drop_inside(l);
 	}
 }
 
@@ -162,7 +170,7 @@ static void drop_all(void)
 
 	for (l = forks.list.prev; l != &forks.list; l = l->prev)
 		if (l->rank != WW_LOCK_GATE)
-			drop(l);
+			ww_lock_drop_inside(l);
 }
 
 static void in_parent(void)

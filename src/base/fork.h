@@ -28,6 +28,7 @@ struct ww_lock {
 	/* generation << 2, and 0: free, 1: taken, 2: taken and waited for */
 	atomic_uint word;
 	uint64_t mask; /* of the holder, before */
+	atomic_bool listed;
 	int rank;
 	struct ww_lock *prev, *next; /* of the list that fork() goes through */
 };
@@ -45,10 +46,17 @@ enum ww_rank {
 	WW_LOCK_HEAP,
 };
 
+/* A zeroed lock joins those that fork() takes. Several threads may do it, and
+ * again: the first one counts. */
 void ww_lock_init(struct ww_lock *self, enum ww_rank rank);
 void ww_lock_finish(struct ww_lock *self);
 void ww_lock_take(struct ww_lock *self);
 void ww_lock_drop(struct ww_lock *self);
+
+/* The same, without the system calls, for a caller that has its signals blocked
+ * from before the taking until after the dropping: by another lock, mostly. */
+void ww_lock_take_inside(struct ww_lock *self);
+void ww_lock_drop_inside(struct ww_lock *self);
 
 /* What fork() calls in the child, with every lock taken, before the program
  * runs: once for each process, in this order. */

@@ -85,7 +85,7 @@ int ww_heap_init(void)
  * have been changing the lists: leave what is on them alone. */
 static void take_heap(void)
 {
-	ww_lock_take(&heap.lock);
+	ww_lock_take_inside(&heap.lock);
 	if (heap.generation == ww_fork_generation())
 		return;
 	memset(heap.free, 0, sizeof(heap.free));
@@ -147,7 +147,7 @@ void *ww_heap_new(size_t bytes)
 
 	take_heap();
 	memory = bytes <= LARGEST ? new_small(class_of(bytes)) : map(bytes);
-	ww_lock_drop(&heap.lock);
+	ww_lock_drop_inside(&heap.lock);
 	return memory;
 }
 
@@ -162,13 +162,13 @@ void ww_heap_free(void *memory, size_t bytes)
 	if (bytes <= LARGEST) {
 		b->next = heap.free[class_of(bytes)];
 		heap.free[class_of(bytes)] = b;
-		ww_lock_drop(&heap.lock);
+		ww_lock_drop_inside(&heap.lock);
 		return;
 	}
 	m = (struct mapping *)(void *)((char *)memory - HEAD);
 	m->prev->next = m->next;
 	m->next->prev = m->prev;
-	ww_lock_drop(&heap.lock);
+	ww_lock_drop_inside(&heap.lock);
 	ww_sys_munmap(m, m->len);
 }
 
@@ -180,12 +180,16 @@ static bool meet(uintptr_t start, uintptr_t end, uintptr_t ours, size_t len)
 
 void ww_heap_adopt(const void *memory, size_t bytes)
 {
+	uint64_t mask;
+
+	ww_sys_block_signals(&mask);
 	take_heap();
 	if (heap.nadopted < ADOPTED) {
 		heap.adopted[heap.nadopted].start = (uintptr_t)memory;
 		heap.adopted[heap.nadopted++].len = bytes;
 	}
-	ww_lock_drop(&heap.lock);
+	ww_lock_drop_inside(&heap.lock);
+	ww_sys_restore_signals(mask);
 }
 
 bool ww_heap_owns(uintptr_t start, uintptr_t end)
@@ -201,6 +205,6 @@ bool ww_heap_owns(uintptr_t start, uintptr_t end)
 			    heap.adopted[i].len);
 	for (m = heap.list.next; !owns && m != &heap.list; m = m->next)
 		owns = meet(start, end, (uintptr_t)m, m->len);
-	ww_lock_drop(&heap.lock);
+	ww_lock_drop_inside(&heap.lock);
 	return owns;
 }

@@ -12,9 +12,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Once for the process, behind ww_fork_init(). */
 int ww_heap_init(void);
+
+/* Callers of what follows have their signals blocked: they hold a lock. */
 
 /* Zeroed memory, aligned to 64 bytes if there are as many; NULL: there is none.
  * Costs nothing that is not touched. */
@@ -23,7 +26,28 @@ void *ww_heap_new(size_t bytes);
 /* bytes: as it was asked for. NULL is ignored. */
 void ww_heap_free(void *memory, size_t bytes);
 
-/* Memory that was mapped otherwise is the library's own, too. */
+/* An array of n entries of the heap, or NULL, with room for `least` of them: it, or
+ * a larger copy. NULL: there is no memory, and the array is as it was. */
+static inline void *ww_heap_grow(void *array, size_t n, size_t *room,
+				 size_t least, size_t entry)
+{
+	size_t more = 2 * least + 2;
+	void *larger;
+
+	if (array && least <= *room)
+		return array;
+	larger = ww_heap_new(more * entry);
+	if (!larger)
+		return NULL;
+	if (array)
+		memcpy(larger, array, n * entry);
+	ww_heap_free(array, *room * entry);
+	*room = more;
+	return larger;
+}
+
+/* Memory that was mapped otherwise is the library's own, too. With signals open
+ * as well. */
 void ww_heap_adopt(const void *memory, size_t bytes);
 
 /* Is some of [start, end) the library's own memory? The heap, and its data. */

@@ -39,19 +39,12 @@ struct before {
 
 static int add(struct before *b, uintptr_t start, uintptr_t end, int prot)
 {
-	size_t room = b->room ? b->room * 2 : 8, i;
-	struct run *more;
+	struct run *run = ww_heap_grow(b->run, b->n, &b->room, b->n + 1,
+				       sizeof(*run));
 
-	if (b->n == b->room) {
-		more = ww_heap_new(room * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		for (i = 0; i < b->n; i++)
-			more[i] = b->run[i];
-		ww_heap_free(b->run, b->room * sizeof(*b->run));
-		b->run = more;
-		b->room = room;
-	}
+	if (!run)
+		return -ENOMEM;
+	b->run = run;
 	b->run[b->n++] = (struct run){ start, end, prot };
 	return 0;
 }

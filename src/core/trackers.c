@@ -22,8 +22,7 @@ struct roster {
 };
 
 WW_DATA static struct {
-	atomic_bool ready;
-	struct ww_lock once, lock; /* the second guards changes */
+	struct ww_lock lock; /* guards changes */
 	_Atomic(struct roster *) roster; /* NULL: empty */
 	struct ww_readers readers; /* whoever is using a roster */
 	struct roster *old_rosters;
@@ -33,17 +32,6 @@ WW_DATA static struct {
 static size_t roster_bytes(size_t n)
 {
 	return sizeof(struct roster) + n * sizeof(struct ww *);
-}
-
-static void init_once(void)
-{
-	if (atomic_load(&trackers.ready))
-		return;
-	ww_lock_take(&trackers.once);
-	if (!atomic_load(&trackers.ready))
-		ww_lock_init(&trackers.lock, WW_LOCK_TRACKERS);
-	atomic_store(&trackers.ready, true);
-	ww_lock_drop(&trackers.once);
 }
 
 struct ww_ticket ww_trackers_enter(void)
@@ -126,11 +114,11 @@ int ww_trackers_add(struct ww *ww)
 {
 	int r;
 
-	init_once();
-	ww_lock_take(&trackers.lock);
+	ww_lock_init(&trackers.lock, WW_LOCK_TRACKERS);
+	ww_lock_take_inside(&trackers.lock);
 	clean();
 	r = change_roster(ww, NULL);
-	ww_lock_drop(&trackers.lock);
+	ww_lock_drop_inside(&trackers.lock);
 	return r;
 }
 
@@ -146,14 +134,14 @@ static void leave_gap(const struct ww *ww)
 
 void ww_trackers_remove(struct ww *ww)
 {
-	init_once();
-	ww_lock_take(&trackers.lock);
+	ww_lock_init(&trackers.lock, WW_LOCK_TRACKERS);
+	ww_lock_take_inside(&trackers.lock);
 	if (!ww_process_is_other(&ww->process) && change_roster(NULL, ww) < 0)
 		leave_gap(ww);
 	ww->retired = trackers.old_trackers;
 	trackers.old_trackers = ww;
 	clean();
-	ww_lock_drop(&trackers.lock);
+	ww_lock_drop_inside(&trackers.lock);
 }
 
 /* --- claims --- */
@@ -190,7 +178,7 @@ int ww_trackers_claim(struct ww *ww, const struct ww_slice *slice, size_t n)
 
 	if (ww_process_is_other(&ww->process))
 		return 0;
-	ww_lock_take(&trackers.lock);
+	ww_lock_take_inside(&trackers.lock);
 	for (i = 0; i < n && r == 0; i++)
 		if (ww_trackers_each(is_taken_by,
 				     &(struct question){ ww, &slice[i] }))
@@ -199,7 +187,7 @@ int ww_trackers_claim(struct ww *ww, const struct ww_slice *slice, size_t n)
 		ww->claim = slice;
 		ww->nclaimed = n;
 	}
-	ww_lock_drop(&trackers.lock);
+	ww_lock_drop_inside(&trackers.lock);
 	return r;
 }
 
@@ -208,8 +196,8 @@ void ww_trackers_claim_back(struct ww *ww, const struct ww_slice *slice,
 {
 	if (ww_process_is_other(&ww->process))
 		return;
-	ww_lock_take(&trackers.lock);
+	ww_lock_take_inside(&trackers.lock);
 	ww->claim = slice;
 	ww->nclaimed = n;
-	ww_lock_drop(&trackers.lock);
+	ww_lock_drop_inside(&trackers.lock);
 }

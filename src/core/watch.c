@@ -195,18 +195,10 @@ static int add_stretch(struct stretches *s, const struct ww_map *map,
 		last->end = map->end;
 		return 0;
 	}
-	if (!s->map || s->n == s->room) {
-		size_t room = s->room ? s->room * 2 : 4, i;
-
-		more = ww_heap_new(room * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		for (i = 0; s->map && i < s->n; i++)
-			more[i] = s->map[i];
-		ww_heap_free(s->map, s->room * sizeof(*s->map));
-		s->map = more;
-		s->room = room;
-	}
+	more = ww_heap_grow(s->map, s->n, &s->room, s->n + 1, sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	s->map = more;
 	s->map[s->n++] = *map;
 	return 0;
 }

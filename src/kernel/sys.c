@@ -456,7 +456,7 @@ int ww_sys_thread(void *stack, size_t stack_len, int (*fn)(void *), void *arg,
 	char *top = (char *)stack + stack_len - 64;
 	struct start *s = (struct start *)(void *)top;
 	const uint64_t every = ~UINT64_C(0);
-	uint64_t mask;
+	uint64_t mask = 0;
 	int saved = errno, r;
 
 	*s = (struct start){ fn, arg };

@@ -22,8 +22,7 @@
 #define LOOK 64 /* pages asked for at once */
 
 WW_DATA static struct {
-	atomic_bool ready;
-	struct ww_lock once, lock;
+	struct ww_lock lock;
 	/* Addresses of pages, ascending. */
 	uintptr_t *page;
 	size_t room;
@@ -32,13 +31,7 @@ WW_DATA static struct {
 
 static void take(void)
 {
-	if (!atomic_load(&latched.ready)) {
-		ww_lock_take(&latched.once);
-		if (!atomic_load(&latched.ready))
-			ww_lock_init(&latched.lock, WW_LOCK_LATCH);
-		atomic_store(&latched.ready, true);
-		ww_lock_drop(&latched.once);
-	}
+	ww_lock_init(&latched.lock, WW_LOCK_LATCH);
 	ww_lock_take(&latched.lock);
 }
 
@@ -72,21 +65,13 @@ static bool has(uintptr_t page)
 
 static bool make_room(size_t more)
 {
-	size_t n = atomic_load(&latched.n), room = latched.room;
-	uintptr_t *page;
+	size_t n = atomic_load(&latched.n);
+	void *page = ww_heap_grow(latched.page, n, &latched.room, n + more,
+				  sizeof(*latched.page));
 
-	if (n + more <= room)
-		return true;
-	room = 2 * (n + more) + LOOK;
-	page = ww_heap_new(room * sizeof(*page));
-	if (!page)
-		return false;
-	if (n)
-		memcpy(page, latched.page, n * sizeof(*page));
-	ww_heap_free(latched.page, latched.room * sizeof(*page));
-	latched.page = page;
-	latched.room = room;
-	return true;
+	if (page)
+		latched.page = page;
+	return page != NULL;
 }
 
 /* Ascending pages that lie side by side in the list, but for those it has. */

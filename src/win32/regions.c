@@ -17,52 +17,23 @@
 #include "kernel/sys.h"
 
 WW_DATA static struct {
-	atomic_bool ready;
-	struct ww_lock once, lock;
+	struct ww_lock lock;
 	struct ww_region **list;
 	size_t n, room;
 } memory;
 
-static void init(void)
-{
-	if (atomic_load(&memory.ready) || ww_fork_init() < 0)
-		return;
-	ww_heap_init();
-	ww_lock_take(&memory.once);
-	/* Its holder calls the tracker, which has a lock of its own. */
-	if (!atomic_load(&memory.ready))
-		ww_lock_init(&memory.lock, WW_LOCK_WIN32);
-	atomic_store(&memory.ready, true);
-	ww_lock_drop(&memory.once);
-}
-
 void ww_win32_lock(void)
 {
-	init();
+	if (ww_fork_init() == 0)
+		ww_heap_init();
+	/* Its holder calls the tracker, which has a lock of its own. */
+	ww_lock_init(&memory.lock, WW_LOCK_WIN32);
 	ww_lock_take(&memory.lock);
 }
 
 void ww_win32_unlock(void)
 {
 	ww_lock_drop(&memory.lock);
-}
-
-/* An array with room for one more: the old one, or a larger copy. */
-static void *grown(void *array, size_t n, size_t *room, size_t entry)
-{
-	size_t more = *room ? *room * 2 : 4;
-	void *larger;
-
-	if (n < *room)
-		return array;
-	larger = ww_heap_new(more * entry);
-	if (!larger)
-		return NULL;
-	if (n)
-		memcpy(larger, array, n * entry);
-	ww_heap_free(array, *room * entry);
-	*room = more;
-	return larger;
 }
 
 /* --- the list --- */
@@ -115,8 +86,9 @@ struct ww_region *ww_win32_region_add(const struct ww_region *region)
 	if (!a)
 		return NULL;
 	*a = *region;
-	a->run = grown(NULL, 0, &a->room, sizeof(*a->run));
-	list = grown(memory.list, memory.n, &memory.room, sizeof(*list));
+	a->run = ww_heap_grow(NULL, 0, &a->room, 1, sizeof(*a->run));
+	list = ww_heap_grow(memory.list, memory.n, &memory.room,
+			    memory.n + 1, sizeof(*list));
 	if (list)
 		memory.list = list;
 	if (!a->run || !list) {
@@ -177,7 +149,7 @@ static bool split(struct ww_region *a, uintptr_t at)
 
 	if (a->run[i].start == at)
 		return true;
-	run = grown(a->run, a->n, &a->room, sizeof(*run));
+	run = ww_heap_grow(a->run, a->n, &a->room, a->n + 1, sizeof(*run));
 	if (!run)
 		return false;
 	a->run = run;

@@ -138,11 +138,25 @@ void *__wrap_ww_heap_new(size_t bytes);
 void __real_ww_heap_free(void *memory, size_t bytes);
 void __wrap_ww_heap_free(void *memory, size_t bytes);
 
+/* The heap's lock blocks none: its callers have. */
+static void is_masked(void)
+{
+	sigset_t blocked;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	if (!sigismember(&blocked, SIGUSR1)) {
+		inject.armed = false;
+		print_error("the heap is used with signals open\n");
+		abort();
+	}
+}
+
 void *__wrap_ww_heap_new(size_t bytes)
 {
 	static const int enomem[] = { ENOMEM };
 	void *memory;
 
+	is_masked();
 	if (trip("ww_heap_new", enomem, 1))
 		return NULL;
 	inject.in_heap = true;
@@ -155,6 +169,7 @@ void *__wrap_ww_heap_new(size_t bytes)
 
 void __wrap_ww_heap_free(void *memory, size_t bytes)
 {
+	is_masked();
 	inject.in_heap = true;
 	__real_ww_heap_free(memory, bytes);
 	inject.in_heap = false;
