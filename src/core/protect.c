@@ -19,7 +19,7 @@ bool ww_prot_is_known(int prot)
 {
 	int known = PROT_READ | PROT_WRITE | PROT_EXEC;
 
-	if (ww_arch_has_more_prot())
+	if (ww_arch_may_have_more_prot(PROT_EXEC))
 		known |= PROT_BTI | PROT_MTE;
 	return !(prot & ~known);
 }

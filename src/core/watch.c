@@ -208,6 +208,7 @@ struct finding {
 	const struct ww_backend *backend;
 	struct stretches *s;
 	uintptr_t at; /* how far there was no hole */
+	bool more_prot; /* some may have bits that only smaps tells */
 };
 
 static int find(void *arg, const struct ww_map *map)
@@ -217,6 +218,8 @@ static int find(void *arg, const struct ww_map *map)
 	if (map->start != f->at)
 		return -EFAULT;
 	f->at = map->end;
+	if (ww_arch_may_have_more_prot(map->prot))
+		f->more_prot = true;
 	return add_stretch(f->s, map, f->backend);
 }
 
@@ -227,17 +230,20 @@ static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
 	const struct ww_map anon = { .start = start,
 				     .end = end,
 				     .kind = WW_KIND_ANON };
-	struct finding f = { ww->backend, s, start };
+	struct finding f = { ww->backend, s, start, false };
 	int r;
 
 	if (!ww->backend->one_prot_an_area &&
 	    ww_maps_is_anon(&ww->maps, start, end))
 		return add_stretch(s, &anon, ww->backend);
-	/* Bits of protection that only smaps tells must be known to be kept. */
-	if (ww->backend->one_prot_an_area && ww_arch_has_more_prot())
+	r = ww_maps_each(&ww->maps, start, end, find, &f);
+	/* What is closed and opened again must keep all of its bits. Reading
+	 * smaps takes long: it looks at all pages of all mappings. */
+	if (r == 0 && ww->backend->one_prot_an_area && f.more_prot) {
+		s->n = 0;
+		f.at = start;
 		r = ww_maps_each_flag(start, end, find, &f);
-	else
-		r = ww_maps_each(&ww->maps, start, end, find, &f);
+	}
 	return r == 0 && f.at < end ? -EFAULT : r;
 }
 

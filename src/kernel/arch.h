@@ -212,11 +212,15 @@ static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 #endif
 
 /* Has memory bits of protection besides the three that /proc/PID/maps tells? */
-static inline bool ww_arch_has_more_prot(void)
+static inline bool ww_arch_may_have_more_prot(int prot)
 {
 #if defined(__aarch64__)
-	return getauxval(AT_HWCAP2) & (1ul << 17 /* BTI */ | 1ul << 18 /* MTE */);
+	unsigned long cpu = getauxval(AT_HWCAP2);
+
+	/* MTE is for data; BTI means nothing where nothing is executed. */
+	return cpu & 1ul << 18 || (cpu & 1ul << 17 && prot & PROT_EXEC);
 #else
+	(void)prot;
 	return false;
 #endif
 }
