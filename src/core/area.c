@@ -44,11 +44,14 @@ int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
 	a->bytes = bytes;
 	a->flags = flags;
 	ww_bits_init(&a->pending, memory, npages);
-	ww_bits_init(&a->held, memory + bits, npages);
-	a->state = memory + 2 * bits;
+	a->state = memory + bits;
 	if (flags & WW_WATCH_HOT_OK)
-		ww_hot_init(&a->hot, memory + 2 * bits + state);
-	a->holds = (void *)(memory + 2 * bits + state + hot);
+		ww_hot_init(&a->hot, memory + bits + state);
+	/* Last what only holds touch: each part of a large area that is
+	 * touched costs a page table. */
+	memory += bits + state + hot;
+	ww_bits_init(&a->held, memory, npages);
+	a->holds = (void *)(memory + bits);
 	*out = a;
 	return 0;
 }
