@@ -162,9 +162,9 @@ ww_SIZE_T ww_VirtualQuery(const void *address,
 			  ww_MEMORY_BASIC_INFORMATION *information,
 			  ww_SIZE_T length);
 
-/** Lock committed pages in memory: they are reported. The first call for a guard
- * page fails and takes the guard away. @return TRUE, or FALSE with 487, 1453,
- * 0x80000001 */
+/** Lock committed pages in memory: they are reported, and may be if it fails with
+ * 1453. The first call for a guard page fails and takes the guard away.
+ * @return TRUE, or FALSE with 487, 1453, 0x80000001 */
 ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size);
 ww_BOOL ww_VirtualUnlock(ww_PVOID address, ww_SIZE_T size);
 

@@ -425,19 +425,27 @@ static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 {
 	uintptr_t start, end;
 	struct ww_region *a = committed(address, size, &start, &end);
+	bool watched;
 	ww_DWORD e;
+	int r;
 
 	if (!a)
 		return WW_ERROR_INVALID_ADDRESS;
 	e = lock ? take_guards(a, start, end) : 0;
 	if (e)
 		return e;
-	if ((lock ? mlock : munlock)((void *)start, end - start) != 0)
+	/* The kernel faults pages that it locks, for writing. Windows reports
+	 * them, as the end of a hold does. */
+	watched = lock && a->watched;
+	if (watched && ww_hold(ww_win32_tracker(), (void *)start, end - start,
+			       0) < 0)
+		return WW_ERROR_WORKING_SET_QUOTA;
+	r = (lock ? mlock : munlock)((void *)start, end - start);
+	if (watched)
+		ww_release(ww_win32_tracker(), (void *)start, end - start, 0);
+	if (r != 0)
 		return WW_ERROR_WORKING_SET_QUOTA;
 	a->locked = a->locked || lock;
-	/* Windows reports pages that were locked. */
-	if (lock && a->watched)
-		ww_mark(ww_win32_tracker(), (void *)start, end - start, 0);
 	return 0;
 }
 

@@ -238,6 +238,32 @@ static void row_6_1_19_mem_reset_past_the_end(void)
 	end();
 }
 
+static void row_6_1_24_locking_a_guard_page(void)
+{
+	begin();
+	CHECK(VirtualProtect(base + UNIT, UNIT, PAGE_READWRITE | PAGE_GUARD,
+			     &old));
+	CHECK(!VirtualLock(base + UNIT, UNIT));
+	CHECK_SAME(GetLastError(), 0x80000001);
+	expect(0, -1);
+	/* 6.1.25: the guard is gone */
+	CHECK(VirtualLock(base + UNIT, UNIT));
+	expect(0, 1, -1);
+	CHECK(VirtualUnlock(base + UNIT, UNIT));
+	end();
+}
+
+static void row_6_1_26_locking_marks(void)
+{
+	begin();
+	CHECK(VirtualLock(base + 2 * UNIT, UNIT));
+	expect(WRITE_WATCH_FLAG_RESET, 2, -1);
+	CHECK(VirtualUnlock(base + 2 * UNIT, UNIT));
+	touch(3);
+	expect(0, 3, -1);
+	end();
+}
+
 ROWS(rows_state, ROW(row_6_1_1_fresh_memory_is_clean),
      ROW(row_6_1_2_committed_pages_are_clean),
      ROW(row_6_1_3_commit_over_commit_keeps),
@@ -251,4 +277,5 @@ ROWS(rows_state, ROW(row_6_1_1_fresh_memory_is_clean),
      ROW(row_6_1_18_released_and_allocated_again),
      ROW(row_6_1_19_mem_reset_clears),
      ROW(row_6_1_19_mem_reset_of_reserved_pages),
-     ROW(row_6_1_19_mem_reset_past_the_end));
+     ROW(row_6_1_19_mem_reset_past_the_end),
+     ROW(row_6_1_24_locking_a_guard_page), ROW(row_6_1_26_locking_marks));
