@@ -350,11 +350,7 @@ static int mp_protect(struct ww *ww, const struct ww_slice *s, int prot)
 
 static int mp_wanted(struct ww_area *a, uintptr_t at, uintptr_t *end)
 {
-	struct ww_prots *p = &ww_mp_state(a)->prots;
-	size_t page = ww_area_page(a, at);
-
-	*end = ww_area_at(a, ww_prots_same(p, a, page, ww_area_page(a, *end)));
-	return ww_prots_at(p, a, page);
+	return ww_prots_wanted(&ww_mp_state(a)->prots, a, at, end);
 }
 
 static int mp_admit(struct ww *ww, const struct ww_slice *s)

@@ -81,6 +81,16 @@ size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
 	return page;
 }
 
+int ww_prots_wanted(struct ww_prots *self, const struct ww_area *a,
+		    uintptr_t at, uintptr_t *end)
+{
+	size_t page = ww_area_page(a, at);
+
+	*end = ww_area_at(a, ww_prots_same(self, a, page,
+					   ww_area_page(a, *end)));
+	return ww_prots_at(self, a, page);
+}
+
 static void set_run(struct ww_prots *self, size_t first, size_t end,
 		    uint32_t diff)
 {

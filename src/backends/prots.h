@@ -37,6 +37,11 @@ int ww_prots_at(const struct ww_prots *self, const struct ww_area *a,
 size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
 		     size_t page, size_t end);
 
+/* The protection from an address on, and where that run ends, at most at *end: what
+ * a backend's wanted() is asked for. */
+int ww_prots_wanted(struct ww_prots *self, const struct ww_area *a,
+		    uintptr_t at, uintptr_t *end);
+
 /* Writer's lock. */
 void ww_prots_set(struct ww_prots *self, const struct ww_area *a, size_t first,
 		  size_t end, int prot);

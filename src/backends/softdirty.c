@@ -391,11 +391,7 @@ static int soft_protect(struct ww *ww, const struct ww_slice *s, int prot)
 
 static int soft_wanted(struct ww_area *a, uintptr_t at, uintptr_t *end)
 {
-	struct ww_prots *p = &state(a)->prots;
-	size_t page = ww_area_page(a, at);
-
-	*end = ww_area_at(a, ww_prots_same(p, a, page, ww_area_page(a, *end)));
-	return ww_prots_at(p, a, page);
+	return ww_prots_wanted(&state(a)->prots, a, at, end);
 }
 
 static int soft_discard(struct ww *ww, const struct ww_slice *s)

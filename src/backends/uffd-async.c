@@ -237,8 +237,9 @@ static bool kernel_loses_data(void)
 }
 
 /* The real thing on a page: written is dirty, re-armed is clean, and again. */
-static int try_page(struct ww_async *u, volatile char *page)
+static int try_page(void *arg, volatile char *page)
 {
+	struct ww_async *u = arg;
 	uintptr_t at = (uintptr_t)page;
 	struct page_region vec[1] = { { 0, 0, 0 } };
 	struct ww_scan s = { .start = at,
@@ -292,20 +293,6 @@ static void async_close(struct ww *ww)
 	close_descriptors(ww->priv);
 }
 
-/* What the probe could not try with a descriptor that is lent. */
-static int try_lent(struct ww_async *u)
-{
-	size_t len = ww_sys_page_size();
-	void *page;
-	int r = ww_sys_mmap(len, &page);
-
-	if (r < 0)
-		return r;
-	r = try_page(u, page);
-	ww_sys_munmap(page, len);
-	return r;
-}
-
 static int async_open(struct ww *ww, const struct ww_options *options)
 {
 	bool other = ww_process_is_other(&ww->process);
@@ -324,7 +311,7 @@ static int async_open(struct ww *ww, const struct ww_options *options)
 		/* Its huge pages are not ours to turn off. */
 		ww->caps &= ~(unsigned)WW_CAP_EXACT;
 	} else if (options->flags & WW_OPEN_UFFD) {
-		r = try_lent(u);
+		r = ww_uffd_try_lent(try_page, u);
 		if (r < 0)
 			close_descriptors(u);
 	}

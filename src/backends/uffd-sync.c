@@ -440,8 +440,9 @@ static int entry_of(const struct sync *s, uintptr_t page)
 
 /* The real thing on a page, except the fault: written is dirty, protected is
  * clean, and the file tells (5.13). */
-static int try_page(const struct sync *s, volatile char *page)
+static int try_page(void *arg, volatile char *page)
 {
+	const struct sync *s = arg;
 	uintptr_t at = (uintptr_t)page, end = at + ww_sys_page_size();
 	int r = ww_uffd_register(&s->uffd, at, end);
 
@@ -476,20 +477,6 @@ static int sync_probe(const struct ww_options *options, volatile char *scratch,
 	return r;
 }
 
-/* What the probe could not try with a descriptor that is lent. */
-static int try_lent(const struct sync *s)
-{
-	size_t len = ww_sys_page_size();
-	void *page;
-	int r = ww_sys_mmap(len, &page);
-
-	if (r < 0)
-		return r;
-	r = try_page(s, page);
-	ww_sys_munmap(page, len);
-	return r;
-}
-
 static int sync_open(struct ww *ww, const struct ww_options *options)
 {
 	struct sync *s = ww->priv;
@@ -499,7 +486,7 @@ static int sync_open(struct ww *ww, const struct ww_options *options)
 	if (r < 0)
 		return r;
 	if (options->flags & WW_OPEN_UFFD)
-		r = try_lent(s);
+		r = ww_uffd_try_lent(try_page, s);
 	if (r == 0)
 		r = start_thread(ww);
 	if (r < 0) {

@@ -69,6 +69,19 @@ int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 			    : 0;
 }
 
+int ww_uffd_try_lent(int (*fn)(void *arg, volatile char *page), void *arg)
+{
+	size_t len = ww_sys_page_size();
+	void *page;
+	int r = ww_sys_mmap(len, &page);
+
+	if (r < 0)
+		return r;
+	r = fn(arg, page);
+	ww_sys_munmap(page, len);
+	return r;
+}
+
 int ww_uffd_register(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 {
 	struct uffdio_register reg = {

@@ -20,6 +20,10 @@
 int ww_uffd_open(struct ww_fd *out, const struct ww_options *o,
 		 bool *kernel_faults, const char **reason);
 
+/* What a probe could not try with a descriptor that is lent: fn(arg, page) on a
+ * page for the purpose. */
+int ww_uffd_try_lent(int (*fn)(void *arg, volatile char *page), void *arg);
+
 /* Register memory of any kind for write-protection. -EOPNOTSUPP: not this kind
  * of memory; -EPERM: the descriptor is not ours any more; -EBUSY: it belongs to
  * another userfaultfd. */
