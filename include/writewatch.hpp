@@ -223,59 +223,61 @@ private:
 	ww *ww_ = nullptr;
 };
 
-// Memory that is open for the kernel and for devices as long as this lives: around
-// a system call that writes there.
-class held {
-public:
-	held(tracker &t, void *start, std::size_t len) noexcept
-		: ww_(t.get()), start_(start), len_(len),
-		  error_(ww_hold(ww_, start, len, 0))
-	{
-	}
-	held(const held &) = delete;
-	held &operator=(const held &) = delete;
-	~held()
-	{
-		if (error_ == 0)
-			ww_release(ww_, start_, len_, 0);
-	}
+namespace detail {
 
-	// 0, or why it is not held.
+// A part of memory for which something was done that is undone at the end.
+class scope {
+public:
+	scope(const scope &) = delete;
+	scope &operator=(const scope &) = delete;
+
+	// 0, or why it was not done.
 	int error() const noexcept { return error_; }
 
-private:
+protected:
+	scope(tracker &t, void *start, std::size_t len, int error) noexcept
+		: ww_(t.get()), start_(start), len_(len), error_(error)
+	{
+	}
+	~scope() = default;
+
 	ww *ww_;
 	void *start_;
 	std::size_t len_;
 	int error_;
 };
 
+} // namespace detail
+
+// Memory that is open for the kernel and for devices as long as this lives: around
+// a system call that writes there.
+class held : public detail::scope {
+public:
+	held(tracker &t, void *start, std::size_t len) noexcept
+		: scope(t, start, len, ww_hold(t.get(), start, len, 0))
+	{
+	}
+	~held()
+	{
+		if (error_ == 0)
+			ww_release(ww_, start_, len_, 0);
+	}
+};
+
 // Memory that is watched as long as this lives, which must not be longer than
 // its tracker does.
-class watched {
+class watched : public detail::scope {
 public:
 	watched(tracker &t, void *start, std::size_t len,
 		unsigned flags = 0) noexcept
-		: ww_(t.get()), start_(start), len_(len),
-		  error_(t.watch(start, len, flags))
+		: scope(t, start, len, t.watch(start, len, flags))
 	{
 	}
-	watched(const watched &) = delete;
-	watched &operator=(const watched &) = delete;
 	~watched()
 	{
 		if (error_ == 0)
 			ww_unwatch(ww_, start_, len_, 0);
 	}
-
-	// 0, or why it is not watched.
-	int error() const noexcept { return error_; }
-
-private:
-	ww *ww_;
-	void *start_;
-	std::size_t len_;
-	int error_;
 };
 
 } // namespace writewatch
