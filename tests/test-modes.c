@@ -164,14 +164,22 @@ static void heat(struct ww *ww, char *m, size_t npages, size_t page,
 	}
 }
 
-static void hot_pages_are_told_until_they_cool_down(void **state)
+/* 256 pages that are watched so. */
+static char *may_be_hot(struct ww *ww)
 {
-	struct ww *ww = test_open();
 	char *m = test_map(256);
-	unsigned longer = 0;
 
 	memset(m, 1, 256 * PAGE);
 	assert_int_equal(ww_watch(ww, m, 256 * PAGE, WW_WATCH_HOT_OK), 0);
+	return m;
+}
+
+static void hot_pages_are_told_until_they_cool_down(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = may_be_hot(ww);
+	unsigned longer = 0;
+
 	heat(ww, m, 256, 100, 40);
 	while (longer <= LONGER && told(ww, m, 256, 100))
 		longer++;
@@ -192,11 +200,9 @@ static void hot_pages_are_told_until_they_cool_down(void **state)
 static void hot_is_not_what_is_written_now_and_then(void **state)
 {
 	struct ww *ww = test_open();
-	char *m = test_map(256);
+	char *m = may_be_hot(ww);
 	unsigned i;
 
-	memset(m, 1, 256 * PAGE);
-	assert_int_equal(ww_watch(ww, m, 256 * PAGE, WW_WATCH_HOT_OK), 0);
 	for (i = 0; i < 60; i++) {
 		if (i % 4 != 3)
 			test_write(m, 70, -1);
@@ -211,11 +217,9 @@ static void hot_is_not_what_is_written_now_and_then(void **state)
 static void a_hot_page_beside_one_that_is_not(void **state)
 {
 	struct ww *ww = test_open();
-	char *m = test_map(256);
+	char *m = may_be_hot(ww);
 	unsigned i;
 
-	memset(m, 1, 256 * PAGE);
-	assert_int_equal(ww_watch(ww, m, 256 * PAGE, WW_WATCH_HOT_OK), 0);
 	for (i = 0; i < 60; i++) {
 		void *pages[256];
 		size_t n = 256, k, seen = 0;
@@ -239,10 +243,8 @@ static void hot_pages_are_closed_by(int (*call)(struct ww *, void *, size_t,
 						unsigned))
 {
 	struct ww *ww = test_open();
-	char *m = test_map(256);
+	char *m = may_be_hot(ww);
 
-	memset(m, 1, 256 * PAGE);
-	assert_int_equal(ww_watch(ww, m, 256 * PAGE, WW_WATCH_HOT_OK), 0);
 	heat(ww, m, 256, 100, 40);
 	assert_int_equal(call(ww, m, 256 * PAGE, 0), 0);
 	assert_int_equal(test_count(ww, m, 256, 0), 0);
@@ -266,11 +268,9 @@ static void hot_pages_are_closed_by_a_discard(void **state)
 static void hot_pages_in_passes_of_several_queries(void **state)
 {
 	struct ww *ww = test_open();
-	char *m = test_map(256);
+	char *m = may_be_hot(ww);
 	unsigned round, seen = 0, wanted = 0;
 
-	memset(m, 1, 256 * PAGE);
-	assert_int_equal(ww_watch(ww, m, 256 * PAGE, WW_WATCH_HOT_OK), 0);
 	for (round = 0; round < 50; round++) {
 		size_t at = 0, i;
 
