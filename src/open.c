@@ -117,7 +117,7 @@ static void empty(struct ww *ww)
 	ww_process_finish(&ww->process);
 }
 
-/* Whoever gets a signal may look through the tracker from here on. */
+/* A signal handler may look through the tracker from here on. */
 static int register_tracker(struct ww *ww)
 {
 	int r;

@@ -124,8 +124,8 @@ static int close_part(void *arg, struct ww_area *a, uintptr_t start,
 	return 0;
 }
 
-/* Closing begins: no signal stops this thread until it has ended, and whoever
- * unwatches or holds pages waits for it. False: the slice was unwatched
+/* Closing begins: no signal stops this thread until it has ended, and a thread
+ * that unwatches or holds pages waits for it. False: the slice was unwatched
  * meanwhile, and is not ours to close. */
 static bool begin_closing(struct closing *c, const struct ww_slice *s,
 			  uint64_t *mask, struct ww_ticket *ticket)
@@ -289,9 +289,8 @@ static int leave_slice(const struct ww_slice *s)
 	struct ww_area *a = s->area;
 	int r;
 
-	/* A store that faults here still finds the page, and opens it; whoever
-	 * closes pages does so no more, and whoever began before is waited for.
-	 */
+	/* A store that faults here still finds the page, and opens it. No query
+	 * begins to close pages, and those that did are waited for. */
 	set_leaving(a, s->start, s->end);
 	ww_readers_wait(&a->changers);
 	r = ww_prots_apply_mapped(&ww_mp_state(a)->prots, a,

@@ -16,8 +16,8 @@
  * writes are lost (64,000 of 307,200 once-only writes were).
  *
  * Both are done inside of area->changers, with signals blocked, and only for
- * pages that the table still has: whoever unwatches them waits for that, and
- * whoever resumes a query later finds them gone.
+ * pages that the table still has: a thread that unwatches them waits for that, and
+ * a query that is resumed later finds them gone.
  */
 #ifndef WW_MPROTECT_H
 #define WW_MPROTECT_H

@@ -144,8 +144,8 @@ static void begin_slice(struct soft *soft, const struct ww_slice *s)
 	state(s->area)->unclosed = false;
 }
 
-/* Held pages stay open, and are reported whatever their bits say. Whoever holds
- * one meanwhile waits for the gate (ww_area_hold()). */
+/* Held pages stay open, and are reported whatever their bits say. A thread that
+ * holds one meanwhile waits for the gate (ww_area_hold()). */
 static int close_free(void *arg, struct ww_area *a, uintptr_t start,
 		      uintptr_t end)
 {
@@ -197,8 +197,8 @@ static void save_slice(struct soft *soft, const struct ww_slice *s)
 		ww_area_mark(s->area, s->start, s->end); /* not known */
 }
 
-/* Whoever holds pages waits until the gate is open again. There is one gate at a
- * time; an area may have several slices. */
+/* A thread that holds pages waits until the gate is open again. There is one gate
+ * at a time; an area may have several slices. */
 static void enter_slice(struct soft *soft, const struct ww_slice *s)
 {
 	struct ww_soft_area *a = state(s->area);

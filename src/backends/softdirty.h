@@ -11,7 +11,7 @@
 #include "core/turns.h"
 
 /* The fork generation that closed the gate; 0: open. While it is closed the
- * watched pages of the process are read-only, and whoever writes waits. */
+ * watched pages of the process are read-only, and a writer waits. */
 extern atomic_uint ww_softdirty_gate;
 
 /* Counted up when it closes, and when it opens: the same number before and after

@@ -101,8 +101,8 @@ struct protecting {
 	bool missing; /* some of it is not registered any more */
 };
 
-/* A run that is not held. Inside of changers, so that whoever holds a page
- * meanwhile waits, and opens it behind this. */
+/* A run that is not held. Inside of changers, so that a thread that holds
+ * a page meanwhile waits, and opens it behind this. */
 static int protect_run(void *arg, struct ww_area *a, uintptr_t start,
 		       uintptr_t end)
 {
@@ -187,10 +187,10 @@ static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 	return ww_query_full(q);
 }
 
-/* Nothing is there. Before 6.4 that is how memory is that was never touched, or
- * that was replaced: then it is not registered, which an opening of what does not
- * exist tells and which changes nothing else. Later it has been dropped: by us,
- * and is clean, or by somebody else. */
+/* Nothing is there. Before 6.4 the memory was never touched, or it was replaced and
+ * is not registered: the kernel refuses to open it then, and opening pages that
+ * do not exist changes nothing else. From 6.4 on the pages were dropped: by this
+ * library, and are clean, or by the program. */
 static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 {
 	struct sync *s = w->ww->priv;
@@ -332,8 +332,8 @@ static void sync_detach(struct ww *ww, const struct ww_slice *s, bool open)
 
 /* --- the program's changes --- */
 
-/* The protection goes with the pages: whoever reads one again makes it look
- * written. To protect them anew would lose a store that came first. */
+/* The protection goes with the pages: a load of one makes it look written.
+ * To protect them anew would lose a store that came first. */
 static int sync_discard(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_span span = { s, 1, s->area->kind };

@@ -81,8 +81,8 @@ void ww_lock_take_inside(struct ww_lock *self)
 				return;
 			continue;
 		}
-		/* From now on whoever drops it has to wake, also if that is
-		 * this thread: others may be waiting as well. */
+		/* From now on the thread that drops it has to wake another,
+		 * this thread too: several may be waiting. */
 		state = WAITED_FOR;
 		if (w == word_of(WAITED_FOR) ||
 		    atomic_compare_exchange_weak(&self->word, &w,

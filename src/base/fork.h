@@ -33,7 +33,7 @@ struct ww_lock {
 	struct ww_lock *prev, *next; /* of the list that fork() goes through */
 };
 
-/* Whoever holds a lock may take one of a higher rank. fork() takes all of them,
+/* The holder of a lock may take one of a higher rank. fork() takes all of them,
  * so that a child finds what they guard whole. WW_LOCK_GATE it only waits for:
  * a query may hold one, perhaps under a lock H of the host's. If the host's
  * fork handler takes H, keeping the gate across fork() would deadlock. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * readers.h - who is inside: counts that queries hold while they use something,
- * and that whoever takes it away waits for.
+ * and that a thread waits for which takes it away.
  *
  * Entering and leaving are lock-free and async-signal-safe. There are two
  * counts, and a waiter turns new readers to the other one first, so that a
@@ -29,10 +29,10 @@ struct ww_ticket {
 struct ww_ticket ww_readers_enter(struct ww_readers *self);
 void ww_readers_leave(struct ww_readers *self, struct ww_ticket ticket);
 
-/* Each count was seen at zero: whoever was inside at the call has left. */
+/* Each count was seen at zero: all that were inside at the call have left. */
 bool ww_readers_idle(struct ww_readers *self);
 
-/* Until whoever was inside at the call has left. */
+/* Until all that were inside at the call have left. */
 void ww_readers_wait(struct ww_readers *self);
 
 #endif

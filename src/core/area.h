@@ -37,10 +37,10 @@ struct ww_area {
 	atomic_bool mixed;
 	/* Pages that are held: quick to ask, for queries. */
 	atomic_size_t nheld;
-	/* Whoever may look at the area. A thread that was stopped in a query is
+	/* Threads that may look at the area. A thread that was stopped in a query is
 	 * among them: nobody waits for it, but the area is not freed. */
 	struct ww_readers users;
-	/* Whoever changes what its pages may do, with signals blocked: no signal
+	/* Threads that change what its pages may do, with signals blocked: no signal
 	 * stops such a thread, so others may wait for it. */
 	struct ww_readers changers;
 	/* Pages to report besides what the backend says. */
@@ -104,8 +104,8 @@ void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end);
 
 /* --- held pages. Lock-free and async-signal-safe --- */
 
-/* The count of each page of [start, end) + 1. Whoever was closing pages without
- * seeing that is waited for. */
+/* The count of each page of [start, end) + 1. A thread that was closing pages
+ * without seeing that is waited for. */
 void ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end);
 
 /* The count - 1; of those that reach 0 the page is pending. */
@@ -114,7 +114,7 @@ void ww_area_release(struct ww_area *a, uintptr_t start, uintptr_t end);
 /* In a fork child, which holds nothing. */
 void ww_area_release_all(struct ww_area *a);
 
-/* Is a page held? For whoever closes pages: inside of changers. */
+/* Is a page held? For a thread that closes pages: inside of changers. */
 static inline bool ww_area_is_held(const struct ww_area *a, size_t page)
 {
 	return atomic_load(&a->nheld) && ww_bits_test(&a->held, page);

@@ -26,7 +26,7 @@
  *
  *	in a fork child: renew, at once, then inherit for each slice at first use
  *
- * Whoever may be inside
+ * Which threads may be inside
  *   - open, close, attach, arm, leave, detach, protect, discard, renew, inherit
  *     have the tracker's lock: one thread at a time, with its signals blocked.
  *     They may not wait for a thread that is in a query: it may have been
@@ -40,12 +40,12 @@
  *
  * Rules
  *   - No store is lost. One that completed before its page was re-armed is
- *     seen by whoever reads the page after the query has returned; one after it
+ *     seen by a caller that reads the page after the query has returned; one after it
  *     is found by the next query. What cannot be known is dirty.
  *   - State never dips: a page that is dirty is never clean for a moment, for
  *     other queries or for as long as a thread is stopped. Mark first, then
  *     take away. A query without q->reset changes nothing at all.
- *   - Whoever closes pages (makes a store fault) does so inside of
+ *   - A backend closes pages (makes a store fault) inside of
  *     area->changers, with signals blocked, leaves held pages open
  *     (ww_query_close_each(), ww_span_each_free()), and not behind the back of
  *     ww_unwatch(): see ww_ranges_still().

@@ -453,7 +453,7 @@ void ww_ranges_clean(struct ww_ranges *self)
 {
 	struct ww_area **link = &self->old_areas, *a;
 
-	/* Whoever enters from now on sees the table that is published. */
+	/* A reader that enters from now on sees the table that is published. */
 	if (!ww_readers_idle(&self->readers))
 		return;
 	free_tables(self);

@@ -51,7 +51,7 @@ struct ww_cursor {
 
 struct ww_ranges {
 	_Atomic(struct ww_table *) table;
-	struct ww_readers readers; /* whoever is using a table */
+	struct ww_readers readers; /* threads that are using a table */
 	/* Retired tables, chunks and areas. Writer's lock. */
 	struct ww_table *old_tables;
 	struct ww_chunk *old_chunks;

@@ -2,8 +2,8 @@
 /*
  * sigsegv.c - installing the handler of SIGSEGV.
  *
- * Called by open.c; calls kernel/sys.c. Invariant: whoever had the signal before
- * is remembered before our handler is installed.
+ * Called by open.c; calls kernel/sys.c. Invariant: the handler that was there
+ * before is remembered before our handler is installed.
  *
  * Global: the stack of handlers. A disposition is one for the process, and a
  * handler has no argument.

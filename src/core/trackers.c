@@ -24,7 +24,7 @@ struct roster {
 WW_DATA static struct {
 	struct ww_lock lock; /* guards changes */
 	_Atomic(struct roster *) roster; /* NULL: empty */
-	struct ww_readers readers; /* whoever is using a roster */
+	struct ww_readers readers; /* threads that are using a roster */
 	struct roster *old_rosters;
 	struct ww *old_trackers;
 } trackers;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * advice.c - what the kernel is told about memory under watch: madvise(2).
+ * advice.c - advice to the kernel about memory under watch: madvise(2).
  *
  * Called by core and the backends; calls sys.c.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * advice.h - what the kernel is told about memory under watch. 0 or -errno.
+ * advice.h - advice to the kernel about memory under watch. 0 or -errno.
  */
 #ifndef WW_ADVICE_H
 #define WW_ADVICE_H

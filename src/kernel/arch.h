@@ -137,7 +137,7 @@ static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 
 #elif defined(__powerpc64__)
 
-/* An error is told by the summary overflow bit, with a positive number. */
+/* The summary overflow bit marks an error; its number is positive. */
 static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 				long f)
 {

@@ -43,7 +43,7 @@ int ww_scratch_init(void)
 	r = ww_sys_mmap(sizeof(struct pool), &memory);
 	if (r < 0)
 		return r;
-	/* Before 4.14 whoever scans does without (ww_pagemap_scan()). */
+	/* Before 4.14 scans do without (ww_pagemap_scan()). */
 	if (ww_sys_madvise((uintptr_t)memory, sizeof(struct pool),
 			   MADV_WIPEONFORK) < 0 ||
 	    !atomic_compare_exchange_strong(&pool, &none, memory))

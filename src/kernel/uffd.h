@@ -33,11 +33,11 @@ int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 /* Protect all pages, those that do not exist too: costs page tables. */
 int ww_uffd_protect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
-/* Take it away again, and wake whoever waits for that. */
+/* Take it away again, and wake the writers that wait for that. */
 int ww_uffd_unprotect(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 /* Unregister, and wake all writers: unregistering alone wakes none that waits
- * for a protected page. The protection is taken away first, then whoever was on
- * the way is woken. */
+ * for a protected page. The protection is taken away first, then the writers
+ * that were on the way are woken. */
 void ww_uffd_let_go(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 void ww_uffd_wake(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
