@@ -94,15 +94,28 @@ static void take_heap(void)
 	still_whole();
 }
 
+/* Large mappings are whole page tables long: then the kernel begins them with one,
+ * and the first page that is touched does not cost another. */
+static size_t whole_tables(size_t len)
+{
+	size_t page = ww_sys_page_size(), table = page * (page / 8);
+
+	return len < 8 * table ? len : (len + table - 1) / table * table;
+}
+
 static void *map(size_t bytes)
 {
 	struct mapping *m;
 	void *memory;
+	size_t len;
 
-	if (bytes > SIZE_MAX - HEAD || ww_sys_mmap(HEAD + bytes, &memory) < 0)
+	if (bytes > SIZE_MAX / 2)
+		return NULL;
+	len = whole_tables(HEAD + bytes);
+	if (ww_sys_mmap(len, &memory) < 0)
 		return NULL;
 	m = memory;
-	m->len = HEAD + bytes;
+	m->len = len;
 	m->prev = &heap.list;
 	m->next = heap.list.next;
 	m->next->prev = m;
