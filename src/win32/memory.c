@@ -328,6 +328,14 @@ static ww_DWORD free_locked(void *address, uintptr_t size, ww_DWORD type)
 	return decommit(a, start, end);
 }
 
+/* TRUE, or FALSE with the last error set. */
+static ww_BOOL succeeded(ww_DWORD e)
+{
+	if (e)
+		ww_SetLastError(e);
+	return !e;
+}
+
 ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type)
 {
 	ww_DWORD e;
@@ -340,9 +348,7 @@ ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type)
 		e = free_locked(address, size, type);
 		ww_win32_unlock();
 	}
-	if (e)
-		ww_SetLastError(e);
-	return !e;
+	return succeeded(e);
 }
 
 /* --- VirtualProtect --- */
@@ -395,9 +401,7 @@ ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
 		e = protect_locked(address, size, protect, old);
 		ww_win32_unlock();
 	}
-	if (e)
-		ww_SetLastError(e);
-	return !e;
+	return succeeded(e);
 }
 
 /* --- VirtualLock --- */
@@ -456,9 +460,7 @@ static ww_BOOL lock(void *address, uintptr_t size, bool lock)
 	ww_win32_lock();
 	e = lock_locked(address, size, lock);
 	ww_win32_unlock();
-	if (e)
-		ww_SetLastError(e);
-	return !e;
+	return succeeded(e);
 }
 
 ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size)
