@@ -58,6 +58,14 @@ struct ww_slice {
 	struct ww_area *area;
 };
 
+/* The part of it that lies in [start, end). */
+static inline struct ww_slice ww_slice_part(const struct ww_slice *s,
+					    uintptr_t start, uintptr_t end)
+{
+	return (struct ww_slice){ s->start > start ? s->start : start,
+				  s->end < end ? s->end : end, s->area };
+}
+
 /* An area with nothing attached yet; state_bytes is for the backend. With
  * signals blocked, as the next one. */
 int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,

@@ -50,10 +50,9 @@ static int in_map(void *arg, const struct ww_map *map)
 	int r = 0;
 
 	for (i = 0; r == 0 && i < w->span->n; i++) {
-		struct ww_slice s = w->span->slice[i];
+		struct ww_slice s = ww_slice_part(&w->span->slice[i], map->start,
+						  map->end);
 
-		s.start = s.start > map->start ? s.start : map->start;
-		s.end = s.end < map->end ? s.end : map->end;
 		if (s.start < s.end)
 			r = w->fn(w, &s, map);
 	}

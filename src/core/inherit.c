@@ -65,12 +65,12 @@ static void look_for_wiped(struct look *l, const struct ww_map *map)
 	for (; !l->may_be_wiped && (s = ww_cursor_slice(&c)) &&
 	       s->start < map->end;
 	     ww_cursor_next(&c)) {
-		uintptr_t start = s->start > map->start ? s->start : map->start;
-		uintptr_t end = s->end < map->end ? s->end : map->end;
+		struct ww_slice part = ww_slice_part(s, map->start, map->end);
 
 		l->may_be_wiped =
-			!(was_empty && was_empty(s->area, start, end)) &&
-			is_empty(l, start, end);
+			!(was_empty &&
+			  was_empty(s->area, part.start, part.end)) &&
+			is_empty(l, part.start, part.end);
 	}
 }
 

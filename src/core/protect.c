@@ -216,10 +216,8 @@ int ww_discard_range(struct ww *ww, uintptr_t start, uintptr_t end)
 		return -EOPNOTSUPP;
 	for (; r == 0 && (at = ww_cursor_slice(&c)) && at->start < end;
 	     ww_cursor_next(&c)) {
-		struct ww_slice s = *at;
+		struct ww_slice s = ww_slice_part(at, start, end);
 
-		s.start = s.start > start ? s.start : start;
-		s.end = s.end < end ? s.end : end;
 		r = discard(ww, &s);
 	}
 	/* Some is dropped, and what was dirty is not known any more. */

@@ -33,22 +33,10 @@ void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	unsigned i = find_slice(span, start);
 
 	for (; i < span->n && span->slice[i].start < end; i++) {
-		const struct ww_slice *s = &span->slice[i];
+		struct ww_slice s = ww_slice_part(&span->slice[i], start, end);
 
-		fn(s->area, s->start > start ? s->start : start,
-		   s->end < end ? s->end : end);
+		fn(s.area, s.start, s.end);
 	}
-}
-
-/* The part of slice i that lies in [start, end). */
-static struct ww_slice part(const struct ww_span *span, unsigned i,
-			    uintptr_t start, uintptr_t end)
-{
-	struct ww_slice s = span->slice[i];
-
-	s.start = s.start > start ? s.start : start;
-	s.end = s.end < end ? s.end : end;
-	return s;
 }
 
 int ww_span_each_free(const struct ww_span *span, uintptr_t start,
@@ -61,7 +49,7 @@ int ww_span_each_free(const struct ww_span *span, uintptr_t start,
 	int r = 0;
 
 	for (; r == 0 && i < span->n && span->slice[i].start < end; i++) {
-		struct ww_slice s = part(span, i, start, end);
+		struct ww_slice s = ww_slice_part(&span->slice[i], start, end);
 		size_t page = ww_area_page(s.area, s.start);
 		size_t stop = ww_area_page(s.area, s.end);
 
@@ -124,7 +112,7 @@ int ww_span_runs(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	int r = 0;
 
 	for (; i < span->n && span->slice[i].start < end; i++) {
-		struct ww_slice s = part(span, i, start, end);
+		struct ww_slice s = ww_slice_part(&span->slice[i], start, end);
 		struct ww_area *a = s.area;
 		size_t at = ww_area_page(a, s.start);
 		size_t stop = ww_area_page(a, s.end);

@@ -179,16 +179,12 @@ uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 
 	for (pins->n = 0; (at = ww_cursor_slice(&c)) && at->start < end;
 	     ww_cursor_next(&c)) {
-		struct ww_slice s = *at;
+		struct ww_slice s = ww_slice_part(at, start, end);
 
 		if (pins->n == WW_PIN_MAX) {
-			next = s.start > start ? s.start : start;
+			next = s.start;
 			break;
 		}
-		if (s.start < start)
-			s.start = start;
-		if (s.end > end)
-			s.end = end;
 		pins->slice[pins->n] = s;
 		pins->ticket[pins->n++] = ww_readers_enter(&s.area->users);
 	}

@@ -98,13 +98,9 @@ static size_t slices_in(struct ww *ww, uintptr_t start, uintptr_t end,
 	size_t n = 0;
 
 	for (; (s = ww_cursor_slice(&c)) && s->start < end;
-	     ww_cursor_next(&c), n++) {
-		if (!out)
-			continue;
-		out[n] = *s;
-		out[n].start = s->start > start ? s->start : start;
-		out[n].end = s->end < end ? s->end : end;
-	}
+	     ww_cursor_next(&c), n++)
+		if (out)
+			out[n] = ww_slice_part(s, start, end);
 	return n;
 }
 
