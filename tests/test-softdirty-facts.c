@@ -66,6 +66,21 @@ static void a_clear_hits_the_whole_process(void **state)
 	test_unmap(other, 1);
 }
 
+/* 5.10, 6.1, 6.12: mlock'ed pages are faulted for writing whenever mprotect() makes
+ * them writable, unless MLOCK_ONFAULT locked them. */
+static void a_locked_page_is_written_as_it_opens(void **state)
+{
+	begin();
+	CHECK(mlock(m, 2 * PAGE) == 0);
+	CHECK(mlock2(m, PAGE, MLOCK_ONFAULT) == 0);
+	CHECK(mprotect(m, 2 * PAGE, PROT_READ) == 0);
+	clear();
+	CHECK(mprotect(m, 2 * PAGE, RW) == 0);
+	assert_false(dirty(0));
+	assert_true(dirty(1));
+	end();
+}
+
 /* 5.10, 6.1, 6.12: and a neighbour that it merges with is dirty with it, which
  * is why watched memory gets MADV_RANDOM. */
 static void a_new_mapping_is_wholly_dirty(void **state)
@@ -205,6 +220,7 @@ int main(void)
 {
 	const struct CMUnitTest cases[] = {
 		CASE(a_clear_hits_the_whole_process),
+		CASE(a_locked_page_is_written_as_it_opens),
 		CASE(a_new_mapping_is_wholly_dirty),
 		CASE(a_page_that_was_closed_during_a_clear_is_seen),
 		CASE(a_page_that_is_dropped_takes_its_bit_along),

@@ -425,6 +425,18 @@ static ww_DWORD take_guards(struct ww_region *a, uintptr_t start, uintptr_t end)
 	return e;
 }
 
+/* mlock() has the kernel fault the pages. MLOCK_ONFAULT after it leaves them
+ * locked, and the kernel does not write to them once more whenever a backend
+ * gives them their protection back. */
+static int lock_pages(uintptr_t start, size_t len)
+{
+	int r = mlock((void *)start, len);
+
+	if (r == 0)
+		(void)mlock2((void *)start, len, MLOCK_ONFAULT); /* Linux 4.4 */
+	return r;
+}
+
 static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 {
 	uintptr_t start, end;
@@ -444,7 +456,8 @@ static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 	if (watched && ww_hold(ww_win32_tracker(), (void *)start, end - start,
 			       0) < 0)
 		return WW_ERROR_WORKING_SET_QUOTA;
-	r = (lock ? mlock : munlock)((void *)start, end - start);
+	r = lock ? lock_pages(start, end - start)
+		 : munlock((void *)start, end - start);
 	if (watched)
 		ww_release(ww_win32_tracker(), (void *)start, end - start, 0);
 	if (r != 0)
