@@ -5,6 +5,8 @@
  */
 #include "test.h"
 
+#include <fcntl.h>
+
 #define BLOCK 16u  /* pages that WW_WATCH_COARSE_OK opens at once */
 #define LONGER 16u /* passes that WW_WATCH_HOT_OK tells a page longer */
 
@@ -239,6 +241,36 @@ static void a_hot_page_beside_one_that_is_not(void **state)
 	test_unmap(m, 256);
 }
 
+/* Pages on both sides of hot ones are closed in each round. Where the kernel
+ * fails to write, the page is closed. */
+static void hot_pages_stay_open_between_others(void **state)
+{
+	struct ww *ww = test_open();
+	char *m = may_be_hot(ww);
+	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	unsigned closed = 0, i, round;
+
+	for (round = 0; round < 40 + LONGER; round++) {
+		void *pages[256];
+		size_t n = 256;
+
+		for (i = 30; i < 240; i += 30)
+			m[i * PAGE]++;
+		test_write(m, (int)(round % 29), 241 + (int)(round % 15), -1);
+		assert_int_equal(ww_get(ww, m, 256 * PAGE, WW_RESET, pages, &n,
+					NULL),
+				 0);
+		for (i = 30; round >= 40 && i < 240; i += 30)
+			closed += read(zero, m + i * PAGE, 1) < 0;
+	}
+	/* each was closed once, to see whether it is still written */
+	if (is_used(ww, m))
+		assert_in_range(closed, 0, 7);
+	close(zero);
+	ww_close(ww);
+	test_unmap(m, 256);
+}
+
 static void hot_pages_are_closed_by(int (*call)(struct ww *, void *, size_t,
 						unsigned))
 {
@@ -437,6 +469,7 @@ TEST_MAIN("modes", CASE(a_permission_that_is_not_used_changes_nothing),
 	  CASE(hot_pages_are_told_until_they_cool_down),
 	  CASE(a_hot_page_beside_one_that_is_not),
 	  CASE(hot_is_not_what_is_written_now_and_then),
+	  CASE(hot_pages_stay_open_between_others),
 	  CASE(hot_pages_are_closed_by_a_reset),
 	  CASE(hot_pages_in_passes_of_several_queries),
 	  CASE(hot_pages_are_closed_by_a_discard),

@@ -92,13 +92,18 @@ static void close_now(struct closing *c)
 	c->first = c->end = 0;
 }
 
-/* Held pages must not be closed. */
+/* Held pages must not be closed, and hot ones, which are dirty, need not be. */
 static bool may_close_gap(const struct closing *c, size_t first, size_t end)
 {
+	size_t run, run_end;
 	bool held;
 
-	return end - first <= GAP_PAGES &&
-	       ww_area_held_run(c->a, first, end, &held) == end && !held;
+	if (end - first > GAP_PAGES ||
+	    ww_area_held_run(c->a, first, end, &held) != end || held)
+		return false;
+	return !c->a->hot.word ||
+	       !ww_bits_next(&ww_mp_state(c->a)->dirty, first, end, 1, false,
+			     &run, &run_end);
 }
 
 static void close_page(struct closing *c, size_t page)
