@@ -85,17 +85,19 @@ struct field field_of(const struct technique *const *list, size_t n)
 struct field field_all(void)
 {
 	static const struct technique *const references[] = {
-		&reference_bare, &reference_armed,    &reference_softdirty,
-		&reference_sync, &reference_mprotect, &reference_copy,
+		&reference_bare,      &reference_lazy, &reference_armed,
+		&reference_softdirty, &reference_sync, &reference_mprotect,
+		&reference_whole,     &reference_copy,
 	};
-	const struct technique *list[NOURS + 6];
+	const size_t n = sizeof(references) / sizeof(references[0]);
+	const struct technique *list[NOURS + 8];
 	size_t i;
 
 	for (i = 0; i < NOURS; i++)
 		list[i] = &ours[i];
-	for (i = 0; i < 6; i++)
+	for (i = 0; i < n; i++)
 		list[NOURS + i] = references[i];
-	return field_of(list, NOURS + 6);
+	return field_of(list, NOURS + n);
 }
 
 void begin(struct plot *plot, const struct field *f, const char *name,

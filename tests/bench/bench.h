@@ -48,9 +48,9 @@ size_t ours_get_runs(char *m, size_t len, void **pages, size_t room);
 	}
 
 /* reference/: the same work as others do it. */
-extern const struct technique reference_bare, reference_armed,
-	reference_mprotect, reference_sync, reference_softdirty, reference_copy,
-	reference_untracked;
+extern const struct technique reference_bare, reference_armed, reference_lazy,
+	reference_mprotect, reference_whole, reference_sync,
+	reference_softdirty, reference_copy, reference_untracked;
 
 /* Bare PAGEMAP_SCAN of what reference_bare watches, runs only. */
 size_t bare_get_runs(char *m, size_t len);

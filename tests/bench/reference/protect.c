@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protect.c - read-only pages and a SIGSEGV handler as programs write it: a bit
- * a page, one mprotect for each page opened, one for each closed. It loses
- * racing writes.
+ * protect.c - read-only pages and a SIGSEGV handler as programs write it: a byte
+ * a page, one mprotect for each page opened. To close pages: one call for each
+ * that was written, or, as Wine 10 does, one for all that was asked for. Both
+ * lose racing writes.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -58,7 +59,8 @@ static void protect_unwatch(char *m, size_t len)
 	length = 0;
 }
 
-static size_t protect_get(char *m, size_t len, void **out, size_t room)
+/* The written pages of a query that begins at m; *end: where it ended. */
+static size_t take(char *m, size_t len, void **out, size_t room, char **end)
 {
 	unsigned char *mine = written + (m - base) / (ptrdiff_t)PAGE;
 	size_t i, n = 0;
@@ -68,8 +70,27 @@ static size_t protect_get(char *m, size_t len, void **out, size_t room)
 			continue;
 		mine[i] = 0;
 		out[n++] = m + i * PAGE;
-		mprotect(m + i * PAGE, PAGE, PROT_READ);
 	}
+	*end = m + i * PAGE;
+	return n;
+}
+
+static size_t protect_get(char *m, size_t len, void **out, size_t room)
+{
+	char *end;
+	size_t i, n = take(m, len, out, room, &end);
+
+	for (i = 0; i < n; i++)
+		mprotect(out[i], PAGE, PROT_READ);
+	return n;
+}
+
+static size_t whole_get(char *m, size_t len, void **out, size_t room)
+{
+	char *end;
+	size_t n = take(m, len, out, room, &end);
+
+	mprotect(m, (size_t)(end - m), PROT_READ);
 	return n;
 }
 
@@ -77,3 +98,11 @@ const struct technique reference_mprotect = {
 	"mprotect and SIGSEGV", protect_open, protect_close, protect_watch,
 	protect_unwatch,	protect_get,  256 * MIB,     256 * MIB
 };
+const struct technique reference_whole = { "mprotect of all, SIGSEGV",
+					   protect_open,
+					   protect_close,
+					   protect_watch,
+					   protect_unwatch,
+					   whole_get,
+					   256 * MIB,
+					   256 * MIB };
