@@ -3,7 +3,7 @@
  * heap.c - the library's own memory.
  *
  * Called by core and the Win32 face when something is watched or let go; calls
- * kernel/sys.c. Blocks up to 2 KiB come from chunks of 64 KiB, by size classes,
+ * kernel/sys.c. Blocks up to 8 KiB come from chunks of 64 KiB, by size classes,
  * and stay with the process; larger ones are mappings of their own. Small areas
  * that are watched one after the other so lie side by side. Invariant: a free
  * block is on the list of its class, its first word being the link.
@@ -19,13 +19,15 @@
 
 #define CHUNK ((size_t)1 << 16)
 #define SMALLEST ((size_t)64)
-#define CLASSES 12u
-#define LARGEST ((size_t)2048)
+#define CLASSES 18u
+#define LARGEST ((size_t)8192)
 #define ADOPTED 4u
 
 /* With steps between the powers of two, so that little is wasted. */
-static const uint16_t class_bytes[CLASSES] = { 64,  128, 192,  256,  320,  448,
-					       576, 768, 1024, 1280, 1600, 2048 };
+static const uint16_t class_bytes[CLASSES] = {
+	64,   128,  192,  256,	320,  448,  576,  768,	1024,
+	1280, 1600, 2048, 2560, 3200, 4096, 5120, 6400, 8192
+};
 
 /* In front of a chunk's blocks, and of a large block. */
 struct mapping {

@@ -392,26 +392,25 @@ struct ww_table *ww_ranges_change(struct ww_ranges *self, uintptr_t start,
 	return f.table;
 }
 
-/* Is a chunk in both tables? They ascend, and a chunk's first address tells
- * where it would be. */
-static bool has_chunk(const struct ww_table *t, const struct ww_chunk *chunk)
-{
-	struct ww_cursor c = ww_table_seek(t, chunk->slice[0].start);
-
-	return c.chunk < t->n && t->chunk[c.chunk] == chunk;
-}
-
-/* Put the chunks of a table that another one has not on a list. */
+/* Put the chunks of a table that another one has not on a list. One was made of
+ * the other: they differ in one stretch. */
 static void drop_chunks(struct ww_table *t, const struct ww_table *other,
 			struct ww_chunk **list)
 {
-	size_t i;
+	size_t first = 0, stop = t->n, other_stop = other->n;
 
-	for (i = 0; i < t->n; i++)
-		if (!has_chunk(other, t->chunk[i])) {
-			t->chunk[i]->retired = *list;
-			*list = t->chunk[i];
-		}
+	while (first < stop && first < other_stop &&
+	       t->chunk[first] == other->chunk[first])
+		first++;
+	while (stop > first && other_stop > first &&
+	       t->chunk[stop - 1] == other->chunk[other_stop - 1]) {
+		stop--;
+		other_stop--;
+	}
+	for (; first < stop; first++) {
+		t->chunk[first]->retired = *list;
+		*list = t->chunk[first];
+	}
 }
 
 void ww_ranges_discard(struct ww_ranges *self, struct ww_table *t)

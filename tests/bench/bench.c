@@ -218,10 +218,11 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*ask)(void);
 	} questions[] = {
-		{ "watch", ask_watch },	    { "write", ask_write },
-		{ "query", ask_query },	    { "ranges", ask_ranges },
-		{ "modes", ask_modes },	    { "setups", ask_setups },
-		{ "threads", ask_threads }, { "being", ask_cost_of_being },
+		{ "open", ask_open },		{ "watch", ask_watch },
+		{ "write", ask_write },		{ "query", ask_query },
+		{ "ranges", ask_ranges },	{ "modes", ask_modes },
+		{ "setups", ask_setups },	{ "threads", ask_threads },
+		{ "being", ask_cost_of_being },
 	};
 	size_t i;
 	int k;

@@ -94,6 +94,7 @@ void pin(int cpu);
 void unpin(void);
 
 /* The questions. */
+void ask_open(void); /* before any other opens something */
 void ask_watch(void);
 void ask_write(void);
 void ask_query(void);

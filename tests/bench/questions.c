@@ -7,8 +7,70 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ns of a process's first open, and of its second. In a child of its own, as
+ * what the library finds out about the kernel it finds out once. */
+static void first_open(const struct technique *t, double v[2])
+{
+	int back[2], i;
+
+	v[0] = v[1] = NAN;
+	if (pipe(back) < 0)
+		return;
+	if (fork() == 0) {
+		for (i = 0; i < 2; i++) {
+			double start = now();
+
+			if (t->open(t->name) != 0)
+				_exit(1);
+			v[i] = now() - start;
+			t->close();
+		}
+		_exit(write(back[1], v, 2 * sizeof(*v)) < 0);
+	}
+	close(back[1]);
+	if (read(back[0], v, 2 * sizeof(*v)) < 0)
+		abort();
+	close(back[0]);
+	wait(NULL);
+}
+
+void ask_open(void)
+{
+	static const struct technique all[] = {
+		OURS("uffd-async", 0, 0),
+		OURS("uffd-sync", 0, 0),
+		OURS("mprotect", 0, 0),
+	};
+	double v[2][COUNT(all)][REPEATS];
+	struct plot plot;
+	size_t i, k;
+
+	for (k = 0; k < REPEATS; k++)
+		for (i = 0; i < COUNT(all); i++) {
+			double two[2];
+
+			first_open(&all[i], two);
+			v[0][i][k] = two[0];
+			v[1][i][k] = two[1];
+		}
+	plot_begin(&plot, "open", "opening a tracker: 1: the first, 2: another",
+		   "which", "ns");
+	for (i = 0; i < COUNT(all); i++)
+		plot_series(&plot, all[i].name);
+	for (k = 0; k < 2; k++) {
+		plot_row(&plot, (double)k + 1);
+		for (i = 0; i < COUNT(all); i++)
+			plot_value(&plot, isnan(v[k][i][0])
+						  ? NAN
+						  : median(v[k][i], REPEATS));
+	}
+	end(&plot);
+}
 
 static double time_of_watch(const struct technique *t, char *m,
 			    const struct work *w)
@@ -342,6 +404,75 @@ static double time_ranges(const struct technique *t, ranges_fn *fn, size_t n,
 	return isnan(v[0]) ? NAN : median(v, REPEATS);
 }
 
+/* One more range of 64 KiB, watched and let go, where n are watched. */
+static double one_more(const struct technique *t, char *m, size_t n)
+{
+	char *at = m + n * 2 * RANGE;
+	double v[101];
+	size_t i;
+
+	for (i = 0; i < 101; i++) {
+		double start = now();
+
+		if (t->watch(at, RANGE) != 0)
+			return NAN;
+		t->unwatch(at, RANGE);
+		v[i] = now() - start;
+	}
+	return median(v, 101);
+}
+
+/* ns for each of n, and for one more. */
+static void time_many(const struct technique *t, size_t n, double *each,
+		      double *more)
+{
+	char *m = map((n + 1) * 2 * RANGE);
+	double start;
+
+	*each = *more = NAN;
+	memset(m, 1, (n + 1) * 2 * RANGE);
+	if (t->open(t->name) != 0)
+		return;
+	start = now();
+	if (watch_ranges(t, m, n, 2 * RANGE) == 0) {
+		*each = (now() - start) / (double)n;
+		*more = one_more(t, m, n);
+	}
+	t->close();
+	munmap(m, (n + 1) * 2 * RANGE);
+}
+
+static void ask_many(void)
+{
+	static const struct technique mine = OURS("uffd-async", 0, 0);
+	static const size_t counts[] = { 1, 10, 100, 1000, 10000 };
+	struct plot plot;
+	size_t i, k;
+
+	plot_begin(&plot, "watch-many",
+		   "watching scattered ranges of 64 KiB, written before",
+		   "watched ranges", "ns");
+	plot_series(&plot, "uffd-async, each of them");
+	plot_series(&plot, "uffd-async, one more and away");
+	plot_series(&plot, "by hand, each of them");
+	plot_series(&plot, "by hand, one more and away");
+	for (i = 0; i < COUNT(counts); i++) {
+		double v[4][REPEATS];
+
+		for (k = 0; k < REPEATS; k++) {
+			time_many(&mine, counts[i], &v[0][k], &v[1][k]);
+			time_many(&reference_lazy, counts[i], &v[2][k],
+				  &v[3][k]);
+		}
+		plot_row(&plot, (double)counts[i]);
+		for (k = 0; k < 4; k++)
+			plot_value(&plot, isnan(v[k][0])
+						  ? NAN
+						  : median(v[k], REPEATS));
+	}
+	end(&plot);
+}
+
 void ask_ranges(void)
 {
 	static const struct technique mine = OURS("uffd-async", 0, 0);
@@ -368,6 +499,7 @@ void ask_ranges(void)
 					      2 * RANGE));
 	}
 	end(&plot);
+	ask_many();
 }
 
 /* --- permissions --- */
