@@ -5,9 +5,9 @@
  * Used for pending pages, for pages known to have been populated, and by the
  * mprotect backend; called from the SIGSEGV handler too. Calls nothing.
  * Invariant: a set bit has its summary bit set once ww_bits_set() returned.
- * Summary bits are never cleared: who cleared one would have to look at the
- * words again behind it, and a query in between would miss set bits, for as
- * long as that thread is suspended. A stale one costs the look at 512 words.
+ * Summary bits are never cleared: a thread that cleared one would have to look
+ * at the words once more after that, and while it is suspended between the two
+ * a query would miss set bits. A stale summary bit costs a look at 512 words.
  */
 #include "base/bits.h"
 
@@ -67,7 +67,7 @@ void ww_bits_set(struct ww_bits *self, size_t first, size_t end)
 	for (w = first / WORD_BITS; w * WORD_BITS < end; w++) {
 		uint64_t m = mask(w, first, end);
 
-		/* Steady states set what is set: then a load is enough. */
+		/* The bits are often set already: then a load is enough. */
 		if ((atomic_load(&self->word[w]) & m) != m)
 			atomic_fetch_or(&self->word[w], m);
 		chunk_set(self, w / CHUNK_WORDS);
@@ -119,8 +119,9 @@ static uint64_t lowest_run(uint64_t v, size_t max)
 	return run;
 }
 
-/* Take no bit that is not returned: put back later, it would be missing for
- * other queries until then. also: bits that count as set and stay. */
+/* Clear only the run that is returned: a bit that is cleared and put back later
+ * would be missing for other queries until then. also: bits that count as set
+ * too, and are not cleared. */
 static uint64_t take_run(_Atomic(uint64_t) *word, uint64_t also, uint64_t m,
 			 size_t max)
 {
@@ -135,7 +136,8 @@ static uint64_t take_run(_Atomic(uint64_t) *word, uint64_t also, uint64_t m,
 	return run;
 }
 
-/* As skip_empty(), of two. */
+/* As skip_empty(), for two bitmaps: the first word that may have a bit in
+ * either of them. */
 static size_t skip_both(const struct ww_bits *self, const struct ww_bits *other,
 			size_t w, size_t end)
 {

@@ -47,7 +47,8 @@ size_t ww_bits_first_clear(const struct ww_bits *self, size_t first,
 
 #define WW_BITS_CHUNK 32768u /* bits for each summary bit */
 
-/* Is surely no bit set in [first, end)? A load for each two million. */
+/* Is surely no bit set in [first, end)? Costs one load for each two million
+ * bits. */
 static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
 				 size_t end)
 {

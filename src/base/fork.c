@@ -4,8 +4,9 @@
  *
  * Called by everyone; calls kernel/sys.c. Invariant: fork() happens with every
  * ww_lock taken except gates, so a child never sees a change half made. (A
- * child of _Fork() or of a bare clone(2) may: what is read there is published by
- * single stores, and what is written to, the heap, starts anew.)
+ * child of _Fork() or of a bare clone(2) may. It is safe nevertheless: what the
+ * child only reads was published by single stores, and what it writes to, the
+ * heap, starts anew.)
  *
  * Globals: the fork registry. pthread_atfork() takes no argument, so the list
  * of locks must be found without one; the generation word is one for the
@@ -27,7 +28,7 @@ WW_DATA static struct {
 	bool wipes; /* the kernel zeroes *word in a child */
 	_Atomic(atomic_uint *) word; /* the generation; 0: just forked */
 	atomic_uint last; /* the generation before a wipe */
-	struct ww_lock list; /* its ends; by rank */
+	struct ww_lock list; /* the head of a circular list, in order of rank */
 	void (*on_child[WW_FORK_HOOKS])(void);
 } forks = {
 	.list = { .prev = &forks.list, .next = &forks.list },
@@ -43,8 +44,8 @@ unsigned ww_fork_generation(void)
 	g = atomic_load(word);
 	if (g)
 		return g;
-	/* All threads of a child compute the same number here: `last` changes
-	 * only after the word did. */
+	/* All threads of a child get the same number here: the first one to
+	 * change the word wins, and `last` changes only after that. */
 	g = atomic_load(&forks.last) + 1;
 	if (atomic_compare_exchange_strong(word, &zero, g))
 		atomic_store(&forks.last, g);
@@ -81,8 +82,8 @@ void ww_lock_take_inside(struct ww_lock *self)
 				return;
 			continue;
 		}
-		/* From now on the thread that drops it has to wake another,
-		 * this thread too: several may be waiting. */
+		/* From now on each thread that drops the lock has to wake
+		 * another, this one too: others may still be waiting. */
 		state = WAITED_FOR;
 		if (w == word_of(WAITED_FOR) ||
 		    atomic_compare_exchange_weak(&self->word, &w,
@@ -188,8 +189,8 @@ static void in_child(void)
 		atomic_store(atomic_load(&forks.word),
 			     atomic_load(&forks.last));
 	}
-	/* The locks are of the parent's generation, and so free. Signals stay
-	 * blocked until all is looked at. */
+	/* The locks were taken in the parent's generation, and so are free.
+	 * Signals stay blocked until the hooks have run. */
 	for (i = 0; i < WW_FORK_HOOKS; i++)
 		if (forks.on_child[i])
 			forks.on_child[i]();
@@ -233,7 +234,8 @@ int ww_fork_init(void)
 	r = make_word();
 	if (r < 0)
 		return r;
-	/* From here on the generation does not change, nor the locks' words. */
+	/* No lock before this: make_word() changes the generation, which is
+	 * part of the word of each lock. */
 	ww_lock_take(&forks.lock);
 	if (!atomic_load(&forks.ready))
 		r = -pthread_atfork(before, in_parent, in_child);

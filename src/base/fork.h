@@ -21,22 +21,22 @@ unsigned ww_fork_generation(void);
 uintptr_t ww_fork_page(void);
 
 /* A lock that no signal can keep taken: its holder has all signals blocked, so
- * a collector that stops threads by a signal stops none inside. It belongs to a
- * fork generation: whatever fork() made the process that we are, a lock that a
- * thread of the parent held is free here. */
+ * a collector that stops threads by a signal stops none inside. Its word has
+ * the fork generation of the holder: in a child, even of _Fork() or clone(2), a
+ * lock that a thread of the parent held is free. */
 struct ww_lock {
 	/* generation << 2, and 0: free, 1: taken, 2: taken and waited for */
 	atomic_uint word;
-	uint64_t mask; /* of the holder, before */
+	uint64_t mask; /* the holder's signal mask before it took the lock */
 	atomic_bool listed;
 	int rank;
 	struct ww_lock *prev, *next; /* of the list that fork() goes through */
 };
 
-/* The holder of a lock may take one of a higher rank. fork() takes all of them,
- * so that a child finds what they guard whole. WW_LOCK_GATE it only waits for:
- * a query may hold one, perhaps under a lock H of the host's. If the host's
- * fork handler takes H, keeping the gate across fork() would deadlock. */
+/* The holder of a lock may take one of a higher rank. fork() takes all locks,
+ * so that a child finds what they guard whole; but for a WW_LOCK_GATE it only
+ * waits, because a query may hold one, perhaps under a lock H of the host's. If
+ * the host's fork handler takes H, keeping the gate would deadlock. */
 enum ww_rank {
 	WW_LOCK_WIN32,
 	WW_LOCK_LATCH,
@@ -46,8 +46,8 @@ enum ww_rank {
 	WW_LOCK_HEAP,
 };
 
-/* A zeroed lock joins those that fork() takes. Several threads may do it, and
- * again: the first one counts. */
+/* A zeroed lock joins those that fork() takes. Several threads may call this,
+ * and more than once: the first call counts. */
 void ww_lock_init(struct ww_lock *self, enum ww_rank rank);
 void ww_lock_finish(struct ww_lock *self);
 void ww_lock_take(struct ww_lock *self);
@@ -58,8 +58,9 @@ void ww_lock_drop(struct ww_lock *self);
 void ww_lock_take_inside(struct ww_lock *self);
 void ww_lock_drop_inside(struct ww_lock *self);
 
-/* What fork() calls in the child, with every lock taken, before the program
- * runs: once for each process, in this order. */
+/* Set a hook, once for the process: fork() calls the hooks in the child, in
+ * this order, with signals blocked and nothing that the locks guard half
+ * changed. */
 enum { WW_FORK_HEAP, WW_FORK_TRACKERS, WW_FORK_HOOKS };
 void ww_fork_on_child(int place, void (*fn)(void));
 

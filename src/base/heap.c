@@ -45,10 +45,10 @@ struct block {
 WW_DATA static struct {
 	atomic_bool ready;
 	struct ww_lock lock;
-	unsigned generation; /* of the process that the lists are whole in */
+	unsigned generation; /* of the process whose lists these are */
 	struct block *free[CLASSES];
-	char *fresh, *fresh_end; /* of the newest chunk */
-	struct mapping list; /* its ends */
+	char *fresh, *fresh_end; /* what is left of the newest chunk */
+	struct mapping list; /* the head of a circular list */
 	struct {
 		uintptr_t start;
 		size_t len;

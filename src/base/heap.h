@@ -23,11 +23,12 @@ int ww_heap_init(void);
  * Costs nothing that is not touched. */
 void *ww_heap_new(size_t bytes);
 
-/* bytes: as it was asked for. NULL is ignored. */
+/* bytes: as given to ww_heap_new(). NULL is ignored. */
 void ww_heap_free(void *memory, size_t bytes);
 
-/* An array of n entries of the heap, or NULL, with room for `least` of them: it, or
- * a larger copy. NULL: there is no memory, and the array is as it was. */
+/* Make room for `least` entries in an array of the heap (or NULL) that has n.
+ * Returns the array, or a larger copy in its place, and sets *room. NULL: there
+ * is no memory, and the array is as it was. */
 static inline void *ww_heap_grow(void *array, size_t n, size_t *room,
 				 size_t least, size_t entry)
 {
@@ -46,8 +47,8 @@ static inline void *ww_heap_grow(void *array, size_t n, size_t *room,
 	return larger;
 }
 
-/* Memory that was mapped otherwise is the library's own, too. With signals open
- * as well. */
+/* Let memory that was mapped in another way count as the library's own. The
+ * caller's signals need not be blocked. */
 void ww_heap_adopt(const void *memory, size_t bytes);
 
 /* Is some of [start, end) the library's own memory? The heap, and its data. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * readers.c - who is inside: counts that queries hold.
+ * readers.c - counts of the threads that are using something.
  *
  * Called by range.c, api.c and the SIGSEGV handler; calls fork.c for the
  * generation and sys.c to sleep. Invariant: a reader enters before it loads the
@@ -27,7 +27,7 @@ struct ww_ticket ww_readers_enter(struct ww_readers *self)
 	do {
 		if (GENERATION(old) == t.generation)
 			new = old + 1;
-		else /* counted by threads that a fork left behind */
+		else /* the count is of threads that a fork left behind */
 			new = (uint64_t)t.generation << 32 | 1;
 	} while (!atomic_compare_exchange_weak(count, &old, new));
 	return t;
@@ -39,7 +39,8 @@ void ww_readers_leave(struct ww_readers *self, struct ww_ticket t)
 	uint64_t old = atomic_load(count);
 
 	do {
-		/* fork in a signal handler, inside a query */
+		/* The ticket is the parent's: a signal handler inside the query
+		 * forked, and this is the child. */
 		if (GENERATION(old) != t.generation || !COUNT(old))
 			return;
 	} while (!atomic_compare_exchange_weak(count, &old, old - 1));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * readers.h - who is inside: counts that queries hold while they use something,
- * and that a thread waits for which takes it away.
+ * readers.h - counts of the threads that are using something, so that a thread
+ * that takes it away can see whether any is left, or wait until none is.
  *
  * Entering and leaving are lock-free and async-signal-safe. There are two
  * counts, and a waiter turns new readers to the other one first, so that a

@@ -93,7 +93,8 @@ void ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end)
 			atomic_fetch_add(&a->nheld, 1);
 			ww_bits_set(&a->held, page, page + 1);
 		}
-	/* Another thread's first hold of a page may not have set the bit yet. */
+	/* The thread whose hold of a page was the first may not have set the
+	 * bit yet. */
 	ww_bits_set(&a->held, ww_area_page(a, start), stop);
 	ww_readers_wait(&a->changers);
 }
@@ -104,14 +105,14 @@ static void release(struct ww_area *a, size_t page)
 
 	do {
 		if (n == 0)
-			return; /* held as part of an area that is gone */
-		if (n == 1) /* before the bit goes: no query may miss it */
+			return; /* the hold was on an area that is gone */
+		if (n == 1) /* before `held` is cleared, or a query misses it */
 			ww_bits_set(&a->pending, page, page + 1);
 	} while (!atomic_compare_exchange_weak(&a->holds[page], &n, n - 1));
 	if (n > 1)
 		return;
 	ww_bits_clear(&a->held, page, page + 1);
-	/* Held again meanwhile, with a bit that was just cleared? */
+	/* A thread that held the page again meanwhile lost its bit just now. */
 	if (atomic_load(&a->holds[page]))
 		ww_bits_set(&a->held, page, page + 1);
 	atomic_fetch_sub(&a->nheld, 1);

@@ -2,8 +2,11 @@
 /*
  * area.h - an area: memory that was armed in one go, with its bitmaps.
  *
- * One ww_watch() makes an area for each stretch of memory of one kind. It stays
- * when a part is unwatched, until the last of it is gone and nobody uses it.
+ * One ww_watch() makes an area for each stretch of memory of one kind. The area
+ * stays until its last part is unwatched and no thread uses it.
+ *
+ * A page is pending if the next query reports it, whatever the backend says;
+ * held between ww_hold() and ww_release(); closed if a store to it faults.
  */
 #ifndef WW_AREA_H
 #define WW_AREA_H
@@ -24,23 +27,24 @@ struct ww_area {
 	/* The number of the ww_watch() call that made it. */
 	unsigned watch;
 	unsigned page_shift;
-	/* Slices that are being let go of. Writer's lock. */
+	/* Slices that are being unwatched. Guarded by the tracker's lock. */
 	unsigned nleaving;
-	/* Of the block that holds all of this. */
+	/* Length of the block that holds the area and its bitmaps. */
 	size_t bytes;
-	struct ww_area *retired; /* next on the list of those to free */
-	/* Times that part of it was called dirty because it was not known. */
+	struct ww_area *retired; /* next on the list of areas to free */
+	/* Times that part of it was marked because it might have been written.
+	 */
 	atomic_uint lost;
 	/* WW_CAP_ bits that no longer hold for it. */
 	atomic_uint caps_lost;
 	/* Memory of another kind was put inside. */
 	atomic_bool mixed;
-	/* Pages that are held: quick to ask, for queries. */
+	/* How many pages are held: if none, queries need not read `held`. */
 	atomic_size_t nheld;
-	/* Threads that may look at the area. A thread that was stopped in a query is
-	 * among them: nobody waits for it, but the area is not freed. */
+	/* Threads that may look at the area. A signal may have stopped one of
+	 * them: so no thread waits for users, but the area is not freed. */
 	struct ww_readers users;
-	/* Threads that change what its pages may do, with signals blocked: no signal
+	/* Threads that open or close its pages, with signals blocked: no signal
 	 * stops such a thread, so others may wait for it. */
 	struct ww_readers changers;
 	/* Pages to report besides what the backend says. */
@@ -58,7 +62,7 @@ struct ww_slice {
 	struct ww_area *area;
 };
 
-/* The part of it that lies in [start, end). */
+/* The part of a slice that lies in [start, end). */
 static inline struct ww_slice ww_slice_part(const struct ww_slice *s,
 					    uintptr_t start, uintptr_t end)
 {
@@ -66,8 +70,8 @@ static inline struct ww_slice ww_slice_part(const struct ww_slice *s,
 				  s->end < end ? s->end : end, s->area };
 }
 
-/* An area with nothing attached yet; state_bytes is for the backend. With
- * signals blocked, as the next one. */
+/* An area with nothing attached yet; state_bytes is for the backend. The caller
+ * has its signals blocked, as for ww_area_free(). */
 int ww_area_new(struct ww_area **out, uintptr_t start, uintptr_t end,
 		size_t state_bytes, unsigned flags);
 void ww_area_free(struct ww_area *area);
@@ -104,32 +108,34 @@ static inline void ww_slice_block(struct ww_slice *s, uintptr_t at)
 /* Report [start, end) with the next query. */
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end);
 
-/* Do not, unless the backend says so. */
+/* Report [start, end) only if the backend says so: no page is pending. */
 void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end);
 
-/* Report it since it could not be known, and count that. */
+/* Mark [start, end), of which it is not known whether it was written, and count
+ * that in `lost`. */
 void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end);
 
 /* --- held pages. Lock-free and async-signal-safe --- */
 
-/* The count of each page of [start, end) + 1. A thread that was closing pages
- * without seeing that is waited for. */
+/* Add 1 to the hold count of each page of [start, end), and wait for threads
+ * that are closing pages and may not have seen the new count. */
 void ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end);
 
-/* The count - 1; of those that reach 0 the page is pending. */
+/* Take 1 from the count of each page; at 0 the page becomes pending. */
 void ww_area_release(struct ww_area *a, uintptr_t start, uintptr_t end);
 
-/* In a fork child, which holds nothing. */
+/* End all holds: for a fork child, which holds nothing. */
 void ww_area_release_all(struct ww_area *a);
 
-/* Is a page held? For a thread that closes pages: inside of changers. */
+/* Is a page held? A thread that closes pages asks inside of changers, where
+ * ww_area_hold() waits for it. */
 static inline bool ww_area_is_held(const struct ww_area *a, size_t page)
 {
 	return atomic_load(&a->nheld) && ww_bits_test(&a->held, page);
 }
 
-/* From a page on: the end of the run, below end, whose pages are all held, or
- * all not, as *held says. */
+/* The end of a run that begins at `page` and ends at `end` at the latest: its
+ * pages are all held, or all not held; *held says which. */
 size_t ww_area_held_run(struct ww_area *a, size_t page, size_t end, bool *held);
 
 #endif

@@ -19,7 +19,7 @@
  *	| | rearm			a reset without a report
  *	| | protect discard admit	the program's changes
  *	| | fault			a store, in a signal handler
- *	| | leave			open for good, while still to be found
+ *	| | leave			open for good; faults still find it
  *	| .. unpublished
  *	| detach			a part of the area, or all of it
  *	close				all areas are detached
@@ -39,21 +39,21 @@
  *     thread-local storage.
  *
  * Rules
- *   - No store is lost. One that completed before its page was re-armed is
- *     seen by a caller that reads the page after the query has returned; one after it
- *     is found by the next query. What cannot be known is dirty.
- *   - State never dips: a page that is dirty is never clean for a moment, for
- *     other queries or for as long as a thread is stopped. Mark first, then
- *     take away. A query without q->reset changes nothing at all.
- *   - A backend closes pages (makes a store fault) inside of
- *     area->changers, with signals blocked, leaves held pages open
- *     (ww_query_close_each(), ww_span_each_free()), and not behind the back of
- *     ww_unwatch(): see ww_ranges_still().
+ *   - No store is lost. A store that completed before its page was re-armed is
+ *     seen by a caller that reads the page after the query has returned; a
+ *     later store is found by the next query. What cannot be known is dirty.
+ *   - A dirty page never looks clean to another query, not even while the
+ *     thread that resets the page is stopped. Mark the page as pending first,
+ *     then clear it. A query without q->reset changes nothing at all.
+ *   - A backend closes pages (makes a store fault) inside of area->changers,
+ *     with signals blocked. It leaves held pages open (ww_query_close_each(),
+ *     ww_span_each_free()), and first asks ww_ranges_still() whether the pages
+ *     are watched: ww_unwatch() may have opened them for good meanwhile.
  *   - collect() offers runs whole, in order, from q->pos on, and ends with
  *     ww_query_done_below(). It may stop when the array is full. Pending and
- *     held pages are the core's: it merges them in, and clears them.
- *   - Memory that a handler or a thread writes to comes from the core: priv_bytes,
- *     state_bytes.
+ *     held pages are no business of a backend: the core reports them.
+ *   - Memory that a handler or a thread writes to comes from the core:
+ *     priv_bytes, state_bytes.
  *   - Descriptors are struct ww_fd, and are checked before use: hosts close
  *     them, and fork children have copies.
  *   - Results are 0 or a negative errno value of the ten in writewatch.h; the
@@ -79,7 +79,7 @@ struct ww_backend;
 struct ww {
 	const struct ww_backend *backend;
 	void *priv; /* the backend's */
-	unsigned caps; /* the backend's, less what it lacks here */
+	unsigned caps; /* the backend's WW_CAP_ bits, less those missing here */
 	unsigned flags; /* WW_OPEN_ */
 	size_t page;
 	struct ww_process process;
@@ -88,13 +88,14 @@ struct ww {
 
 	/* the core's */
 	struct ww_lock lock; /* the writers': watch, protect, discard, ... */
-	/* Memory that is about to be watched, or being let go: nobody else's
-	 * meanwhile. Guarded by the lock of trackers.c. */
+	/* Memory that this tracker is about to watch, or is letting go. No
+	 * other tracker may watch it. Guarded by the lock of trackers.c. */
 	const struct ww_slice *claim;
 	size_t nclaimed;
 	unsigned watches; /* ww_watch() calls so far */
-	/* The fork generation that its memory is armed for, that its descriptors
-	 * are of, and that a thread is arming it for. */
+	/* Fork generations: the one that the memory is armed for, the one that
+	 * the descriptors were made in, and the one that a thread is arming the
+	 * memory for just now (0: none). */
 	atomic_uint generation, renewed, renewing;
 	int renew_error; /* of the last renew() */
 	void (*log)(void *data, const char *line);
@@ -128,55 +129,56 @@ struct ww_backend {
 	size_t priv_bytes;
 	/* Zeroed bytes for area->state. NULL: none. */
 	size_t (*state_bytes)(size_t npages);
-	/* Lay them out, before the first attach(). NULL: nothing to do. */
+	/* Lay out area->state, before attach(). NULL: nothing to do. */
 	void (*init_state)(struct ww_area *a);
 
 	/* --- required --- */
 
-	/* Arm memory of one kind, all its pages clean. On failure leave no trace.
-	 * It is called again, for a part, when the memory was replaced: then
-	 * what is there now is of the kind given. */
+	/* Arm memory of one kind, all its pages clean. On failure leave no
+	 * trace. Called again for a part whose memory was replaced: kind is
+	 * then that of the new memory, and may differ from the area's. */
 	int (*attach)(struct ww *ww, const struct ww_slice *s,
 		      enum ww_kind kind);
 	/* Report to q what is dirty of q->span, from q->pos on; with q->reset,
-	 * re-arm what was stored, and no more. */
+	 * re-arm the pages that went into the caller's array, no others. */
 	int (*collect)(struct ww *ww, struct ww_query *q);
-	/* Make all of the span clean. The core has taken the pending bits. */
+	/* Make all of the span clean. The core has cleared the pending bits. */
 	int (*rearm)(struct ww *ww, const struct ww_span *span);
 
 	/* --- NULL means what the comment says --- */
 
-	/* Is it usable here? Try it on scratch, WW_SCRATCH_PAGES pages of zeros.
-	 * If not, set a sentence for a person: why, and what would help. Take
-	 * from caps what can not be promised here. options, or NULL: by the
-	 * descriptors that they lend. NULL: always usable. */
+	/* Is the backend usable here? Try it on scratch, WW_SCRATCH_PAGES pages
+	 * of zeros. If not, set *reason to a sentence for a person: why, and
+	 * what would help. Clear in caps what can not be promised here. options
+	 * may be NULL; if they lend descriptors, those are to be used. NULL:
+	 * always usable. */
 	int (*probe)(const struct ww_options *options, volatile char *scratch,
 		     const char **reason, unsigned *caps);
-	/* Make what a tracker needs, in ww->priv; take from ww->caps. NULL:
-	 * nothing. */
+	/* Make what a tracker needs, in ww->priv; clear in ww->caps what can
+	 * not be promised. NULL: nothing to make. */
 	int (*open)(struct ww *ww, const struct ww_options *options);
-	/* Undo it. NULL: nothing to undo. */
+	/* Undo open(). NULL: nothing to undo. */
 	void (*close)(struct ww *ww);
 
-	/* For a backend whose arming lets stores fault: arm it here, when the
-	 * area can be found by a fault. On failure leave() and detach() follow.
-	 * NULL: armed by attach(). */
+	/* For a backend whose arming lets stores fault: arm the slice here, now
+	 * that the table has it and a fault finds the area. On failure leave()
+	 * and detach() follow. NULL: armed by attach(). */
 	int (*arm)(struct ww *ww, const struct ww_slice *s);
-	/* Have each page as open as the program left it, and keep it so, while
-	 * it still can be found: all slices or, on failure, none. NULL: nothing
-	 * to do. */
+	/* Give each page the protection that the program wants, and close none
+	 * of them again. Faults still find the slices in the table. All slices
+	 * or, on failure, none. NULL: nothing to do. */
 	int (*leave)(struct ww *ww, const struct ww_slice *cut, size_t n);
-	/* Let go. It can not be found any more. open is false if the memory is
-	 * unmapped or replaced next: nothing then has to be opened. NULL: nothing
-	 * to do. */
+	/* Let go of a slice that the table has no more. open is false if the
+	 * memory is unmapped or replaced next: then no page has to be opened.
+	 * NULL: nothing to do. */
 	void (*detach)(struct ww *ww, const struct ww_slice *s, bool open);
 
 	/* Before the first collect() of a query. May wait for other threads.
 	 * NULL: nothing to do. */
 	int (*begin)(struct ww *ww, const struct ww_query *q);
 
-	/* mprotect(2), keeping what is dirty, all of it or nothing. NULL:
-	 * mprotect(2) itself. */
+	/* mprotect(2), of the whole slice or, on failure, of none of it. What
+	 * is dirty stays dirty. NULL: mprotect(2) itself. */
 	int (*protect)(struct ww *ww, const struct ww_slice *s, int prot);
 	/* The protection that the program wants from an address on, and where
 	 * that run ends, at most at *end. NULL: the kernel's view is the
@@ -186,7 +188,7 @@ struct ww_backend {
 	 * with MADV_DONTNEED. NULL: rearm(), then drop. */
 	int (*discard)(struct ww *ww, const struct ww_slice *s);
 	/* The pages are held: open them, so that the kernel can write there.
-	 * Async-signal-safe. NULL: it can anyway. */
+	 * Async-signal-safe. NULL: the kernel can write to armed pages. */
 	int (*admit)(struct ww *ww, const struct ww_slice *s);
 	/* How many runs of the slice's pages are open: each splits a mapping.
 	 * Async-signal-safe. NULL: none. */
@@ -199,12 +201,13 @@ struct ww_backend {
 	 * descriptors, never use them; make new ones, while privileges are what
 	 * they were. NULL: none to make. */
 	int (*renew)(struct ww *ww);
-	/* Is it known that nothing in [start, end) was ever there, before the
-	 * fork? Then memory that is empty now was not wiped. NULL: not known. */
+	/* Is it known that no page of [start, end) existed before the fork?
+	 * Then memory that is empty in the child was not wiped. NULL: not
+	 * known. */
 	bool (*was_empty)(struct ww_area *a, uintptr_t start, uintptr_t end);
-	/* Then, at the first call, for each slice that the child has: arm it
-	 * anew. What exists of private memory, and all of the rest, is marked
-	 * by the core. NULL: nothing to do. */
+	/* In the child's first call, for each slice that the child has: arm the
+	 * slice anew. The core marks what exists of private memory, and all of
+	 * shared memory. NULL: nothing to do. */
 	int (*inherit)(struct ww *ww, const struct ww_slice *s,
 		       enum ww_kind kind);
 };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * collect.c - the way of a query and of a reset through what is watched: span
- * by span, and mapping by mapping where memory was replaced.
+ * collect.c - queries and resets of what is watched: span by span, and mapping
+ * by mapping where memory was replaced.
  *
  * Called by api.c; calls range.c, query.c, maps.c and the backend's collect()
  * and rearm(). Invariant: memory that is not tracked any more is marked before
- * it is armed anew and once more behind that, so it is dirty all the time.
+ * it is armed anew and once more after that, so it is dirty all the time.
  */
 #include "core/collect.h"
 
@@ -33,8 +33,8 @@ static struct ww_span next_span(const struct ww *ww, const struct ww_pins *pins,
 
 /* --- memory that was replaced --- */
 
-/* The part of a span that lies in one mapping, slice by slice: what a walk over
- * the mappings does there. */
+/* A walk over the mappings of a span: fn is called for the part of each slice
+ * that lies in the mapping. */
 struct walk {
 	struct ww *ww;
 	const struct ww_span *span;
@@ -78,14 +78,19 @@ static int attach_anew(struct ww *ww, const struct ww_slice *s,
 	    ww->backend->detach)
 		ww->backend->detach(ww, s, true);
 	ww_sys_restore_signals(mask);
-	/* gone since it was found? */
+	/* a failure on memory that was unmapped meanwhile is none */
 	return r < 0 && !ww_sys_is_mapped(s->start) ? 0 : r;
 }
 
-/* Tracking of the slice was lost: arm what is there now as what it is. Marked
- * before, because another query could come between; marked behind it once more,
- * because another query may have taken the first mark before a store that came
- * before the arming. What lies below `from` this query has reported. */
+/* Tracking of the slice was lost: arm the memory that is there now, as the kind
+ * that it is. Mark it before, so that it is dirty for queries that come before
+ * the arming; and once more after that, because of this order:
+ *
+ *	query B		takes the first mark, and reports the memory
+ *	writer		stores, and is not tracked yet
+ *	this query	arms the memory, which makes it clean
+ *
+ * What lies below `from` this query has reported. */
 static int recover(struct ww *ww, const struct ww_slice *s,
 		   const struct ww_map *map, uintptr_t from)
 {
@@ -117,7 +122,7 @@ static int collect_slice(const struct walk *w, const struct ww_slice *s,
 	r = w->ww->backend->collect(w->ww, q);
 	if (r != -EPERM || ww_query_full(q))
 		return r == -EPERM ? 0 : r;
-	/* A look changes nothing: all of it may have been written. */
+	/* A query without reset may not arm: report the rest of the slice. */
 	if (!q->reset) {
 		ww_query_found(q, q->pos, s->end);
 		return 0;
@@ -128,7 +133,7 @@ static int collect_slice(const struct walk *w, const struct ww_slice *s,
 	return r;
 }
 
-/* What was found until the backend gave up is in q: go on from there. */
+/* The backend gave up with -EPERM. q has what it found before: go on there. */
 static int collect_by_mapping(struct ww *ww, const struct ww_span *span,
 			      struct ww_query *q)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * collect.h - the way of a query and of a reset through what is watched.
+ * collect.h - queries and resets of what is watched in a range of addresses.
  * Lock-free.
  */
 #ifndef WW_COLLECT_H

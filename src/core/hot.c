@@ -2,13 +2,14 @@
 /*
  * hot.c - pages that are written all the time.
  *
- * Called by collect.c, query.c and by the backends' collect(); calls nothing. Invariant: a
- * page that nobody writes any more is reported SAMPLE rounds longer at most.
+ * Called by collect.c, query.c and by the backends' collect(); calls nothing.
+ * Invariant: a page that nobody writes any more is reported SAMPLE rounds
+ * longer at most.
  */
 #include "core/hot.h"
 
 #define STREAK 8u  /* rounds in a row that make a page hot */
-#define SAMPLE 16u /* every so many rounds it is closed, to see */
+#define SAMPLE 16u /* once in so many rounds a hot page is closed, to see */
 #define BLOCK 64u  /* pages that are sampled in the same round */
 
 size_t ww_hot_bytes(size_t npages)
@@ -23,14 +24,14 @@ void ww_hot_init(struct ww_hot *self, void *memory)
 
 void ww_hot_begin(struct ww_hot *self, uintptr_t start)
 {
-	/* Farther on than the last one: the same pass goes on. */
+	/* It begins behind the start of the last query: the same round. */
 	if (start > atomic_exchange(&self->from, start))
 		return;
 	atomic_fetch_add(&self->round, 1);
 	atomic_store(&self->any, atomic_exchange(&self->hot, 0) > 0);
 }
 
-/* Count the page, and say. */
+/* Count the page once for this round, then answer. */
 bool ww_hot_keep(struct ww_hot *self, size_t page)
 {
 	unsigned round = atomic_load(&self->round);

@@ -5,10 +5,10 @@
  * Called by fork() in the child, through fork.c, and by api.c before each call;
  * calls the backend's renew() and inherit(). Two steps:
  *
- *	at fork()	what the child has of the memory is looked at, before the
- *			program can map anything, and descriptors are made, while
- *			its privileges are what they were
- *	at first use	the memory is armed
+ *	at fork()	find out what the child has of the watched memory,
+ *			before the program can map anything; make descriptors,
+ *			while the child still has the parent's privileges
+ *	at first use	arm the memory
  *
  * A child of _Fork() or of a bare clone(2) takes both steps at first use.
  * Invariant: in a child nothing that it did not inherit is changed, and no
@@ -29,9 +29,9 @@
 /* What goes along a walk over the mappings. */
 struct look {
 	struct ww *ww;
-	uintptr_t at; /* up to here it was looked at */
+	uintptr_t at; /* the memory below was looked at */
 	struct ww_fd pagemap;
-	bool may_be_wiped; /* some memory */
+	bool may_be_wiped; /* some memory may have been wiped by the fork */
 };
 
 /* MADV_DONTFORK: what lies between two mappings was not inherited. */
@@ -119,8 +119,8 @@ static void look_at_memory(struct ww *ww)
 		forget(&l, end);
 	if (l.pagemap.fd >= 0)
 		ww_sys_close(l.pagemap.fd);
-	/* smaps tells for sure, but looks at every page of the process. Without
-	 * it what is empty may be wiped, and counts so. */
+	/* smaps shows for sure which mappings are wiped, but looks at every
+	 * page of the process. If it can not be read, all counts as wiped. */
 	if (l.may_be_wiped && bounds(ww, &l.at, &end) &&
 	    ww_maps_each_flag(l.at, end, mark_wiped, ww) < 0)
 		ww_ranges_mark(&ww->ranges, l.at, end);
@@ -136,7 +136,8 @@ static void release(struct ww *ww)
 		ww_area_release_all(s->area);
 }
 
-/* The first step. Alone, or with signals blocked and the others waiting. */
+/* The first step. The caller is the only thread, or has its signals blocked
+ * while the other threads of the child wait for it. */
 static void renew(struct ww *ww)
 {
 	int r = 0;
@@ -185,8 +186,9 @@ static int mark_run(void *arg, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-/* What other threads of the parent had taken, and not reported yet, is known to
- * nobody here: what exists is reported once. */
+/* A query of another thread of the parent may have cleared dirty bits, and not
+ * reported them yet, when the process forked; the child has no such thread. So
+ * report once all that exists. */
 static void mark(const struct arming *a, const struct ww_slice *s,
 		 enum ww_kind kind)
 {
@@ -203,7 +205,7 @@ static int arm_map(void *arg, const struct ww_map *map)
 	int r = 0;
 
 	if (map->huge)
-		return 0; /* its query says so, as in the parent */
+		return 0; /* left to its queries, as in the parent */
 	if (a->ww->backend->inherit)
 		r = a->ww->backend->inherit(a->ww, &s, map->kind);
 	if (r == -EOPNOTSUPP || r == -EBUSY)
@@ -238,8 +240,9 @@ static int arm(struct ww *ww, unsigned generation)
 	return ww->renew_error < 0 ? ww->renew_error : arm_all(ww);
 }
 
-/* Other threads of the child, if it has any by now, wait: the one place where a
- * query may, and once. No signal stops the thread that they wait for. */
+/* One thread of the child arms the memory; others, if there are any by now,
+ * wait for it: the one place where a query waits, and only once. No signal
+ * stops the thread that arms. */
 static int arm_once(struct ww *ww, unsigned generation)
 {
 	unsigned other = atomic_load(&ww->renewing);

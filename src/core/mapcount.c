@@ -15,14 +15,14 @@
 
 #include "core/trackers.h"
 
-#define FEW 16u /* areas for which it is not worth 40 us to count */
+#define FEW 16u /* so many areas do not justify a count, which takes 40 us */
 
 WW_DATA static struct {
-	atomic_uint asked; /* times that may_split() was */
-	atomic_uint counting; /* threads in take_two() that do */
+	atomic_uint asked; /* calls of ww_mapcount_may_split() */
+	atomic_uint counting; /* threads that count in ww_mapcount_take_two() */
 	atomic_long used, budget; /* mappings split off; how many may be */
-	atomic_long released; /* given back since they were counted */
-	atomic_bool closed; /* some pages were, since they were counted */
+	atomic_long released; /* mappings given back since the last count */
+	atomic_bool closed; /* pages were closed since the last count */
 } splits = { .budget = LONG_MAX };
 
 /* Mappings that we split off: two for each slice, and two for each run of open
@@ -64,7 +64,8 @@ bool ww_mapcount_take_two(void)
 		return true;
 	if (atomic_fetch_add(&splits.counting, 1) > 0 ||
 	    atomic_exchange(&splits.closed, false)) {
-		/* Another thread that counts may find some: count as well. */
+		/* Also if another thread counts: it may find mappings that are
+		 * free, so this thread may not fail without a count. */
 		long n = count_splits();
 
 		atomic_store(&splits.used, n);
@@ -93,7 +94,8 @@ bool ww_mapcount_may_split(bool opens_pages)
 
 	if (!counted && !opens_pages && n < FEW)
 		return true;
-	/* Not each time: at powers of two, and when much was given back. */
+	/* Counting each time costs too much: count if the number of calls is a
+	 * power of two, if much was given back, or if the budget is used up. */
 	if (!counted || (n & (n - 1)) == 0 ||
 	    atomic_load(&splits.released) * 16 > atomic_load(&splits.budget) ||
 	    !ww_mapcount_take_two()) {

@@ -9,9 +9,9 @@
 
 #include <stdbool.h>
 
-/* May two more mappings be split off, for an area? Counts from time to time,
- * which reads /proc/self/maps; for the first few areas only if their pages will
- * be opened one by one. Writer's lock. */
+/* May two more mappings be split off, for an area? Counts the mappings now and
+ * then, which reads /proc/self/maps; for the first few areas only if pages of
+ * theirs will be opened one by one. The caller holds the tracker's lock. */
 bool ww_mapcount_may_split(bool opens_pages);
 
 /* Take two mappings for a run of pages that is opened; false: none is left.
@@ -24,8 +24,8 @@ void ww_mapcount_closed(void);
 /* Memory was let go. */
 void ww_mapcount_released(void);
 
-/* Mappings of the budget that must be free before single pages are opened
- * again. */
+/* Once the budget was used up, single pages are opened again only when so many
+ * mappings of it are free. */
 #define WW_MAPCOUNT_SPARE 64
 
 #endif

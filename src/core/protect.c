@@ -24,7 +24,7 @@ bool ww_prot_is_known(int prot)
 	return !(prot & ~known);
 }
 
-/* --- what it was, to be put back --- */
+/* --- the protection before, to be put back on failure --- */
 
 struct run {
 	uintptr_t start, end;
@@ -65,8 +65,9 @@ static int remember_slice(struct before *b, const struct ww_slice *s,
 	return r;
 }
 
-/* Of memory that is watched a backend may have closed pages: then the kernel
- * does not know what the program wants. */
+/* Remember the protection that the program wants of one mapping. Of what is
+ * watched the backend is asked, which may have closed pages; of the rest the
+ * kernel knows. */
 static int remember(void *arg, const struct ww_map *map)
 {
 	struct before *b = arg;
@@ -94,9 +95,10 @@ static int remember(void *arg, const struct ww_map *map)
 	return r;
 }
 
-/* Can some of it change and the rest not? One mapping changes wholly or not at
- * all; of several the first may have changed when the last can not. Where that
- * is dear to find out, anonymous memory is taken to change wholly. */
+/* Can the protection of a part change, and that of the rest fail to? One
+ * mapping changes wholly or not at all; of several the first may have changed
+ * when the last can not. Where mappings can only be read as text, which is
+ * slow, anonymous memory is taken to change wholly. */
 static bool may_change_partly(struct ww *ww, uintptr_t start, uintptr_t end)
 {
 	struct ww_cursor c = ww_table_seek(ww_ranges_table(&ww->ranges), start);
@@ -168,7 +170,7 @@ int ww_protect_range(struct ww *ww, uintptr_t start, uintptr_t end, int prot)
 		return -EFAULT;
 	if (may_change_partly(ww, start, end))
 		r = ww_maps_each(&ww->maps, start, end, remember, &b);
-	if (r == -ENOSYS || r == -EPERM) /* no /proc: as well as it goes */
+	if (r == -ENOSYS || r == -EPERM) /* no /proc: nothing to put back */
 		r = 0;
 	if (r == 0) {
 		protect_parts(ww, start, end, prot, &r);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * protect.h - the program's changes to memory, some of which is watched.
- * Writer's lock.
+ * protect.h - the program's changes to memory, some of which is watched. The
+ * caller holds the tracker's lock.
  */
 #ifndef WW_PROTECT_H
 #define WW_PROTECT_H

@@ -66,7 +66,7 @@ int ww_span_each_free(const struct ww_span *span, uintptr_t start,
 	return r;
 }
 
-/* Of a run that is not held: what is not hot. */
+/* Given a run that is not held: fn is called for what is not hot in it. */
 struct cold {
 	int (*fn)(void *arg, struct ww_area *a, uintptr_t start, uintptr_t end);
 	void *arg;
@@ -178,8 +178,9 @@ uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
 	if (!flush_pending(q, start) || ww_query_full(q))
 		return start;
 	stored = ww_query_store(q, start, end);
-	/* Reported from here, so not a second time from there. A mark that
-	 * falls between the scan and this line is reported by this very call. */
+	/* The pages are in the array, so they need not be pending too. A mark
+	 * set between the scan and this line is reported by this query as well:
+	 * the caller reads the pages after it has returned. */
 	if (q->reset && stored > start)
 		ww_span_each(&q->span, start, stored, ww_area_forget);
 	if (q->pos < stored)

@@ -38,7 +38,7 @@ struct ww_query {
 	bool reset;
 	/* What is being collected now. */
 	struct ww_span span;
-	/* Below it everything is done. */
+	/* All below it is reported, or clean. */
 	uintptr_t pos;
 };
 
@@ -53,7 +53,8 @@ static inline size_t ww_query_pages_left(const struct ww_query *q)
 	return q->pages ? q->room - q->n : SIZE_MAX;
 }
 
-/* Put [start, end) into the array, as far as there is room: up to where. */
+/* Put [start, end) into the array, as far as there is room. Returns the end of
+ * what was stored. */
 static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
 				       uintptr_t end)
 {
@@ -80,20 +81,21 @@ static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
 /* --- what a backend's collect() calls --- */
 
 /* [start, end) is dirty and, if this is a reset, re-armed already. What no
- * longer fits becomes pending. Ascending calls, each with a whole run: two
- * calls for neighbours cost more, and count as one run nevertheless. */
+ * longer fits becomes pending. Calls ascend, each with a whole run: two calls
+ * for neighbours also give one run, but cost more. */
 void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end);
 
-/* [start, end) is dirty, for a backend that re-arms what it has reported:
- * returns the end of what was stored. Nothing becomes pending. */
+/* The same for a backend that re-arms only what was stored: returns the end of
+ * that, and nothing becomes pending. */
 uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end);
 
-/* All that the backend knows below `end` was said. A collect() ends with it. */
+/* The backend has reported all that it knows below `end`: a collect() ends with
+ * this call. */
 void ww_query_done_below(struct ww_query *q, uintptr_t end);
 
-/* [start, end) of the span was stored by a reset: call fn for the runs in it
- * that are to be closed, in order, while it returns 0. The others are held, or
- * hot (WW_WATCH_HOT_OK), and stay open and dirty. */
+/* A query with reset stored [start, end) in the caller's array: call fn for the
+ * runs in it that are to be closed, in order, while it returns 0. The others
+ * are held, or hot (WW_WATCH_HOT_OK), and stay open and dirty. */
 int ww_query_close_each(const struct ww_query *q, uintptr_t start,
 			uintptr_t end,
 			int (*fn)(void *arg, struct ww_area *a,

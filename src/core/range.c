@@ -311,7 +311,7 @@ static void fill(struct filling *f, struct ww_slice s)
 {
 	if (s.start >= s.end || f->failed)
 		return;
-	/* Half of it stays behind: chunks that are full would be split by the
+	/* Make a chunk of one half only: a full chunk would be split by the
 	 * next change. */
 	if (f->n == WW_CHUNK_SLICES)
 		flush(f, WW_CHUNK_SLICES / 2);
@@ -331,8 +331,9 @@ static struct ww_slice above(struct ww_slice s, uintptr_t start)
 	return s;
 }
 
-/* The chunks that a change of [start, end) touches: [*first, *stop). Neighbours
- * that became small are taken in, so that the list does not grow for ever. */
+/* The chunks that a change of [start, end) touches: [*first, *stop). The chunk
+ * in front of them is taken in if it is small, so that the list does not grow
+ * for ever. */
 static void touched(const struct ww_table *t, uintptr_t start, uintptr_t end,
 		    size_t *first, size_t *stop)
 {
@@ -344,7 +345,7 @@ static void touched(const struct ww_table *t, uintptr_t start, uintptr_t end,
 	if (*first > 0 && t->chunk[*first - 1]->n < WW_CHUNK_SLICES / 4)
 		--*first;
 	else if (*first == t->n && *first > 0)
-		--*first; /* behind the last slice: it goes on */
+		--*first; /* behind the last slice: the last chunk goes on */
 }
 
 struct ww_table *ww_ranges_change(struct ww_ranges *self, uintptr_t start,

@@ -52,11 +52,11 @@ struct ww_cursor {
 struct ww_ranges {
 	_Atomic(struct ww_table *) table;
 	struct ww_readers readers; /* threads that are using a table */
-	/* Retired tables, chunks and areas. Writer's lock. */
+	/* Retired tables, chunks and areas. Guarded by the tracker's lock. */
 	struct ww_table *old_tables;
 	struct ww_chunk *old_chunks;
 	struct ww_area *old_areas;
-	/* So that closing needs no memory. */
+	/* An empty table made in advance, so that closing needs no memory. */
 	struct ww_table *spare_empty;
 };
 
@@ -69,10 +69,10 @@ struct ww_pins {
 };
 
 int ww_ranges_init(struct ww_ranges *self);
-/* No reader is left. */
+/* Only when no reader is left. */
 void ww_ranges_finish(struct ww_ranges *self);
 
-/* --- looking at a table: the writer's, or inside of `readers` --- */
+/* --- looking at a table: with the tracker's lock or inside of `readers` --- */
 
 const struct ww_table *ww_ranges_table(const struct ww_ranges *self);
 
@@ -90,8 +90,8 @@ bool ww_table_meets(const struct ww_table *t, uintptr_t start, uintptr_t end);
 /* Is all of [start, end) watched? */
 bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end);
 
-/* Pin slices that meet [start, end), clipped to it; as many as there is room
- * for. Returns how far the pins cover the question: end, or where to go on. */
+/* Pin slices that meet [start, end), clipped to it, as many as there is room
+ * for. Returns `end` if there was room for all, else where to go on. */
 uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 			struct ww_pins *pins);
 void ww_pins_drop(struct ww_pins *pins);
@@ -104,8 +104,8 @@ bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
 bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
 		     uintptr_t start, uintptr_t end);
 
-/* What is watched with one ww_watch() call, the first that ends behind an
- * address: the whole of it, what it lost, joined. */
+/* The first range that ends behind an address: all slices of one ww_watch()
+ * call that touch, joined, and what their areas lost, together. */
 bool ww_ranges_next(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
 		    unsigned *caps_lost, unsigned *lost);
 
@@ -114,18 +114,19 @@ void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end);
 
 /* --- writers --- */
 
-/* A table without [start, end), and with n more slices, which lie in there or
- * where nothing is watched. NULL: no memory. Not in use until it is published;
- * one that is not is discarded. */
+/* A new table: the current one without [start, end), and with n more slices,
+ * which lie in there or where nothing is watched. NULL: no memory. The caller
+ * either publishes or discards the new table. */
 struct ww_table *ww_ranges_change(struct ww_ranges *self, uintptr_t start,
 				  uintptr_t end, const struct ww_slice *slice,
 				  size_t n);
 void ww_ranges_discard(struct ww_ranges *self, struct ww_table *t);
 
-/* What the old table had and the new one has not is retired. */
+/* Make t the current table, and retire the old one with the chunks that t has
+ * not. */
 void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t);
 
-/* An area that no table has any more is freed when nobody uses it. */
+/* Retire an area that the current table has no more. */
 void ww_ranges_retire(struct ww_ranges *self, struct ww_area *area);
 
 /* Free what is retired and not in use. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sigsegv-handler.c - what runs inside SIGSEGV: find the tracker, or hand the
- * signal to the handler that would have had it.
+ * signal to the handler that was installed before ours.
  *
  * Called by the kernel, and by hosts through ww_handle_fault(); calls the
  * backends' fault(), trackers.c and a few functions of sys.c. Everything on the
@@ -20,8 +20,9 @@
 
 /* --- the fault --- */
 
-/* May it be the fetch of an instruction? Where the record of the fault does not
- * tell, one whose page, or that of its last byte, is the one that faulted. */
+/* May the fault be the fetch of an instruction? Yes if the record of the fault
+ * does not tell stores from fetches, and the first or the last byte of the
+ * instruction is in the page that faulted. */
 static bool may_be_fetch(const ucontext_t *uc, uintptr_t at)
 {
 	uintptr_t pc, page;
@@ -38,8 +39,8 @@ struct fault {
 	bool may_be_fetch;
 };
 
-/* Closed pages stay executable: if the program may execute the page, a fetch
- * does not fault. */
+/* Closing a page leaves it executable. So if the program may execute the page,
+ * the fault was no fetch. */
 static bool is_executable(struct ww *ww, uintptr_t at)
 {
 	struct ww_ticket ticket;
@@ -74,9 +75,9 @@ static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
 	f.may_be_fetch = may_be_fetch(uc, f.at);
 	if (ww_trackers_each(is_handled, &f))
 		return 1;
-	/* The page may have been opened, and let go, between the fault and here:
-	 * then the store just has to be tried again. Or it was watched anew
-	 * since the trackers were asked, and closed. */
+	/* The page may have been opened and unwatched since the fault: then the
+	 * store is just tried again. Or the page was watched anew, and closed,
+	 * since the trackers were asked: then ask them once more. */
 	return !f.may_be_fetch && (ww_sys_is_writable(f.at) ||
 				   ww_trackers_each(is_handled, &f));
 }
@@ -94,10 +95,10 @@ int ww_handle_fault(int signo, void *siginfo, void *ucontext)
 	return r;
 }
 
-/* --- the handler that would have had it --- */
+/* --- the handler that was installed before ours --- */
 
-/* As the kernel would have: default action, or ignored where that is allowed.
- */
+/* Do what the kernel would: the default action, or nothing if the signal is
+ * ignored, which faults can not be. */
 static void chain_default(int signo, const siginfo_t *info, bool ignore)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL };

@@ -35,11 +35,11 @@ static void push_layer(const struct sigaction *now)
 	atomic_store(&s->layers, i + 1);
 }
 
-/* Our handler stays (the library is nodelete) and hands on: a thread may have
- * faulted before the last page was opened, and its signal comes later. If
- * somebody was installed on top of it, it goes on top again; whether that one
- * hands on to us is seen when the signal comes around a second time
- * (next_layer()). */
+/* Our handler stays (the library is nodelete) and hands on foreign signals: a
+ * thread may have faulted before the last page was opened, and its signal comes
+ * later. If the host installed another handler over ours, ours goes on top
+ * again. The host's handler may hand signals on to ours: next_layer() notices
+ * that such a signal comes a second time. */
 static int install(void)
 {
 	struct sigaction act = { .sa_sigaction = ww_sigsegv_on_signal,
@@ -59,7 +59,7 @@ int ww_sigsegv_install(void)
 {
 	int r;
 
-	/* Not on the list of fork.c: a child finds it free. */
+	/* Not a lock that fork() takes: it is free in a child anyway. */
 	ww_lock_take(&ww_sigsegv.lock);
 	r = install();
 	ww_lock_drop(&ww_sigsegv.lock);

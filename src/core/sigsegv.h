@@ -10,8 +10,8 @@
 
 #include "base/fork.h"
 
-/* Have faults handed to the backends' fault(). It stays for ever. 0 or -errno.
- */
+/* Install the handler that hands faults to the backends' fault(). The handler
+ * stays for ever. 0 or -errno. */
 int ww_sigsegv_install(void);
 
 /* --- between sigsegv.c and sigsegv-handler.c --- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * size.h - structs that cross the border: each begins with a size_t, the size of
- * the struct as the caller's compiler saw it.
+ * size.h - structs that the caller and the library exchange: each begins with a
+ * size_t, the size of the struct as the caller's compiler saw it.
  */
 #ifndef WW_SIZE_H
 #define WW_SIZE_H
@@ -26,8 +26,8 @@ static inline bool ww_size_is_good(const void *theirs, size_t least)
 	return size >= least;
 }
 
-/* Store ours in the caller's: members that the caller does not know are not
- * written, nor is what the library does not know, nor the size. */
+/* Copy our struct to the caller's, except its size. Members that only one of
+ * the two knows are not written. */
 static inline void ww_size_copy_out(void *theirs, const void *ours, size_t size)
 {
 	size_t their_size;
@@ -39,9 +39,9 @@ static inline void ww_size_copy_out(void *theirs, const void *ours, size_t size)
 	       (const char *)ours + sizeof(size_t), size - sizeof(size_t));
 }
 
-/* Take the caller's: members that the caller does not know are zero. False: it
- * is shorter than the least size, or has something behind its end that the
- * library does not know. */
+/* Copy the caller's struct to ours: members that the caller does not know are
+ * zero. False: the caller's is shorter than the least size, or is longer than
+ * ours and not zero behind its end. */
 static inline bool ww_size_copy_in(void *ours, size_t size, const void *theirs,
 				   size_t least)
 {

@@ -3,9 +3,9 @@
  * trackers.c - the trackers of this process, and who watches what.
  *
  * Called by open.c, watch.c, the backends and the SIGSEGV handler; calls
- * range.c and base. Invariant: a roster never changes, except that a tracker
- * that goes while there is no memory leaves a gap; a tracker's memory is freed
- * when no reader may have loaded it.
+ * range.c and base. Invariant: a roster (the list of trackers) never changes,
+ * except that a tracker that goes while there is no memory leaves a gap; a
+ * tracker's memory is freed when no reader may have loaded its address.
  *
  * Global: the roster. A signal handler has no argument to find it by.
  */
@@ -62,7 +62,7 @@ bool ww_trackers_each(bool (*fn)(struct ww *ww, void *arg), void *arg)
 
 /* --- coming and going --- */
 
-/* What readers may have used is freed by the next change that finds none. */
+/* Free what is retired, unless there are readers: then a later change does. */
 static void clean(void)
 {
 	struct roster *r;

@@ -7,8 +7,9 @@
 
 #include "core/backend.h"
 
-/* A tracker of our own memory comes and goes. The second takes the tracker's
- * memory over and frees it when no signal handler can be looking at it. */
+/* A tracker of our own memory is added when it opens. A tracker that closes, of
+ * whatever memory, is handed to ww_trackers_remove(), which frees it when no
+ * signal handler can be looking at it. */
 int ww_trackers_add(struct ww *ww);
 void ww_trackers_remove(struct ww *ww);
 
@@ -16,16 +17,17 @@ void ww_trackers_remove(struct ww *ww);
  * Lock-free and async-signal-safe. */
 bool ww_trackers_each(bool (*fn)(struct ww *ww, void *arg), void *arg);
 
-/* The same for a longer stay: between the two no tracker is freed. */
+/* Between the two no tracker is freed. */
 struct ww_ticket ww_trackers_enter(void);
 void ww_trackers_leave(struct ww_ticket ticket);
 
-/* Memory is one tracker's: two would take each other's closing for the
- * program's protection, or clear each other's bits; and the kernel does not ask
- * whose userfaultfd it is that protects a page. Before a tracker looks at memory
- * that it is to watch, it claims it, -EBUSY if another one watches or claims
- * some of it; what it lets go it claims (never refused) until it is through.
- * The slices are the caller's until it claims none (NULL, 0). Writer's lock. */
+/* No two trackers may watch the same memory: each would take pages that the
+ * other closed for the program's own protection, or clear the other's bits; and
+ * the kernel does not ask whose userfaultfd it is that protects a page. So a
+ * tracker claims memory before it looks at it to watch it: -EBUSY if another
+ * tracker watches or claims some of it. While a tracker lets memory go it
+ * claims it back, which never fails. The slices are not copied: they must live
+ * until the tracker claims none (NULL, 0). The caller holds its lock. */
 int ww_trackers_claim(struct ww *ww, const struct ww_slice *slice, size_t n);
 void ww_trackers_claim_back(struct ww *ww, const struct ww_slice *slice,
 			    size_t n);

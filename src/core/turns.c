@@ -14,9 +14,10 @@
 #define AGAIN_NS 1000000u /* faults within it are "in a row" */
 #define WAIT_NS 50000u
 #define MOST_NS 400000u
-/* Each eighth time in a row: a thread that was opened for may take that long to
- * run on a machine that is busy or emulated. Not each time, as a page that is
- * written again and again looks the same as one whose writer starves. */
+/* The wait after each eighth opening in a row: on a machine that is busy or
+ * emulated, a writer whose page was opened may take that long to run. Not after
+ * each opening, because a page that is written again and again looks the same
+ * as one whose writer starves. */
 #define LONG_NS 6400000u
 
 static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
@@ -26,7 +27,7 @@ static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
 	return &self->turn[(h ^ h >> 6 ^ h >> 12) % WW_TURNS];
 }
 
-/* How long its writer is given after an opening. */
+/* How long a writer is given to run, after so many openings in a row. */
 static uint64_t wait_after(unsigned times)
 {
 	if (times < 2)
@@ -48,7 +49,7 @@ void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread)
 		atomic_store(&t->thread, thread);
 		atomic_store(&t->times, 1);
 	} else {
-		/* a system call that most faults need not make */
+		/* asked for only now: most faults need no such system call */
 		if (!thread)
 			thread = ww_sys_thread_id();
 		if (atomic_exchange(&t->thread, thread) == thread ||

@@ -19,9 +19,9 @@
 
 struct ww_turn {
 	atomic_uintptr_t page;
-	/* The writer; 0: not asked yet. */
+	/* The writer's thread id; 0: not asked for yet. */
 	atomic_uint thread;
-	/* In a row that its page was opened. */
+	/* How often in a row the page was opened for the writer. */
 	atomic_uint times;
 	_Alignas(8) _Atomic(uint64_t) when; /* ns, of the last time */
 };
@@ -33,7 +33,8 @@ struct ww_turns {
 /* A page is being opened, for a thread; 0: the calling one. */
 void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread);
 
-/* Pages of [start, end) are about to be closed. */
+/* Pages of [start, end) are about to be closed: wait until their writers, other
+ * than the calling thread, had time to run. */
 void ww_turns_wait(struct ww_turns *self, uintptr_t start, uintptr_t end);
 
 #endif

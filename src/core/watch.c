@@ -3,9 +3,9 @@
  * watch.c - putting memory under watch and letting it go.
  *
  * Called by api.c with the tracker's lock held; calls maps.c for what is there,
- * range.c for the table, and the backend to arm it. Invariant: the table holds
- * only what is attached; a failure leaves everything as it was; nobody who may
- * have been stopped by a signal is waited for.
+ * range.c for the table, and the backend to arm memory. Invariant: the table
+ * holds only what is attached; a failure leaves everything as it was; no thread
+ * that a signal may have stopped is waited for.
  */
 #include "core/watch.h"
 
@@ -33,7 +33,7 @@ static bool is_in_table(struct ww *ww, const struct ww_area *a)
 		ww_table_seek(ww_ranges_table(&ww->ranges), a->start);
 	const struct ww_slice *s;
 
-	/* Newer areas may lie where parts of it were cut out. */
+	/* Newer areas may lie where parts of this one were unwatched. */
 	while ((s = ww_cursor_slice(&c)) && s->start < a->end && s->area != a)
 		ww_cursor_next(&c);
 	return s && s->start < a->end;
@@ -45,8 +45,8 @@ static void count(const struct ww_slice *slice, size_t n)
 		slice[n].area->nleaving++;
 }
 
-/* The table has these slices no more. With the last of them an area goes, unless
- * another part of it is still watched. */
+/* The table has these slices no more. Retire each area of which no part is
+ * watched or being let go of any more. */
 static void retire(struct ww *ww, const struct ww_slice *slice, size_t n)
 {
 	for (; n--; slice++)
@@ -172,7 +172,7 @@ void ww_watch_forget(struct ww *ww, uintptr_t start, uintptr_t end)
 
 /* --- watching --- */
 
-/* Memory to watch, of one kind each: areas to be, then made. */
+/* Stretches of memory to watch, each of one kind: each will be an area. */
 struct stretches {
 	struct ww_map *map;
 	size_t n, room;
@@ -233,8 +233,9 @@ static int find_stretches(struct ww *ww, uintptr_t start, uintptr_t end,
 	    ww_maps_is_anon(&ww->maps, start, end))
 		return add_stretch(s, &anon, ww->backend);
 	r = ww_maps_each(&ww->maps, start, end, find, &f);
-	/* What is closed and opened again must keep all of its bits. Reading
-	 * smaps takes long: it looks at all pages of all mappings. */
+	/* A page that is closed and opened again must get all of its PROT_ bits
+	 * back. Reading smaps takes long: the kernel looks at all pages of all
+	 * mappings. */
 	if (r == 0 && ww->backend->one_prot_an_area && f.more_prot) {
 		s->n = 0;
 		f.at = start;
@@ -288,7 +289,8 @@ static void detach_all(struct ww *ww, const struct ww_slice *slice, size_t n)
 	}
 }
 
-/* Have the areas found, and arm those that let stores fault. */
+/* Publish the table, so that faults find the areas, and then arm them if arming
+ * lets stores fault. */
 static int publish(struct ww *ww, struct ww_table *t,
 		   const struct ww_slice *slice, size_t n)
 {
@@ -344,7 +346,8 @@ int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end, unsigned flags)
 {
 	const struct ww_slice all = { start, end, NULL };
 	struct stretches s = { NULL, 0, 0 };
-	/* First: another one's closed pages look like the program's own. */
+	/* Before looking: pages that another tracker closed would look as if
+	 * the program had protected them. */
 	int r = ww_trackers_claim(ww, &all, 1);
 
 	if (r < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watch.h - putting memory under watch and letting it go. Writer's lock.
+ * watch.h - putting memory under watch and letting it go. The caller holds the
+ * tracker's lock.
  */
 #ifndef WW_WATCH_H
 #define WW_WATCH_H
@@ -16,11 +17,11 @@ int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end, unsigned flags);
 int ww_watch_remove(struct ww *ww, uintptr_t start, uintptr_t end,
 		    bool unmapping);
 
-/* The same for everything, at the end; needs no memory for it. */
+/* Detach everything, before the tracker is closed. Allocates nothing. */
 int ww_watch_remove_all(struct ww *ww);
 
-/* Take what is watched of [start, end) out of the table, without a word to the
- * backend: for memory that a fork child has not. */
+/* Take what is watched of [start, end) out of the table, without calling the
+ * backend: for memory that a fork child does not have. */
 void ww_watch_forget(struct ww *ww, uintptr_t start, uintptr_t end);
 
 #endif

@@ -180,7 +180,7 @@ static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 	return r2;
 }
 
-#else /* libc's, with errno */
+#else /* libc's function: it stores errno, which is put back */
 
 #include <errno.h>
 

@@ -68,7 +68,7 @@ static bool is_zero_device(const char *name)
 	       (name[9] == '\0' || name[9] == ' ' || name[9] == '\n');
 }
 
-/* The same question for one address, with the name. */
+/* Does the mapping at an address have the name of /dev/zero? */
 static bool asks_zero_device(int fd, uintptr_t at)
 {
 	struct procmap_query q;
@@ -196,7 +196,7 @@ static void parse_flags(const char *line, struct ww_map *out)
 	out->wiped = strstr(line, " wf");
 }
 
-/* The mapping that the walk is at, with what follows it in the text of smaps. */
+/* Read the lines of smaps that follow the first line of a mapping. */
 static int read_smap(struct ww_maps_walk *walk, struct ww_map *out)
 {
 	char line[128];
@@ -218,8 +218,9 @@ static int read_smap(struct ww_maps_walk *walk, struct ww_map *out)
 	return r < 0 ? r : 1;
 }
 
-/* The text does not tell the page size; smaps does, for files only, since
- * hugetlb memory is always some file's, be it an internal one. */
+/* Only smaps shows the page size, the text of maps does not. The question is
+ * asked for files only, because hugetlb memory is always mapped from a file, be
+ * it an internal one. */
 static bool smaps_says_huge(const struct ww_process *process, uintptr_t start)
 {
 	struct ww_maps_walk walk = { .text = ww_process_open(process, "smaps",

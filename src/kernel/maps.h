@@ -18,17 +18,17 @@ enum ww_kind {
 struct ww_map {
 	uintptr_t start, end;
 	enum ww_kind kind;
-	int prot; /* PROT_ bits; PROT_BTI and PROT_MTE too, if asked for */
+	int prot; /* PROT_ bits; BTI and MTE only from ww_maps_each_flag() */
 	bool huge; /* hugetlb: pages larger than the host's */
-	bool wiped; /* MADV_WIPEONFORK; only where it is asked for */
+	bool wiped; /* MADV_WIPEONFORK; only from ww_maps_each_flag() */
 };
 
 /* The kernel's view of a process. */
 struct ww_maps {
 	struct ww_fd fd;
 	const struct ww_process *process;
-	bool text; /* no PROCMAP_QUERY: the text is read */
-	atomic_uint walks; /* of that text, from its beginning */
+	bool text; /* no PROCMAP_QUERY: the text of maps is read */
+	atomic_uint walks; /* how often the text was read */
 };
 
 /* A walk; on the stack of the thread that walks, allocates nothing. */
@@ -45,8 +45,9 @@ struct ww_maps_walk {
 int ww_maps_open(struct ww_maps *self, const struct ww_process *process);
 void ww_maps_close(struct ww_maps *self);
 
-/* The VMA at `at` or the next behind it, and on from there. 1: in out; 0: no
- * more; negative: -errno. The walk is to be ended in each case. */
+/* Walk over the VMAs, from the one at `at`, or the next behind it, on.
+ * ww_maps_next() returns 1: a VMA is in out; 0: no more; negative: -errno. The
+ * walk has to be ended in each case. */
 int ww_maps_begin(struct ww_maps_walk *walk, struct ww_maps *maps,
 		  uintptr_t at);
 int ww_maps_next(struct ww_maps_walk *walk, struct ww_map *out);
@@ -56,8 +57,8 @@ void ww_maps_end(struct ww_maps_walk *walk);
 int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
 		 int (*fn)(void *arg, const struct ww_map *map), void *arg);
 
-/* The same by /proc/self/smaps, which tells more (prot, wiped), but looks at
- * each page of the process below `end`. */
+/* The same from /proc/self/smaps, which shows more (prot, wiped), but makes the
+ * kernel look at each page of the process below `end`. */
 int ww_maps_each_flag(uintptr_t start, uintptr_t end,
 		      int (*fn)(void *arg, const struct ww_map *map),
 		      void *arg);
@@ -66,9 +67,9 @@ int ww_maps_each_flag(uintptr_t start, uintptr_t end,
  * of /proc/self/maps. */
 long ww_maps_left(void);
 
-/* Is [start, end) mapped, all of it private and anonymous? Answers without
- * reading the text, where that was read often already, and may say no where it
- * cannot tell. It gives the memory a name. */
+/* Is [start, end) mapped, all of it private and anonymous? A shortcut for where
+ * the text was read often already: does not read it, and gives the memory a
+ * name. False: no, or not known. */
 bool ww_maps_is_anon(struct ww_maps *maps, uintptr_t start, uintptr_t end);
 
 #endif

@@ -17,15 +17,15 @@ int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
 struct ww_pagemap {
 	struct ww_fd fd;
 	bool guard; /* the kernel knows PAGE_IS_GUARD (6.15) */
-	int64_t position; /* of the file, which nobody else has */
+	int64_t position; /* of the file; no other file has the same */
 };
 
 /* --- PAGEMAP_SCAN: which pages were written, and re-arm them --- */
 
 /* What a scan asks for. */
 enum ww_asked {
-	/* What was written of what exists: right for memory that was armed
-	 * without its pages. Zero pages come with PAGE_IS_PFNZERO. */
+	/* Pages that exist and were written: right for memory that was armed
+	 * when not all its pages existed. Zero pages have PAGE_IS_PFNZERO. */
 	WW_ASK_EXISTING,
 	/* What is not write-protected: the kernel's fast walk, right for memory
 	 * whose pages all exist, or were all protected. */
@@ -42,22 +42,22 @@ struct ww_scan {
 	struct page_region *vec;
 	size_t vec_len;
 	uintptr_t walk_end; /* out: below it all was handled */
-	/* Of the argument, wiped in a child; NULL: signals are blocked
-	 * meanwhile instead. */
+	/* Room for the argument, wiped in a fork child. NULL: none; then
+	 * signals are blocked during the call instead. */
 	struct ww_scratch *scratch;
 };
 
-/* Find out what it can do. -ENOTTY: it has no PAGEMAP_SCAN. */
+/* Find out what the kernel can do. -ENOTTY: it has no PAGEMAP_SCAN. */
 int ww_pagemap_init(struct ww_pagemap *self);
 
-/* Is it still the file that we made, in the process that made it? As ww_fd_ok(),
- * but at half the cost: the file's position, which nothing else uses, is a
- * number that no other file has. For each query. */
+/* Is this still the file that we opened, and this the process that opened it?
+ * As ww_fd_ok(), but at half the cost, for each query: the file's position,
+ * which nothing else uses, is a number that no other file has. */
 bool ww_pagemap_ok(const struct ww_pagemap *self);
 
-/* Memory that is not registered with WP_ASYNC: -EPERM. Returns regions, or
- * -errno with the regions found before the failure in vec, up to the first whose
- * end is 0. */
+/* Returns the number of regions, or -errno: then vec has the regions that were
+ * found before the failure, up to the first whose end is 0. -EPERM: memory that
+ * is not registered with WP_ASYNC. */
 int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s);
 
 /* --- entries read from the file: one word (PM_ in uapi/procfs.h) a page --- */

@@ -2,9 +2,9 @@
 /*
  * process.c - whose memory is watched: our own, or another process's.
  *
- * Called by open.c, maps.c and the backends; calls sys.c. Invariant: a number
- * is a process's only while it lives, so whatever was opened by number counts
- * only if the pidfd says afterwards that it still lives.
+ * Called by open.c, maps.c and the backends; calls sys.c. Invariant: a pid
+ * names the process only while that lives, so a file that was opened by the pid
+ * is used only if the pidfd shows afterwards that the process still lives.
  */
 #include "kernel/process.h"
 
@@ -54,7 +54,7 @@ int ww_process_init(struct ww_process *self, int pidfd)
 		return fd;
 	self->pid = r;
 	r = ww_fd_init(&self->pidfd, fd, false);
-	self->pidfd.any_generation = true; /* it is not about us */
+	self->pidfd.any_generation = true; /* it stands for another process */
 	return r;
 }
 

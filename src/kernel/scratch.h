@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * scratch.h - room for the argument and the answer of a scan, which a fork child
- * finds wiped.
+ * scratch.h - room for the argument and the answer of a scan, which a fork
+ * child finds wiped.
  *
  * A signal handler may interrupt a query and call _Fork(), and both processes
  * then go on with the query. In the child the scan would work on the parent's
- * memory, by the parent's descriptor. A check of who we are is too early by an
- * instruction; but behind it the argument lies here, is zeros in the child, and is
- * refused (ww_pagemap_scan()). The answer lies here, too, to keep 12 KiB off the
+ * memory, by the parent's descriptor. To check the process first is not enough:
+ * the handler may fork between the check and the scan. But the argument lies
+ * here, so in the child it is zeros, and the kernel refuses it
+ * (ww_pagemap_scan()). The answer lies here too, to keep 12 KiB off the
  * caller's stack.
  */
 #ifndef WW_SCRATCH_H

@@ -86,7 +86,8 @@ typedef int64_t poll_word;
 #define NR_FCNTL SYS_fcntl
 #endif
 
-/* Asked once, not in the handler: sysconf(3) may use thread-local variables. */
+/* Ask sysconf(3) once only, so that no signal handler does: it may use
+ * thread-local variables. */
 size_t ww_sys_page_size(void)
 {
 	static atomic_size_t page;
@@ -166,7 +167,8 @@ int ww_sys_pidfd_self(void)
 
 int ww_sys_pidfd_alive(int pidfd)
 {
-	/* Readable when it has ended (Linux 5.3); asks no right to signal. */
+	/* A pidfd is readable when its process has ended (Linux 5.3). Polling
+	 * needs no permission, unlike a signal. */
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 	const poll_word now[2] = { 0, 0 };
 
@@ -182,7 +184,8 @@ int ww_sys_set_blocking(int fd)
 	return (int)call3(NR_FCNTL, fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
-/* The upper part first: then only the lower one is copied at all. */
+/* Close the descriptors above fd first: the kernel then copies only the rest of
+ * the table. */
 int ww_sys_keep_only(int fd)
 {
 	long r = call3(SYS_close_range, fd + 1, ~0u, CLOSE_RANGE_UNSHARE);
@@ -341,7 +344,8 @@ bool ww_sys_has_hole(uintptr_t start, size_t len)
 
 bool ww_sys_is_writable(uintptr_t at)
 {
-	/* In one atomic step: the word |= 0, and nobody is woken. */
+	/* word |= 0 in one atomic step, which fails if the word is not
+	 * writable, and wakes nobody. */
 	const unsigned or_nothing = (unsigned)FUTEX_OP(FUTEX_OP_OR, 0,
 						       FUTEX_OP_CMP_EQ, 0);
 	unsigned word = 0;
@@ -360,9 +364,10 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name)
 
 void ww_sys_block_signals(uint64_t *mask)
 {
-	/* Those that an instruction raises, and that end the process if they
-	 * are blocked: a store to the caller's array faults, a debugger steps,
-	 * a sandbox answers system calls in its SIGSYS handler. */
+	/* Signals that an instruction raises end the process if they are
+	 * blocked, so they stay open: a store to the caller's array may fault,
+	 * a debugger may step, and a sandbox may answer system calls in its
+	 * SIGSYS handler. */
 	static const int own[] = { SIGSEGV, SIGBUS, SIGTRAP,
 				   SIGILL,  SIGFPE, SIGSYS };
 	uint64_t all = ~UINT64_C(0);
@@ -394,7 +399,7 @@ int ww_sys_sigaction(int signo, const struct sigaction *act,
 {
 	int saved = errno, r = 0;
 
-	/* libc's: it knows the way back from a handler */
+	/* libc's function, because it knows how a handler returns */
 	if (sigaction(signo, act, old) < 0)
 		r = -errno;
 	errno = saved;
@@ -412,8 +417,9 @@ unsigned ww_sys_thread_id(void)
 	return (unsigned)call1(SYS_gettid, 0);
 }
 
-/* Not fork(): the host's handlers would run. No exit signal: its SIGCHLD
- * handler would, and its wait() would see the child. */
+/* Not fork(), which would run the host's fork handlers. The child has no exit
+ * signal, or the host's SIGCHLD handler would run and its wait() would see the
+ * child. */
 int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg)
 {
 	uint64_t mask;
@@ -461,8 +467,8 @@ int ww_sys_thread(void *stack, size_t stack_len, int (*fn)(void *), void *arg,
 
 	*s = (struct start){ fn, arg };
 	atomic_store(alive, 1);
-	/* A new thread inherits it: all of them, as no handler of the host's can
-	 * run there without thread-local variables. */
+	/* The new thread inherits the mask. All signals are blocked, because
+	 * the host's handlers can not run without thread-local variables. */
 	call4(SYS_rt_sigprocmask, SIG_SETMASK, &every, &mask, KERNEL_SIGSET);
 	/* libc's wrapper of the bare call: it only switches stacks, and makes no
 	 * thread of libc's. */

@@ -66,9 +66,9 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);
 
 /* --- threads and signals --- */
 
-/* All signals of the calling thread, except those that its own instructions may
- * raise. A thread that holds a lock, or changes protections, has them blocked: so
- * no signal can stop it there. */
+/* Block all signals of the calling thread, except those that its instructions
+ * may raise. A thread that holds a lock, or changes protections, has them
+ * blocked: so no signal can stop it there. */
 void ww_sys_block_signals(uint64_t *mask);
 void ww_sys_restore_signals(uint64_t mask);
 
@@ -81,18 +81,19 @@ int ww_sys_sigaction(int signo, const struct sigaction *act,
 int ww_sys_raise(int signo); /* at the calling thread */
 unsigned ww_sys_thread_id(void);
 
-/* A thread of the process that libc does not know: fn(arg) on a stack, with all
- * signals blocked. It is no reason for the process to live on when the last
- * thread that libc knows has ended. *alive is 0 once it has ended, and it is
- * woken as a futex then. fn may use no thread-local storage. */
+/* Start a thread that libc does not know: fn(arg) on a stack, with all signals
+ * blocked. The thread does not keep the process alive when the last thread that
+ * libc knows has ended. When the thread ends, *alive becomes 0 and is woken as
+ * a futex. fn may use no thread-local storage. */
 int ww_sys_thread(void *stack, size_t stack_len, int (*fn)(void *), void *arg,
 		  atomic_uint *alive);
-/* Take the highest real-time priority that is allowed, and give up the right to
- * do anything else that asks for a privilege. For such a thread. */
+/* For such a thread: take the highest real-time priority that is allowed, then
+ * give up all privileges of the thread. */
 void ww_sys_rush(void);
 
-/* What fn returns in a child with a copy of our memory, where only system calls
- * may be made: 0-254, or 255 if it died. 0 if no child can be made. */
+/* Run fn in a child process with a copy of our memory; fn may make only system
+ * calls. Returns what fn returned (0-254), 255 if the child died, 0 if no child
+ * can be made. */
 int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg);
 
 /* --- a descriptor of ours, known again by the file behind it --- */
@@ -112,12 +113,13 @@ struct ww_fd {
  * closed unless it is borrowed. */
 int ww_fd_init(struct ww_fd *self, int fd, bool borrowed);
 
-/* Is it still the file that we made, and this the process that made it? A host
- * may have closed the number, and the number may be another file's by now. A
- * fork child has copies of its parent's, which work on the parent's memory. */
+/* Is this still the file that we made, and this the process that made it? A
+ * host may have closed the descriptor, and its number may be another file's by
+ * now. A fork child has copies of the parent's descriptors, which work on the
+ * parent's memory. */
 bool ww_fd_ok(const struct ww_fd *self);
 
-/* Close it if it is still that file: also in a child, which has a copy. */
+/* Close the descriptor if it is still that file, in a fork child too. */
 void ww_fd_finish(struct ww_fd *self);
 
 /* --- the kernel's version, for what nothing else shows --- */

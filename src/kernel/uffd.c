@@ -21,8 +21,9 @@ static int make(int flags)
 	int fd = ww_sys_userfaultfd(flags);
 	int dev;
 
-	/* A tool that does not know the call (valgrind) does not know what a
-	 * write to a protected page waits for, either: not by another door. */
+	/* ENOSYS also comes from a tool that does not know the call (valgrind).
+	 * Such a tool does not know what a write to a protected page waits for,
+	 * either: so do not try /dev/userfaultfd. */
 	if (fd >= 0 || fd == -ENOSYS)
 		return fd;
 	dev = ww_sys_open("/dev/userfaultfd", O_RDWR);
