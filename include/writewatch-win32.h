@@ -15,14 +15,14 @@
  *   Pages     Entries are 4096 bytes, on hosts with larger pages too.
  *   Memory    that a compatibility layer manages itself: ww_watch() it with
  *             ww_win32_tracker(); the two Nt calls then work on it. They
- *             allocate nothing and call nobody back; a lock is taken only
- *             while pages are latched (row 6.1.15: ww_VirtualProtect()).
+ *             allocate nothing and call nobody back; a lock is taken only while
+ *             pages are latched (ww_VirtualProtect()).
  *   Threads   Every function may be called from any thread. Not from signal
  *             handlers.
  *
  * Writes by system calls are seen where the tracker has WW_CAP_KERNEL_WRITES:
- * the pages that received bytes. Windows marks the whole buffer: bracket the call
- * with ww_hold() and ww_release().
+ * the pages that received bytes are reported. Windows reports the whole buffer:
+ * put the call between ww_hold() and ww_release().
  */
 #ifndef WRITEWATCH_WIN32_H
 #define WRITEWATCH_WIN32_H
@@ -129,8 +129,8 @@ typedef struct ww_MEMORY_BASIC_INFORMATION {
 #define WW_STATUS_NOT_SUPPORTED ((ww_NTSTATUS)0xC00000BB)
 #define WW_STATUS_GUARD_PAGE_VIOLATION 0x80000001u
 
-/* The calling process. The Nt calls know it by a handle of ww_OpenProcess(), too,
- * and no other. */
+/* The calling process. The Nt calls also take a handle that ww_OpenProcess()
+ * made for it, and no other process. */
 #define WW_CURRENT_PROCESS ((ww_HANDLE)(intptr_t)-1)
 
 /**
@@ -150,20 +150,21 @@ ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
  * address. @return TRUE, or FALSE with 8, 87, 487 */
 ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type);
 
-/** Change committed pages; what is dirty stays so, and is latched: it is reported
- * even after a decommit, until a reset reports it. @param old receives the first
- * page's protection @return TRUE, or FALSE with 8, 87, 487, 998 */
+/** Change the protection of committed pages. Dirty pages stay dirty, and are
+ * latched: reported even after a decommit, until a reset reports them.
+ * @param old receives the first page's protection
+ * @return TRUE, or FALSE with 8, 87, 487, 998 */
 ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
 			  ww_DWORD *old);
 
-/** Describe the pages from an address on that are alike. @return bytes stored,
- * or 0 with 24, 998, or 87 above the highest address */
+/** Describe the run of pages from an address on that are alike. @return bytes
+ * stored, or 0 with 24, 998, or 87 above the highest address */
 ww_SIZE_T ww_VirtualQuery(const void *address,
 			  ww_MEMORY_BASIC_INFORMATION *information,
 			  ww_SIZE_T length);
 
-/** Lock committed pages in memory: they are reported, and may be if it fails with
- * 1453. The first call for a guard page fails and takes the guard away.
+/** Lock committed pages in memory. They are reported; if the call fails with
+ * 1453, maybe. The first call for a guard page fails and takes the guard away.
  * @return TRUE, or FALSE with 487, 1453, 0x80000001 */
 ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size);
 ww_BOOL ww_VirtualUnlock(ww_PVOID address, ww_SIZE_T size);
@@ -200,7 +201,7 @@ ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
 /** Make the pages clean. @return 0, or 0xFFFFFFFF with 87 */
 ww_UINT ww_ResetWriteWatch(ww_PVOID base, ww_SIZE_T size);
 
-/** The same with a process handle and a status. */
+/** The two calls above, with a process handle and a status. */
 ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 			       ww_SIZE_T size, ww_PVOID *addresses,
 			       ww_ULONG_PTR *count, ww_ULONG *granularity);
@@ -219,8 +220,8 @@ struct ww *ww_win32_tracker(void);
 
 /**
  * Have these calls work on a tracker of the caller's: for a host that owns
- * SIGSEGV (WW_OPEN_HOST_SIGNALS) or asks for a backend. Before the first of
- * them; once.
+ * SIGSEGV (WW_OPEN_HOST_SIGNALS) or asks for a backend. To be called once,
+ * before any of the others.
  *
  * @param ww  the caller's, to be kept open as long as the process lives
  * @return 0; -EINVAL (NULL); -EEXIST: there is one already
@@ -319,8 +320,8 @@ typedef ww_SYSTEM_INFO SYSTEM_INFO, *LPSYSTEM_INFO;
 
 /*
  * ULONG_PTR and DWORD are other types here than on Windows, where sources pass
- * the address of a size_t, an unsigned long long or an unsigned long: whatever
- * integer it is, it goes in and comes out by its value.
+ * the address of a size_t, an unsigned long long or an unsigned long: what is
+ * passed may point to any of these integers, whose value is copied in and out.
  */
 #ifdef __cplusplus
 }

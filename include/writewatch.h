@@ -33,8 +33,8 @@
  *             ww_mark(), ww_hold() and ww_release().
  *   Window    With WW_WINDOW [start, start + len) may hold memory that is not
  *             watched, which is skipped; len 0 means up to the end of the
- *             address space, and NULL, 0 everything. Without it a range that is
- *             not wholly watched is -ENOENT; it may span ranges that touch.
+ *             address space, and NULL, 0 everything. Without WW_WINDOW all must
+ *             be watched, by one range or several, else -ENOENT.
  *   Results   0 or a negative errno value. On failure outputs are untouched (an
  *             array's content is undefined), no page has lost its dirty state,
  *             and nothing else has changed.
@@ -52,39 +52,40 @@
  *               -ENOMEM      memory, descriptors or mappings ran out
  *               -ENOSYS      the kernel does not have it
  *   Growth    Structs begin with their size, as the caller's compiler saw it.
- *             A shorter one than the library's: missing members are zero, or
- *             not written. A longer one: what is behind must be zero if it goes
- *             in, and is left alone if it comes out. Unknown flags are -EINVAL.
- *   Dirty     What cannot be known is reported as written (doc/reliability.md). While other threads
- *             write, one store may be reported twice, never zero times. Read a
- *             page's content after the query that reported it has returned.
+ *             Members missing from a shorter struct than the library's are
+ *             zero, or not written; the rest of a longer one must be zero on
+ *             input, and is left alone on output. Unknown flags are -EINVAL.
+ *   Dirty     What cannot be known is reported as written
+ *             (doc/reliability.md). While other threads write, one store may be
+ *             reported twice, never zero times. Read a page's content after the
+ *             query that reported it has returned.
  *   Threads   Every function may be called from any thread at any time, except
  *             ww_close(), which must be the last call on its tracker. All may be
  *             called while the other threads are stopped by a signal, wherever
- *             that hit them: the library waits for none that a signal can stop,
- *             and does not use malloc(). (The first ww_open() of a process also
- *             calls pthread_atfork().) Queries, ww_reset*(), ww_mark(),
- *             ww_hold(), ww_release() and ww_handle_fault() allocate nothing,
- *             take no lock (soft-dirty: one gate a process) and need 8 KiB of
- *             stack at most. No call is a cancellation point. No query may be
- *             left by longjmp() or pthread_exit() out of a signal handler. On
- *             uffd-sync two resets at once may both report a page.
+ *             that hit them: the library waits for no thread that a signal can
+ *             stop, and does not use malloc(). (The first ww_open() of a
+ *             process also calls pthread_atfork().) Queries, ww_reset*(),
+ *             ww_mark(), ww_hold(), ww_release() and ww_handle_fault() allocate
+ *             nothing, take no lock (soft-dirty: a reset takes one) and need 8
+ *             KiB of stack at most. No call is a cancellation point. No query
+ *             may be left by longjmp() or pthread_exit() out of a signal
+ *             handler. On uffd-sync two resets at once may both report a page.
  *   Signals   ww_mark(), ww_hold(), ww_release() and ww_handle_fault() are
  *             async-signal-safe, the rest is not. Only a backend without
- *             WW_CAP_NO_SIGNAL touches SIGSEGV; with it a store to watched memory
- *             may raise one. A thread that blocks SIGSEGV is then killed, without
- *             a message; so is one whose stack, or alternate signal stack, is
- *             watched memory.
+ *             WW_CAP_NO_SIGNAL touches SIGSEGV; there a store to watched memory
+ *             may raise it. A thread that blocks SIGSEGV is then killed,
+ *             without a message; so is one whose stack, or alternate signal
+ *             stack, is watched memory.
  *   fork      A tracker goes on working in the child, on the child's memory: at
  *             its first call it reports once every page of private memory that
  *             exists, what MADV_WIPEONFORK wiped, and all of shared and file
- *             memory. What the child has not (MADV_DONTFORK) it does not watch.
- *             It holds nothing. fork() makes the child's descriptors, while its
+ *             memory. What the child lacks (MADV_DONTFORK) is not watched, and
+ *             nothing held. fork() makes the child's descriptors, while its
  *             privileges are the parent's; a child that cannot be set up gets
- *             one code from every query, and can still unwatch and close. fork()
- *             waits for calls that change things: if your pthread_atfork()
- *             handlers take a lock that you also hold while calling such a
- *             function, register them after the first ww_open().
+ *             one code from every query, and can still unwatch and close.
+ *             fork() waits for calls that change things: if your
+ *             pthread_atfork() handlers take a lock that you also hold while
+ *             calling such a function, register them after the first ww_open().
  *   Contract  While memory is watched: change its protection with ww_protect()
  *             (unless WW_CAP_FOREIGN_MPROTECT), drop its pages with
  *             ww_discard(), and call ww_unwatch() before munmap(), mremap() or
@@ -94,10 +95,10 @@
  *             others. A page dropped by madvise(MADV_DONTNEED) may be reported
  *             once. Watching may turn transparent huge pages and KSM off for the
  *             memory, and they stay off; MADV_HUGEPAGE turns them on again, and
- *             one store then shows as 512 pages. With mprotect and soft-dirty
- *             pages are closed and opened again: mseal(2) of watched memory, or
- *             PR_SET_MDWE after code that is writable was watched, make the next
- *             store to it fatal. (PR_SET_MDWE before it: ww_watch() is -EPERM.)
+ *             one store then shows as 512 pages. mprotect and soft-dirty make
+ *             pages read-only and writable again: mseal(2) of watched memory,
+ *             or PR_SET_MDWE once writable code is watched, make the next store
+ *             there fatal. (PR_SET_MDWE before it: ww_watch() is -EPERM.)
  *   Unseen    Another mapping of the same file or memfd. What is taken away
  *             from shared memory or a file: MADV_REMOVE, a punched hole,
  *             truncation; ww_mark() it. MADV_GUARD_INSTALL on watched shared
@@ -135,11 +136,11 @@ enum ww_cap {
 	/* Get-and-reset loses no racing write. */
 	WW_CAP_ATOMIC_RESET = 1 << 0,
 	/* read(2) and the like into a watched range always succeed and are seen.
-	 * Without it they fail with EFAULT at a closed page, and what they had
-	 * taken (a datagram, an eventfd's count, a wait status) is lost: hold the
-	 * buffer (ww_hold()). So do the kernel's own writes, mostly in silence:
-	 * robust, priority-inheriting and process-shared mutexes, thread
-	 * descriptors, rseq, signal frames; such memory must not be watched. */
+	 * Without it they fail with EFAULT at a closed (read-only) page, and
+	 * what they took (a datagram, an eventfd's count, a wait status) is
+	 * lost: ww_hold() the buffer. The kernel's own writes fail too, mostly
+	 * in silence: robust, priority-inheriting and process-shared mutexes,
+	 * thread descriptors, rseq, signal frames; never watch such memory. */
 	WW_CAP_KERNEL_WRITES = 1 << 1,
 	/* Nothing is reported that was neither written nor faulted for writing
 	 * on the program's behalf (mlock, MADV_POPULATE_WRITE, shared futex),
@@ -161,8 +162,7 @@ enum ww_cap {
 	WW_CAP_FOREIGN_WRITES = 1 << 8
 };
 
-/* "atomic-reset" for WW_CAP_ATOMIC_RESET, and so on; static. NULL: not one such
- * bit. */
+/* "atomic-reset" for WW_CAP_ATOMIC_RESET and so on; static. NULL: unknown. */
 const char *ww_cap_name(unsigned cap);
 
 struct ww_backend_info {
@@ -172,7 +172,7 @@ struct ww_backend_info {
 	const char *name;
 	/* out: WW_CAP_ bits */
 	unsigned caps;
-	/* out: WW_WATCH_ bits that it makes use of */
+	/* out: WW_WATCH_ bits that the backend makes use of */
 	unsigned modes;
 	/* out: 0 usable here, or a negative errno value */
 	int status;
@@ -192,22 +192,22 @@ struct ww_range_info {
 	size_t size;
 	/* out: as it was watched, less what was unwatched */
 	struct ww_range range;
-	/* out: what holds for it, WW_CAP_ bits */
+	/* out: WW_CAP_ bits that hold for the range */
 	unsigned caps;
 	/* out: WW_WATCH_ bits that are made use of */
 	unsigned modes;
-	/* out: times that part of it was called dirty because it was not known */
+	/* out: times that pages counted as dirty without a known write */
 	unsigned lost;
 };
 
 enum ww_open_flag {
 	/* The host owns SIGSEGV and calls ww_handle_fault(). */
 	WW_OPEN_HOST_SIGNALS = 1 << 0,
-	/* options.pidfd counts */
+	/* use options.pidfd */
 	WW_OPEN_PIDFD = 1 << 1,
-	/* options.uffd counts */
+	/* use options.uffd */
 	WW_OPEN_UFFD = 1 << 2,
-	/* options.pagemap counts */
+	/* use options.pagemap */
 	WW_OPEN_PAGEMAP = 1 << 3
 };
 
@@ -224,13 +224,13 @@ struct ww_options {
 	unsigned flags;
 	/* watch this process instead; borrowed */
 	int pidfd;
-	/* A userfaultfd before its UFFDIO_API, and an open /proc/PID/pagemap, for
-	 * hosts that locked themselves down. Borrowed: never closed, to be kept
-	 * open until ww_close(). uffd may be made a blocking descriptor. */
+	/* For hosts that locked themselves down: a userfaultfd before its
+	 * UFFDIO_API, and an open /proc/PID/pagemap. Borrowed: never closed, to
+	 * be kept open until ww_close(). O_NONBLOCK of uffd may be cleared. */
 	int uffd;
 	int pagemap;
 	/* Says which backend was refused and why; called only from ww_open() and
-	 * ww_watch(). line is the library's. */
+	 * ww_watch(). line is the library's, for the call. */
 	void (*log)(void *data, const char *line);
 	/* handed to log */
 	void *log_data;
@@ -240,19 +240,19 @@ struct ww_options {
 #define WW_OPTIONS_INIT { sizeof(struct ww_options), NULL, 0, 0, 0, 0, 0, NULL, NULL }
 
 /* Permissions to report more than was written, for speed. A backend uses those
- * that help it; a range that one is used for has no WW_CAP_EXACT. */
+ * that help it; a range for which one is used lacks WW_CAP_EXACT. */
 enum ww_watch_flag {
 	/* Keep transparent huge pages (uffd-async, private memory): the first
-	 * write to one shows as all of it, later ones as pages; a page that was
-	 * only read may show once. */
+	 * write to one is reported as all of it, later ones as pages; a page
+	 * that was only read may be reported once. */
 	WW_WATCH_HUGE_OK = 1 << 0,
 	/* A fault opens an aligned block of 16 pages (mprotect, uffd-sync):
 	 * fewer faults for writes side by side. */
 	WW_WATCH_COARSE_OK = 1 << 1,
-	/* Pages that many queries in a row reset are left open and reported by
-	 * each, without a fault; one that is written no more is reported 16
-	 * passes longer at most (uffd-async, uffd-sync, mprotect). ww_reset()
-	 * closes them. */
+	/* Pages that many queries in a row reset stay writable, and each query
+	 * reports them; one that is written no more is reported for 16 more
+	 * passes at most (uffd-async, uffd-sync, mprotect). ww_reset() ends
+	 * that. */
 	WW_WATCH_HOT_OK = 1 << 2
 };
 
@@ -272,9 +272,9 @@ enum ww_flag {
  *
  * The environment (not of set-user-ID programs): WRITEWATCH_BACKEND names the
  * backend, or a list of them, where options does not; WRITEWATCH_DISABLE lists
- * ones, separated by commas, that are not even probed; WRITEWATCH_TRUST_KERNEL=1
- * accepts kernels whose version is known for a bug that their distributor may
- * have fixed.
+ * backends, separated by commas, that are not even probed;
+ * WRITEWATCH_TRUST_KERNEL=1 accepts kernels whose version is known for a bug
+ * that their distributor may have fixed.
  *
  * @param out      receives the tracker, to be given to ww_close()
  * @param options  NULL for the defaults; read only during the call
@@ -321,7 +321,7 @@ int ww_probe(unsigned index, struct ww_backend_info *out);
  * costs nothing, however large it is.
  *
  * @param start, len  whole pages, bytes
- * @param flags       WW_WATCH_ bits, or 0: exact, if the backend is
+ * @param flags       WW_WATCH_ bits, or 0: as exact as the backend is
  * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM,
  *         -ENOSYS (no /proc); on failure nothing is watched that was not before
  * Threads: any; writes racing this call may or may not be reported. Signals:
@@ -331,11 +331,11 @@ int ww_probe(unsigned index, struct ww_backend_info *out);
 int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
- * Stop watching part or all of one or more ranges. Ends holds in it.
+ * Stop watching part or all of one or more ranges. Ends the holds there.
  *
  * @param start, len  whole pages, bytes, all of them watched
  * @param flags       WW_WINDOW; WW_UNMAPPING: the memory is unmapped or replaced
- *                    next. Then nothing is opened first, which is cheaper.
+ *                    next. Its pages are then not made writable first: cheaper.
  * @return 0, -EINVAL, -ENOENT, -ENOMEM; on failure nothing changed
  * Threads: any. Signals: no.
  */
@@ -347,7 +347,7 @@ int ww_unwatch(struct ww *ww, void *start, size_t len, unsigned flags);
  *
  * @param at   any address
  * @param out  out->size is set by the caller
- * @return 0, -EINVAL, -ENOENT: there is none; in a fork child what queries return
+ * @return 0, -EINVAL, -ENOENT (there is none); in a fork child also as ww_get()
  * Threads: any, lock-free. Signals: no. Cost: O(log ranges).
  */
 int ww_next_range(struct ww *ww, const void *at, struct ww_range_info *out);
@@ -369,7 +369,7 @@ int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags)
 /**
  * Drop pages of private memory (MADV_DONTNEED): they read as zeros, or as the
  * file, and are clean (as after MEM_DECOMMIT). A store that races with it may
- * be reported and is never lost. A copy of the memory has to be changed with it.
+ * be reported and is never lost. Change copies, too: no query shows the drop.
  *
  * @param start, len  whole pages, bytes, all of them watched
  * @param flags       WW_WINDOW
@@ -418,8 +418,8 @@ int ww_release(struct ww *ww, void *start, size_t len, unsigned flags);
  *
  * The addresses ascend, without duplicates. A full array is success: only what
  * was stored is reset, and the call stopped at the last page that fits. Fewer
- * than there is room for means that the whole range was examined. An array of
- * one is the cheap way to ask whether anything was written.
+ * entries than room: the whole range was examined. An array of one is the cheap
+ * way to ask whether anything was written.
  *
  * @param start, len   whole pages, bytes, all of them watched
  * @param flags        WW_RESET, WW_WINDOW
@@ -435,7 +435,7 @@ int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
 	   size_t *count, size_t *granularity);
 
 /**
- * As ww_get(), but as runs of pages, which is shorter and faster. Runs are
+ * As ww_get(), but stores runs of pages: fewer entries, and faster. Runs are
  * maximal, except for the last one of a full array.
  *
  * @param ranges  the caller's array of *count entries
@@ -455,8 +455,8 @@ int ww_get_ranges(struct ww *ww, void *start, size_t len, unsigned flags,
 int ww_reset(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
- * The same for what ww_get_ranges() returned, in one call: after a rollback has
- * put the pages back.
+ * ww_reset() of what ww_get_ranges() returned, in one call: after a rollback
+ * has put back the content of the pages.
  *
  * @param ranges, count  whole pages, all of them watched; count 0 is nothing to do
  * @param flags          0

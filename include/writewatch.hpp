@@ -80,7 +80,7 @@ public:
 	}
 	iterator end() noexcept { return iterator(); }
 
-	// 0, or why the iteration ended early. What it did not come to is as
+	// 0, or why the iteration ended early. Pages behind that place are as
 	// dirty as before.
 	int error() const noexcept { return error_; }
 
@@ -104,7 +104,7 @@ private:
 			return true;
 		if (n_ < room)
 			return false;
-		// A full array: on behind its last run.
+		// The array was full: go on behind its last run.
 		char *behind = static_cast<char *>(run_[n_ - 1].start) +
 			       run_[n_ - 1].len;
 		const bool to_the_end = len_ == 0; // of a window
@@ -136,7 +136,7 @@ public:
 	}
 	~tracker() { ww_close(ww_); }
 
-	// Closes what it had, if this succeeds.
+	// On success closes the tracker owned before.
 	int open(const ww_options *options = nullptr) noexcept
 	{
 		ww *opened;
@@ -160,7 +160,7 @@ public:
 		return was;
 	}
 
-	// Which backend it uses, and what that guarantees; "" and 0 if closed.
+	// The tracker's backend, and what it guarantees; "" and 0 if closed.
 	const char *backend() const noexcept { return info().name; }
 	unsigned caps() const noexcept { return info().caps; }
 
@@ -225,7 +225,7 @@ private:
 
 namespace detail {
 
-// A part of memory for which something was done that is undone at the end.
+// Memory for which a constructor did something that the destructor undoes.
 class scope {
 public:
 	scope(const scope &) = delete;
@@ -249,8 +249,8 @@ protected:
 
 } // namespace detail
 
-// Memory that is open for the kernel and for devices as long as this lives: around
-// a system call that writes there.
+// Memory that is held (ww_hold()) as long as the object lives: around a system
+// call that writes there.
 class held : public detail::scope {
 public:
 	held(tracker &t, void *start, std::size_t len) noexcept
@@ -264,8 +264,8 @@ public:
 	}
 };
 
-// Memory that is watched as long as this lives, which must not be longer than
-// its tracker does.
+// Memory that is watched as long as the object lives. The tracker must outlive
+// the object.
 class watched : public detail::scope {
 public:
 	watched(tracker &t, void *start, std::size_t len,

@@ -41,7 +41,7 @@ static int check(const struct ww *ww, const void *start, size_t len,
 	return 0;
 }
 
-/* The head of calls that look: all of it watched, unless it is a window. */
+/* Begin a call that looks. -ENOENT: not all is watched, and it is no window. */
 static int begin(struct ww *ww, const struct extent *e)
 {
 	int r = ww_inherit(ww);
@@ -52,7 +52,7 @@ static int begin(struct ww *ww, const struct extent *e)
 	return r;
 }
 
-/* The head of calls that change something: 0 with the lock taken. */
+/* Begin a call that changes something. 0: the lock is taken. */
 static int lock(struct ww *ww, const struct extent *e)
 {
 	ww_lock_take(&ww->lock);
@@ -160,7 +160,7 @@ int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags)
 	r = lock_own(ww, start, len, flags, &e);
 	if (r < 0)
 		return r;
-	/* Plain memory to the end of the address space is nobody's to protect. */
+	/* A window to the end of the address space: not all of that is ours. */
 	if (len == 0)
 		return unlock(ww, -EINVAL);
 	return unlock(ww, ww_protect_range(ww, e.start, e.end, prot));
@@ -344,7 +344,7 @@ int ww_reset_ranges(struct ww *ww, const struct ww_range *ranges, size_t count,
 		check(ww, ranges[i].start, ranges[i].len, 0, 0, &e);
 		r = reset(ww, &e);
 	}
-	/* Which of the rest was dirty is known; of these it is not. */
+	/* What was dirty in the ranges so far is not known any more. */
 	while (r < 0 && r != -EINVAL && r != -ENOENT && i--)
 		ww_mark(ww, ranges[i].start, ranges[i].len, 0);
 	return ww_error(r);

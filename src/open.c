@@ -76,7 +76,7 @@ static int init_process(void)
 	return r;
 }
 
-/* What a tracker needs of its own, in the order of the ladder below. */
+/* Make what a tracker needs; the ladder below undoes it in reverse order. */
 static int fill(struct ww *ww, const struct ww_options *options)
 {
 	const struct ww_backend *b = ww->backend;
@@ -329,8 +329,8 @@ static const struct ww_backend *find(const char *name, size_t len)
 	return NULL;
 }
 
-/* Exactly these, in this order. What the last one said, unless one works; a name
- * that is none is an error before any is tried. */
+/* Try exactly the listed backends, in this order. If none works, the code of
+ * the last one; an unknown name is an error before any is tried. */
 static int open_listed(struct ww **out, const char *list,
 		       const struct ww_options *o, unsigned require)
 {

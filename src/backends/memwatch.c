@@ -6,13 +6,14 @@
  *
  * Called by the core through the table; calls query.c and sys.c.
  *
- * It has to be safe with that very patch, which writes behind a result vector
- * that it fills in the middle of a page table, and forgets what it cleared when
- * it is full at the border of a mapping: so there is always room for more pages
- * than are asked about, and what does not fit the caller's array is pending. A
- * mapping that counts as dirty as a whole (VM_SOFTDIRTY) is one whose pages can
- * become writable unseen: that is cleared once, at watch time, and advice that
- * means nothing to anonymous memory keeps neighbours from becoming one with it.
+ * The patch has two bugs. If the result vector becomes full in the middle of a
+ * page table, the patch writes behind the vector; if it becomes full at the
+ * border of a mapping, pages that were cleared are lost. So the vector always
+ * has room for more pages than are asked about, and what does not fit the
+ * caller's array becomes pending. In a mapping that counts as dirty as a whole
+ * (VM_SOFTDIRTY) pages can become writable unseen: the flag is cleared at watch
+ * time, and ww_advise_keep_apart() keeps neighbours that have it from merging
+ * with the mapping.
  *
  * Invariant: a page that a call cleared is stored or pending.
  */
@@ -44,9 +45,9 @@ static long number(void)
 struct memwatch {
 	long nr;
 	int pidfd; /* 0: ourselves */
-	/* NO_REUSED_REGIONS, but not for another process: there nothing keeps
-	 * a neighbour from becoming one with a watched mapping, whose pages
-	 * would become writable unseen. */
+	/* NO_REUSED_REGIONS; 0 for another process, where nothing keeps a
+	 * neighbour from merging with a watched mapping, whose pages could then
+	 * become writable unseen. */
 	unsigned reused;
 };
 
@@ -102,7 +103,7 @@ static int mw_collect(struct ww *ww, struct ww_query *q)
 		int room = (int)((to - start) / q->page) + 1;
 		long n;
 
-		/* There before the call: the patch copies after it cleared. */
+		/* Touch the vector first: the patch clears before it copies. */
 		memset(vec, 0, (size_t)room * sizeof(vec[0]));
 		n = mw_call(m, start, to, flags, vec, room);
 		if (n < 0 || n > room) {
@@ -131,8 +132,8 @@ static int mw_attach(struct ww *ww, const struct ww_slice *s, enum ww_kind kind)
 	int r = 0;
 
 	if (!ww_process_is_other(&ww->process)) {
-		/* Clean before it is set apart: then it may become one with a
-		 * watched neighbour, and give it the mark of a new mapping. */
+		/* Clear first: with the same advice the mapping may merge with
+		 * a watched neighbour, and would pass its VM_SOFTDIRTY on. */
 		r = mw_clear(ww->priv, s->start, s->end, 0);
 		if (r == 0)
 			r = ww_advise_keep_apart(s->start, s->end);
@@ -146,7 +147,7 @@ static void mw_detach(struct ww *ww, const struct ww_slice *s, bool open)
 		ww_advise_let_join(s->start, s->end);
 }
 
-/* What is dropped takes its bits along. */
+/* The bits of dropped pages go with the pages. */
 static int mw_discard(struct ww *ww, const struct ww_slice *s)
 {
 	return ww_advise_drop(s->start, s->end);
@@ -176,7 +177,7 @@ static int mw_open(struct ww *ww, const struct ww_options *options)
 		m->reused = 0;
 		return 0;
 	}
-	/* A clear of the other kind would take our bits. */
+	/* -EBUSY if a tracker clears all of the process, and so our bits. */
 	return ww_softdirty_claim(-1);
 }
 
@@ -188,7 +189,8 @@ static void mw_close(struct ww *ww)
 
 /* --- probe --- */
 
-/* Another system call under this number must not do anything, nor pass. */
+/* Errors of process_memwatch: another system call under this number must not do
+ * anything, nor pass. */
 static bool answers_as_it_should(long nr, uintptr_t page, size_t len)
 {
 	int64_t vec[2];
@@ -200,8 +202,8 @@ static bool answers_as_it_should(long nr, uintptr_t page, size_t len)
 	       ww_sys_memwatch(nr, -1, page, (int)len, GET, vec, 1) == -EBADF;
 }
 
-/* The real thing on four pages, with a pidfd of our own: 0 would be standard
- * input to another system call. */
+/* Try it on four pages, with a pidfd of our own: another system call would take
+ * 0 for standard input. */
 static int try_pages(struct memwatch *m, volatile char *pages, size_t page)
 {
 	uintptr_t at = (uintptr_t)pages, end = at + 4 * page;
@@ -222,8 +224,8 @@ static int try_pages(struct memwatch *m, volatile char *pages, size_t page)
 	return 0;
 }
 
-/* 451 is cachestat(2) since Linux 6.5, where it is not even asked, unless a
- * number was given: a seccomp filter may end the program for it. */
+/* Since Linux 6.5 number 451 is cachestat(2). There the call is not even tried,
+ * unless a number was given: a seccomp filter may kill the program for it. */
 static bool is_other_call(void)
 {
 	return !ww_sys_getenv("WRITEWATCH_MEMWATCH_NR") &&
@@ -258,7 +260,7 @@ const struct ww_backend ww_backend_memwatch = {
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_KERNEL_WRITES | WW_CAP_NO_SIGNAL |
 		WW_CAP_NO_THREAD | WW_CAP_REMOTE | WW_CAP_FOREIGN_MPROTECT |
 		WW_CAP_FOREIGN_WRITES,
-	.kinds = WW_TAKES_ANON, /* reclaim drops entries of others */
+	.kinds = WW_TAKES_ANON, /* reclaim drops the bits of others */
 	.takes_spans = true,
 	.plain_pages = true,
 	.priv_bytes = sizeof(struct memwatch),

@@ -129,7 +129,7 @@ long ww_mp_open_runs(const struct ww_slice *s)
 	size_t run, run_end = SIZE_MAX, last;
 	long n = 0;
 
-	/* a run of the bitmap ends with its word */
+	/* ww_bits_next() ends a run at the end of a word: join such runs */
 	for (; last = run_end, ww_bits_next(dirty, at, end, SIZE_MAX, false,
 					    &run, &run_end);
 	     at = run_end)
@@ -139,9 +139,9 @@ long ww_mp_open_runs(const struct ww_slice *s)
 
 /* --- where mappings run out --- */
 
-/* No mapping left for [first, end), which may be marked dirty by now: open more
- * pages than were written, such that the open run touches one that is open
- * already, or all of the slice. */
+/* No mapping is left to open [first, end) alone, which may be marked dirty by
+ * now: open more, up to the next open page behind it or before it, so that no
+ * border is added; if that fails, open all of the slice. */
 static bool open_more(const struct ww_slice *s, size_t first, size_t end)
 {
 	struct ww_area *a = s->area;
@@ -180,7 +180,7 @@ static bool open_page(const struct ww_slice *s, size_t page)
 	if (end - first > 1 &&
 	    ww_mp_open(s->area, block.start, block.end) == 0)
 		return true;
-	/* one page; or a hole is in the block */
+	/* one page was asked for, or the block has a hole */
 	return open_run(s->area, page, page + 1) == 0 ||
 	       open_more(s, first, end);
 }
@@ -196,7 +196,7 @@ bool ww_mp_fault(struct ww *ww, uintptr_t at)
 		return false;
 	changing = ww_readers_enter(&s.area->changers);
 	page = ww_area_page(s.area, at);
-	/* Let go since it was found: it is open then, or is not ours. */
+	/* If the page was unwatched meanwhile, it is open, or is not ours. */
 	ours = ww_ranges_still(&ww->ranges, s.area, ww_area_at(s.area, page),
 			       ww_area_at(s.area, page + 1)) &&
 	       wanted(s.area, page) & PROT_WRITE && open_page(&s, page);

@@ -51,8 +51,8 @@ static void close_run(struct ww_area *a, size_t first, size_t end)
 	ww_mapcount_closed();
 }
 
-/* DIRTY -> clean, unless someone is opening the page, or holds it, or it is
- * being let go. */
+/* DIRTY -> clean. False: the page stays dirty, because a thread is opening it,
+ * or because it is held or being unwatched. */
 static bool make_clean(struct ww_area *a, size_t page)
 {
 	struct ww_mp_area *m = ww_mp_state(a);
@@ -73,10 +73,10 @@ static bool make_clean(struct ww_area *a, size_t page)
 
 /* --- closing --- */
 
-/* Pages to close, with as few calls as possible: a run grows over a gap. Its
- * pages are closed already, and mprotect(2) passes over mappings that are as they
- * should be; one that became dirty meanwhile is closed with it, stays dirty, and
- * faults once more. */
+/* Pages to close, with as few calls as possible: a run grows over gaps. The
+ * pages of a gap are closed already, and mprotect(2) skips mappings that need
+ * no change. A page of a gap that became dirty meanwhile is closed too, stays
+ * dirty, and faults once more. */
 struct closing {
 	struct ww *ww;
 	struct ww_area *a;
@@ -151,8 +151,8 @@ static void end_closing(struct closing *c, uint64_t mask,
 	ww_sys_restore_signals(mask);
 }
 
-/* The run that begins at a dirty page, below end: does it stay open, because it
- * is held, or hot? */
+/* Do dirty pages from `run` on, below *end, stay open because they are held, or
+ * hot? *end becomes the end of the pages for which the answer is the same. */
 static bool stays_open(struct ww_area *a, size_t run, size_t *end)
 {
 	bool stays;
@@ -163,9 +163,9 @@ static bool stays_open(struct ww_area *a, size_t run, size_t *end)
 	return stays;
 }
 
-/* Report, and with a reset close, the dirty pages of [at, stop). A bit is taken
- * only of pages that are closed then: taken and put back, it would be missing
- * for other queries. */
+/* Report, and with a reset close, the dirty pages of [at, stop). A dirty bit is
+ * cleared only if its page is closed next: cleared and set again, it would be
+ * missing for queries of other threads meanwhile. */
 static void collect_pages(struct closing *c, struct ww_query *q, size_t at,
 			  size_t stop)
 {
@@ -177,7 +177,7 @@ static void collect_pages(struct closing *c, struct ww_query *q, size_t at,
 		if (!ww_bits_next(dirty, at, stop, SIZE_MAX, false, &run,
 				  &run_end))
 			break;
-		/* First what is pending below it: that may fill the array. */
+		/* First the pending pages below: they may fill the array. */
 		ww_query_done_below(q, ww_area_at(a, run));
 		if (ww_query_full(q))
 			break;
@@ -188,7 +188,7 @@ static void collect_pages(struct closing *c, struct ww_query *q, size_t at,
 				       ww_area_at(a, run_end));
 			continue;
 		}
-		/* unless another query took it meanwhile */
+		/* clear the bits, unless another query did meanwhile */
 		if (!ww_bits_next(dirty, run, run_end, SIZE_MAX, true, &run,
 				  &run_end))
 			continue;
@@ -255,8 +255,8 @@ static void mp_init_state(struct ww_area *a)
 	ww_prots_init(&m->prots, memory + ww_bits_bytes(npages), npages);
 }
 
-/* Closing is not tried on the memory itself: if it could not be opened again,
- * that would be too late. */
+/* Whether closed pages can be opened again is tried on a page of our own: on
+ * the memory itself a failure would come too late. */
 static int mp_attach(struct ww *ww, const struct ww_slice *s, enum ww_kind kind)
 {
 	return ww_prots_way_back(s->area->prot);
@@ -294,8 +294,8 @@ static int leave_slice(const struct ww_slice *s)
 	struct ww_area *a = s->area;
 	int r;
 
-	/* A store that faults here still finds the page, and opens it. No query
-	 * begins to close pages, and those that did are waited for. */
+	/* A store that faults here still finds the area, and opens its page. No
+	 * query begins to close pages; wait for those that did. */
 	set_leaving(a, s->start, s->end);
 	ww_readers_wait(&a->changers);
 	r = ww_prots_apply_mapped(&ww_mp_state(a)->prots, a,
@@ -324,7 +324,7 @@ static int mp_leave(struct ww *ww, const struct ww_slice *cut, size_t n)
 
 static void mp_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
-	set_leaving(s->area, 0, 0); /* the rest of it goes on */
+	set_leaving(s->area, 0, 0); /* the rest of the area stays watched */
 }
 
 /* --- the program's changes --- */
@@ -335,8 +335,8 @@ static int mp_protect(struct ww *ww, const struct ww_slice *s, int prot)
 	size_t first = ww_area_page(a, s->start), end = ww_area_page(a, s->end);
 	int closed = ww_prots_closed(prot), r = ww_prots_way_back(prot);
 
-	/* Is it allowed, and mapped? Closed for all pages: one that is dirty
-	 * faults once more. Opening it here could cross a closing query. */
+	/* Is it allowed, and mapped? Dirty pages are closed too, and fault once
+	 * more: left open, they could cross a query that closes them. */
 	if (r == 0)
 		r = ww_sys_mprotect(s->start, s->end - s->start, closed);
 	if (r < 0)
@@ -346,7 +346,7 @@ static int mp_protect(struct ww *ww, const struct ww_slice *s, int prot)
 	 * protection; those that come now see the new one. */
 	ww_readers_wait(&a->changers);
 	r = ww_sys_mprotect(s->start, s->end - s->start, closed);
-	/* Held pages are open for the kernel. */
+	/* Held pages must be open: the kernel may write there. */
 	if (r == 0 && atomic_load(&a->nheld))
 		ww_mp_open_held(a, s->start, s->end);
 	return r;

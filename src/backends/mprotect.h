@@ -16,8 +16,8 @@
  * writes are lost (64,000 of 307,200 once-only writes were).
  *
  * Both are done inside of area->changers, with signals blocked, and only for
- * pages that the table still has: a thread that unwatches them waits for that, and
- * a query that is resumed later finds them gone.
+ * pages that the table still has: a thread that unwatches pages waits for both,
+ * and a query that goes on after a signal finds them gone.
  */
 #ifndef WW_MPROTECT_H
 #define WW_MPROTECT_H
@@ -29,15 +29,15 @@
 #define WW_MP_DIRTY 1u
 
 struct ww_mp_area {
-	_Alignas(8) struct ww_bits dirty; /* index of the DIRTY words */
+	_Alignas(8) struct ww_bits dirty; /* a bit for each DIRTY word */
 	struct ww_prots prots;
-	/* Being let go: pages in here are opened, not closed any more. */
+	/* Being unwatched: pages in here are opened, no more closed. */
 	_Atomic(uintptr_t) leaving_start, leaving_end;
 };
 _Static_assert(sizeof(struct ww_mp_area) % 8 == 0,
 	       "64-bit words lie behind it");
 
-/* A tracker's. */
+/* The backend's part of a tracker: ww->priv. */
 struct ww_mp {
 	struct ww_turns turns;
 };

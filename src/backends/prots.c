@@ -25,7 +25,7 @@ void ww_prots_init(struct ww_prots *self, void *memory, size_t npages)
 	self->word = (void *)((char *)memory + ww_bits_bytes(npages));
 }
 
-/* PROT_ bits of a word: the three lowest lie as they are. */
+/* PROT_ bits of a word: read, write and execute keep their places. */
 static int unpack(uint32_t w)
 {
 	unsigned bits = (w & WW_PROTS_MASK) >> WW_PROTS_SHIFT;
@@ -47,7 +47,7 @@ int ww_prots_way_back(int prot)
 	void *page;
 	int r;
 
-	/* What is writable can be written again; only code is special. */
+	/* Only what is writable and executable at once may be refused. */
 	if (!(prot & PROT_WRITE) || !(prot & PROT_EXEC))
 		return 0;
 	r = ww_sys_mmap_prot(len, ww_prots_closed(prot), &page);
@@ -122,7 +122,7 @@ void ww_prots_set(struct ww_prots *self, const struct ww_area *a, size_t first,
 
 int ww_prots_closed(int prot)
 {
-	/* On most machines memory that may be written may be read, too. */
+	/* On most machines a write-only page can be read: keep it so. */
 	return prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
 }
 

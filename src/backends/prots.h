@@ -5,7 +5,7 @@
  *
  * A word for each page, zero at first: bits 1-5 are the difference from the
  * area's protection (read, write, execute, and two that only arm64 has); the
- * others are the owner's. All of it but ww_prots_set() is lock-free and
+ * others are the owner's. All functions except ww_prots_set() are lock-free and
  * async-signal-safe.
  */
 #ifndef WW_PROTS_H
@@ -37,8 +37,8 @@ int ww_prots_at(const struct ww_prots *self, const struct ww_area *a,
 size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
 		     size_t page, size_t end);
 
-/* The protection from an address on, and where that run ends, at most at *end: what
- * a backend's wanted() is asked for. */
+/* The protection from an address on, and where that run ends, at most at *end:
+ * a backend's wanted(). */
 int ww_prots_wanted(struct ww_prots *self, const struct ww_area *a,
 		    uintptr_t at, uintptr_t *end);
 
@@ -46,23 +46,23 @@ int ww_prots_wanted(struct ww_prots *self, const struct ww_area *a,
 void ww_prots_set(struct ww_prots *self, const struct ww_area *a, size_t first,
 		  size_t end, int prot);
 
-/* The protection of a page that its first write is to fault on. */
+/* The protection of a page that is closed: its first write faults. */
 int ww_prots_closed(int prot);
 
-/* Give pages that the program may write to what they want, open or closed; the
- * others have it anyway. 0 or -errno. */
+/* Open or close those pages that the program may write to. The other pages
+ * always have the protection that the program wants. 0 or -errno. */
 int ww_prots_apply(struct ww_prots *self, const struct ww_area *a, size_t first,
 		   size_t end, bool open);
 
-/* The same where it is possible. Pages that are not mapped any more are passed
- * over; an error is of pages for which no mapping was left to split. failed()
- * is called for those, or is NULL. */
+/* The same for as many pages as possible. Pages that are not mapped any more
+ * are skipped. An error means that no mapping was left to split for some pages:
+ * failed(), unless it is NULL, is called for each of those. */
 int ww_prots_apply_mapped(struct ww_prots *self, struct ww_area *a,
 			  size_t first, size_t end, bool open,
 			  void (*failed)(struct ww_area *a, size_t first,
 					 size_t end));
 
-/* All of them what they want, as far as that goes. */
+/* Give all pages what the program wants, as far as that goes. */
 void ww_prots_restore(struct ww_prots *self, const struct ww_area *a,
 		      size_t first, size_t end);
 

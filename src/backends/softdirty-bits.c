@@ -4,7 +4,7 @@
  *
  * Called by the soft-dirty and process_memwatch backends.
  *
- * Global: the count. The bits are the process's, as is a clear of them.
+ * Global: the count, because the bits belong to the process, not to a tracker.
  */
 #include <errno.h>
 

@@ -5,7 +5,7 @@
  * Called by sigsegv-handler.c; calls range.c, prots.c and sys.c. Invariant: no
  * page is opened here while this process's gate is closed.
  *
- * Global: the gate, which is closed for the process, as a clear is.
+ * Globals: the gate and its counts, because a clear hits the whole process.
  */
 #include "backends/softdirty.h"
 
@@ -18,7 +18,7 @@ WW_DATA atomic_uint ww_softdirty_moves;
 WW_DATA struct ww_turns ww_softdirty_turns;
 WW_DATA atomic_bool ww_softdirty_stuck;
 
-/* Until this process's gate is open. */
+/* Wait until this process's gate is open. */
 static void await_gate(void)
 {
 	unsigned gate = atomic_load(&ww_softdirty_gate);
@@ -28,34 +28,34 @@ static void await_gate(void)
 		ww_sys_sleep_ns(WW_GATE_NS);
 }
 
-/* A child of a bare clone(2) or vfork(2), made while its parent had the gate
- * closed: nobody is there to open it again. */
+/* In a child of a bare clone(2) or vfork(2) that was made while its parent had
+ * the gate closed, no thread will open the pages: open the slice here. */
 static bool open_orphan(const struct ww_slice *s)
 {
 	int r = ww_prots_apply(s->area->state, s->area,
 			       ww_area_page(s->area, s->start),
 			       ww_area_page(s->area, s->end), true);
 
-	await_gate(); /* ours, which may have closed meanwhile */
+	await_gate(); /* the child's own gate may have closed meanwhile */
 	ww_area_note_lost(s->area, s->start, s->end);
 	return r == 0;
 }
 
-/* The gate is open, but this page could not be opened with it. Written from now
- * on, it may be reported twice. */
+/* Open a page that could not be opened with the gate. A store to it from now on
+ * may be reported twice. */
 static bool open_stuck(struct ww_area *a, size_t page)
 {
 	uintptr_t at = ww_area_at(a, page);
 	int r = ww_prots_apply(a->state, a, page, page + 1, true);
 
-	await_gate(); /* one may have closed, and saved, meanwhile */
+	await_gate(); /* a gate may have closed, and saved pages, meanwhile */
 	if (r == 0)
 		ww_area_note_lost(a, at, at + ((uintptr_t)1 << a->page_shift));
 	return r == 0;
 }
 
-/* Was it closed by a gate that has opened, or closed again, meanwhile? Then the
- * store is tried again. */
+/* Is the page open by now, or did the gate move since `moves` was read? Then
+ * the fault is out of date, and the store is tried again. */
 static bool is_stale(uintptr_t at, unsigned moves)
 {
 	return ww_sys_is_writable(at) ||
@@ -70,8 +70,8 @@ bool ww_softdirty_fault(struct ww *ww, uintptr_t at)
 	bool ours;
 
 	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket)) {
-		/* It may have been unwatched while the gate was closed for it:
-		 * then the store is tried again, and finds it open. */
+		/* If the page was unwatched meanwhile, it is writable once the
+		 * gate is open, and the caller has the store tried again. */
 		await_gate();
 		return false;
 	}

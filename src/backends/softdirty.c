@@ -29,7 +29,7 @@
 
 struct soft {
 	struct ww_fd pagemap, clear_refs;
-	/* In the gate: holds our table. */
+	/* While the gate is closed: the table that it closed, and its pin. */
 	struct ww_ticket ticket;
 	const struct ww_table *table;
 };
@@ -42,7 +42,7 @@ struct soft {
 WW_DATA static struct {
 	atomic_bool ready;
 	struct ww_lock once, door, lock;
-	uint64_t mask; /* of the thread that has it */
+	uint64_t mask; /* of the thread that has the lock */
 } serial;
 
 static void take_serial(void)
@@ -71,10 +71,10 @@ static struct ww_soft_area *state(const struct ww_area *a)
 	return a->state;
 }
 
-/* What is done in the gate to every slice of every tracker, as the tables were
- * when it began. */
+/* A step of the gate, done to every slice of every tracker, as the tables were
+ * when the gate began. */
 struct gate {
-	struct soft *mine; /* whose gate it is */
+	struct soft *mine; /* of the tracker that closed the gate */
 	void (*fn)(struct soft *mine, const struct ww_slice *s);
 };
 
@@ -89,7 +89,7 @@ static bool each_slice_of(struct ww *ww, void *arg)
 	struct soft *soft = soft_of(ww);
 	struct ww_cursor c;
 
-	/* one that came while the gate was closed holds no table */
+	/* a tracker that was opened since the gate began has no table here */
 	if (!soft || !soft->table)
 		return false;
 	for (c = ww_table_seek(soft->table, 0); ww_cursor_slice(&c);
@@ -138,7 +138,7 @@ static void not_closed(struct ww_area *a, size_t first, size_t end)
 	state(a)->unclosed = true;
 }
 
-/* An area may have several slices. */
+/* For all slices before the first is closed: an area may have several. */
 static void begin_slice(struct soft *soft, const struct ww_slice *s)
 {
 	state(s->area)->unclosed = false;
@@ -161,9 +161,9 @@ static void close_slice(struct soft *soft, const struct ww_slice *s)
 	ww_span_each_free(&span, s->start, s->end, close_free, NULL);
 }
 
-/* The room that closing gave back may be taken (RLIMIT_DATA, mappings): then
- * the handler tries again for each page that is written, and so does the next
- * gate. */
+/* Another thread may have taken the room that closing gave back (RLIMIT_DATA,
+ * mappings). The handler then tries again for each page that is written, and so
+ * does the next gate. */
 static void not_opened(struct ww_area *a, size_t first, size_t end)
 {
 	atomic_store(&ww_softdirty_stuck, true);
@@ -197,8 +197,8 @@ static void save_slice(struct soft *soft, const struct ww_slice *s)
 		ww_area_mark(s->area, s->start, s->end); /* not known */
 }
 
-/* A thread that holds pages waits until the gate is open again. There is one gate
- * at a time; an area may have several slices. */
+/* A thread that begins a hold waits until the gate is open again. One ticket
+ * will do: there is one gate at a time, and an area is entered once. */
 static void enter_slice(struct soft *soft, const struct ww_slice *s)
 {
 	struct ww_soft_area *a = state(s->area);
@@ -229,7 +229,7 @@ static int harvest(struct soft *soft)
 	ww_trackers_each(hold_table, NULL);
 	each_slice(soft, enter_slice);
 	ww_turns_wait(&ww_softdirty_turns, 0, UINTPTR_MAX);
-	/* Before the first page is closed: its writer has to find it so. */
+	/* Before a page is closed: a writer that faults must find the gate. */
 	atomic_fetch_add(&ww_softdirty_moves, 1);
 	atomic_store(&ww_softdirty_gate, ww_fork_generation());
 	each_slice(soft, begin_slice);
@@ -277,8 +277,8 @@ static int soft_attach(struct ww *ww, const struct ww_slice *s,
 	return ww_prots_way_back(s->area->prot);
 }
 
-/* Cleaned as everything is: in a gate, which closes it, as it is in the table.
- * A clear of open pages would lose the bit of one under migration. */
+/* The slice is in the table: a gate cleans it with all the others. A clear of
+ * open pages may leave one under migration clean and writable. */
 static int soft_arm(struct ww *ww, const struct ww_slice *s)
 {
 	int r;
@@ -289,7 +289,7 @@ static int soft_arm(struct ww *ww, const struct ww_slice *s)
 	r = harvest(ww->priv);
 	if (r == 0)
 		ww_area_forget(s->area, s->start, s->end);
-	/* Clean before it is set apart: then it may become one with a watched
+	/* Clear before the advice: with it the mapping may merge with a watched
 	 * neighbour, which it would make wholly dirty. */
 	if (r == 0)
 		r = ww_advise_keep_apart(s->start, s->end);
@@ -301,8 +301,8 @@ static void soft_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
 	if (ww_process_is_other(&ww->process))
 		return;
-	/* A gate that began before it was taken from the table opens it. In no
-	 * table any more, no later gate closes it. */
+	/* Wait for a gate that still has the slice in its table: it opens the
+	 * slice. No later gate closes it, because no table has it any more. */
 	take_serial();
 	if (open && atomic_load(&ww_softdirty_stuck))
 		ww_prots_apply_mapped(&state(s->area)->prots, s->area,
@@ -336,13 +336,13 @@ static int soft_collect(struct ww *ww, struct ww_query *q)
 	uintptr_t end = ww_span_end(&q->span);
 	int r = 0;
 
-	/* A reset finds all that soft_begin() made pending. */
+	/* For a reset soft_begin() has made all that is dirty pending. */
 	if (!q->reset) {
 		if (!ww_fd_ok(&soft->pagemap))
 			return -EPERM;
-		/* Gates may come and go: each makes a page pending before it
-		 * cleans it, and what is pending is looked at after its entry
-		 * was read. */
+		/* Gates may close and open meanwhile, and no page is missed: a
+		 * gate makes it pending before clearing its bit, and pending
+		 * pages are looked at after the entries were read. */
 		r = ww_pagemap_runs(&soft->pagemap, q->pos, end, is_dirty,
 				    found, q);
 		if (r < 0)
@@ -358,8 +358,8 @@ static int soft_rearm(struct ww *ww, const struct ww_span *span)
 
 	if (ww_process_is_other(&ww->process))
 		return -EOPNOTSUPP;
-	/* In one go: what another thread's harvest saves between the two would
-	 * be forgotten. */
+	/* Harvest and forget under one lock: what another thread's harvest made
+	 * pending between the two would be forgotten. */
 	take_serial();
 	r = harvest(ww->priv);
 	if (r == 0)
@@ -383,7 +383,7 @@ static int soft_protect(struct ww *ww, const struct ww_slice *s, int prot)
 	r = ww_sys_mprotect(s->start, s->end - s->start, prot);
 	if (r == 0)
 		ww_prots_set(prots, s->area, first, end, prot);
-	else /* a part may have got it */
+	else /* a part may have the new protection */
 		ww_prots_restore(prots, s->area, first, end);
 	drop_serial();
 	return r;
@@ -441,7 +441,7 @@ static int soft_open(struct ww *ww, const struct ww_options *options)
 	if (r < 0)
 		return r;
 	if (ww_process_is_other(&ww->process)) {
-		/* What cannot be reset disturbs nobody. */
+		/* Another process is only looked at: no page is closed. */
 		ww->caps &= ~(unsigned)WW_CAP_ATOMIC_RESET;
 		ww->caps |= WW_CAP_KERNEL_WRITES | WW_CAP_NO_SIGNAL |
 			    WW_CAP_FOREIGN_MPROTECT | WW_CAP_FOREIGN_WRITES;
@@ -466,14 +466,14 @@ static int soft_renew(struct ww *ww)
 {
 	struct soft *soft = ww->priv;
 
-	/* A clear_refs of the parent's would clear the parent. */
+	/* To write to the parent's clear_refs would clear the parent's bits. */
 	close_descriptors(soft);
 	soft->table = NULL;
 	return open_descriptors(soft, NULL, NULL);
 }
 
-/* If it was forked in the gate: open it. Not while another tracker of ours has a
- * gate closed. */
+/* If the parent's gate was closed at the fork: open the slice. Not while
+ * another tracker of the child has a gate closed. */
 static int soft_inherit(struct ww *ww, const struct ww_slice *s,
 			enum ww_kind kind)
 {
@@ -485,8 +485,9 @@ static int soft_inherit(struct ww *ww, const struct ww_slice *s,
 
 /* --- probe --- */
 
-/* In a child of its own, as the clear hits a whole process: written is dirty,
- * cleared is clean, and again. Only system calls: other threads are not here.
+/* In a child of its own, because a clear hits a whole process: written is
+ * dirty, cleared is clean, and again. Only system calls: it has no other
+ * threads.
  */
 static int try_clear(volatile char *page)
 {
@@ -546,7 +547,7 @@ static int soft_probe(const struct ww_options *options, volatile char *scratch,
 const struct ww_backend ww_backend_softdirty = {
 	.name = "soft-dirty",
 	.caps = WW_CAP_ATOMIC_RESET | WW_CAP_NO_THREAD | WW_CAP_REMOTE,
-	.kinds = WW_TAKES_ANON, /* reclaim drops entries of others */
+	.kinds = WW_TAKES_ANON, /* reclaim drops the bits of others */
 	.takes_spans = true,
 	.one_prot_an_area = true,
 	.plain_pages = true,

@@ -10,27 +10,27 @@
 #include "core/backend.h"
 #include "core/turns.h"
 
-/* The fork generation that closed the gate; 0: open. While it is closed the
- * watched pages of the process are read-only, and a writer waits. */
+/* The gate (softdirty.c): the fork generation that closed it; 0: open. While it
+ * is closed watched pages are read-only, and writers wait. */
 extern atomic_uint ww_softdirty_gate;
 
-/* Counted up when it closes, and when it opens: the same number before and after
- * a look at a page means that the gate did not move meanwhile. */
+/* Counted up when the gate closes and when it opens: the same number before and
+ * after a look at a page means that the gate did not move meanwhile. */
 extern atomic_uint ww_softdirty_moves;
 
-/* Whom it held up. */
+/* Writers that had to wait for the gate. */
 extern struct ww_turns ww_softdirty_turns;
 
-/* Set for ever once a page could not be opened with its gate. */
+/* Set, and never cleared, once a page could not be opened with the gate. */
 extern atomic_bool ww_softdirty_stuck;
 
-/* Sleeps while it is closed. In a signal handler. */
+/* A writer sleeps so long between looks at the gate, in a signal handler. */
 #define WW_GATE_NS 20000
 
 /* An area's state. The handler knows the first member only. */
 struct ww_soft_area {
 	struct ww_prots prots;
-	/* Of the gate that is closed. */
+	/* Of area->changers, while the gate is closed: `entered` says so. */
 	struct ww_ticket ticket;
 	bool entered;
 	bool unclosed; /* some of it could not be closed in this gate */
@@ -43,9 +43,9 @@ bool ww_softdirty_fault(struct ww *ww, uintptr_t at);
 
 /* --- softdirty-bits.c --- */
 
-/* Count a tracker that uses the bits of this process: 1: it clears all of them,
- * -1: by ranges. -EBUSY: there is one of the other kind, whose bits the first
- * would take. */
+/* Count a tracker that uses the soft-dirty bits of this process. Kind 1 clears
+ * all of them, kind -1 those of ranges. -EBUSY: there is a tracker of the other
+ * kind, and kind 1 would clear the bits of kind -1. */
 int ww_softdirty_claim(int kind);
 void ww_softdirty_release(int kind);
 

@@ -14,11 +14,11 @@
 #include "base/fork.h"
 #include "kernel/sys.h"
 
-/* Bytes scanned before it is asked how long that took. */
+/* Bytes that a scan covers; after one that took less than CHUNK_NS, more. */
 #define CHUNK ((uint64_t)1 << 30)
 #define CHUNK_NS 2000000u
 
-/* Pages that all exist, in a row: for fewer a scan of their own does not pay. */
+/* From this many existing pages in a row on a fast walk of their own pays. */
 #define FAST_PAGES 1000u
 
 /* --- room --- */
@@ -103,7 +103,7 @@ struct collecting {
 	struct ww_async_room *room;
 	uintptr_t end;
 	unsigned discards; /* before the scan */
-	bool any; /* page of the scan counted */
+	bool any; /* some page of the scan was reported */
 };
 
 static unsigned discards_of(const struct ww *ww)
@@ -119,7 +119,7 @@ static int scan(struct collecting *c, struct ww_scan *s)
 	return ww_async_scan(c->ww, s, c->room);
 }
 
-/* Never more than a zero page, unless the bitmap says so? */
+/* Is the region of zero pages, which count only if the bitmap has them? */
 static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
 {
 	return s->asked == WW_ASK_EXISTING &&
@@ -127,8 +127,8 @@ static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
 	       !ww_async_keeps_huge(&q->span);
 }
 
-/* A region of private memory: it exists. The bit of a page that was discarded
- * since the scan would be wrong (async_discard()). */
+/* Note a region of private memory as populated. Take that back if pages were
+ * discarded since the scan: the bits may be wrong (async_discard()). */
 static void note(const struct collecting *c, const struct ww_scan *s,
 		 uintptr_t start, uintptr_t end)
 {
@@ -156,8 +156,8 @@ static int found_run(void *arg, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-/* Is nothing pending or held between the query's place and an address, in the
- * only slice that there is? */
+/* Is there one slice only, with nothing hot, held, or pending between q->pos
+ * and an address? */
 static bool is_plain(const struct ww_query *q, uintptr_t end)
 {
 	const struct ww_area *a = q->span.slice[0].area;
@@ -168,9 +168,9 @@ static bool is_plain(const struct ww_query *q, uintptr_t end)
 			     ww_area_page(a, end));
 }
 
-/* The usual case in one loop: nothing to be merged with, and no zero page. How
- * many regions it took; the first one that may be zero, or that does not fit,
- * ends it. */
+/* The usual case in one loop: nothing to be merged with, and no zero pages.
+ * Returns how many regions were taken: the first that may be zero ends it. What
+ * does not fit becomes pending. */
 static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 {
 	struct ww_query *q = c->q;
@@ -189,12 +189,12 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 		q->pos = ww_query_store(q, start, end);
 		if (q->reset && q->pos < end)
 			ww_area_mark(q->span.slice[0].area, q->pos, end);
-		s->vec[i].end = 0; /* as it was found */
+		s->vec[i].end = 0; /* zeroed, as the scratch must be */
 	}
 	return i;
 }
 
-/* Hand the regions of a scan to the query; c->any: some page counted. */
+/* Hand the regions of a scan to the query; c->any: a page was reported. */
 static void take(struct collecting *c, const struct ww_scan *s)
 {
 	size_t i = take_plain(c, s);
@@ -218,9 +218,9 @@ static void take(struct collecting *c, const struct ww_scan *s)
 	}
 }
 
-/* An answer was all zero pages. max_pages counts those that are then dropped, so
- * that an array of one would cost a call for each: scan ahead, unlimited and
- * without re-arming, to the next page that will be reported. */
+/* An answer was all zero pages. max_pages counts them although they are
+ * dropped, so that with an array of one each would cost a call: scan ahead,
+ * unlimited and without re-arming, to the next page that will be reported. */
 static int skip_zero(struct collecting *c, struct ww_scan *s, uintptr_t end)
 {
 	struct ww_query *q = c->q;
@@ -242,7 +242,7 @@ static int skip_zero(struct collecting *c, struct ww_scan *s, uintptr_t end)
 		c->q = &probe;
 		take(c, s);
 		c->q = q;
-		/* Pending pages count too: the scan then goes on there. */
+		/* `first` may be pending: the scan then goes on there. */
 		if (c->any) {
 			s->start = (uintptr_t)first.start;
 			break;
@@ -257,9 +257,9 @@ static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
 	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
 }
 
-/* From q->pos to end, all asked for in one way. How far to scan before the lock
- * is dropped: long stretches of nothing are one step, populated memory is some
- * 3 ms a GiB. */
+/* Collect from q->pos to end with one kind of scan, in chunks, after which the
+ * kernel drops its lock: long stretches without pages are one step, populated
+ * memory takes some 3 ms a GiB. */
 static int collect_stretch(struct collecting *c, uintptr_t end,
 			   enum ww_asked asked)
 {
@@ -285,8 +285,7 @@ static int collect_stretch(struct collecting *c, uintptr_t end,
 			return r;
 		ww_query_done_below(q, s.walk_end);
 		s.start = s.walk_end;
-		/* A call that got to its end in no time may have a longer one
-		 * next. */
+		/* After a call that got to its end quickly, a longer one. */
 		if (timed && s.walk_end == s.end)
 			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
 							       : CHUNK;
@@ -339,8 +338,8 @@ static uintptr_t next_populated(const struct ww_span *span, uintptr_t at)
 	return found;
 }
 
-/* Where all pages exist, what is not write-protected was written, and the
- * kernel's fast walk tells that; elsewhere what exists is asked for. */
+/* Where all pages exist, a page that is not write-protected was written, and
+ * the kernel's fast walk finds it. Elsewhere ask only for pages that exist. */
 uintptr_t ww_async_stretch(const struct ww *ww, const struct ww_span *span,
 			   uintptr_t at, enum ww_asked *asked)
 {
@@ -392,7 +391,7 @@ static int collect_cold(void *arg, struct ww_area *a, uintptr_t start,
 	uintptr_t all = c->end;
 	int r;
 
-	/* what is left open is dirty, and goes out as it is */
+	/* pages before it stay open: report them without a scan */
 	if (c->q->pos < start)
 		ww_query_offer(c->q, c->q->pos, start);
 	if (ww_query_full(c->q))
@@ -405,7 +404,7 @@ static int collect_cold(void *arg, struct ww_area *a, uintptr_t start,
 	return r < 0 ? r : ww_query_full(c->q);
 }
 
-/* [start, end) is dirty: leave open what is hot, collect the rest exactly. */
+/* [start, end) is dirty: leave open what is hot or held, re-arm the rest. */
 static int collect_run(struct collecting *c, uintptr_t start, uintptr_t end)
 {
 	int r;
@@ -421,7 +420,7 @@ static int collect_run(struct collecting *c, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-/* Hot pages are there: a look first, which re-arms nothing. */
+/* Some pages are hot: a scan that re-arms nothing shows first what is dirty. */
 static int collect_around(struct collecting *c)
 {
 	struct page_region vec[32];
@@ -437,7 +436,7 @@ static int collect_around(struct collecting *c)
 		s.end = chunk_end(s.start, c->end, CHUNK);
 		s.vec_len = sizeof(vec) / sizeof(vec[0]);
 		r = scan(c, &s);
-		/* the room is needed for what follows */
+		/* collect_run() scans into the same room */
 		for (; n < s.vec_len && s.vec[n].end; n++) {
 			vec[n] = s.vec[n];
 			s.vec[n].end = 0;

@@ -9,11 +9,11 @@
  *
  * Private anonymous memory is armed lazily: registering is O(1), and a page
  * that does not exist yet is not protected. Its first write makes it appear
- * unprotected, thus dirty. A read makes a zero page appear, unprotected too; it
- * is recognised by PFNZERO and dropped here, not in the kernel: KSM and splits of
- * huge pages may turn a page that was written into a zero page, so one that was
- * ever seen populated (a bitmap) counts nevertheless. All other memory loses
- * its entries under reclaim, and is protected up front.
+ * unprotected, thus dirty. A read makes a zero page appear, unprotected too.
+ * Zero pages (PFNZERO) are left out of reports here, not in the kernel: KSM and
+ * splits of huge pages may turn a page that was written into a zero page, so
+ * one that was ever seen populated (a bitmap) is reported nevertheless. All
+ * other memory loses its entries under reclaim, and is protected up front.
  *
  * Invariant: a scan that re-arms hands each page that it re-armed to the query,
  * or to the populated bitmap if it was a zero page.
@@ -76,7 +76,7 @@ static int rearm(struct ww *ww, const struct ww_span *span)
 	ww_async_room_take(&room);
 	while (r >= 0 && s.start < end) {
 		s.end = ww_async_stretch(ww, span, s.start, &s.asked);
-		s.vec_len = 0; /* what was written needs no answer */
+		s.vec_len = 0; /* which pages were written does not matter */
 		if (s.asked == WW_ASK_WRITTEN)
 			r = ww_async_scan(ww, &s, &room);
 		else
@@ -104,7 +104,7 @@ static int async_attach(struct ww *ww, const struct ww_slice *s,
 		r = ww_uffd_register(&u->uffd, s->start, s->end);
 	if (r < 0)
 		return r;
-	/* Of memory that was replaced nothing is known. */
+	/* If the memory was replaced, its populated bits are wrong. */
 	forget_populated(s->area, s->start, s->end);
 	if (kind == WW_KIND_ANON)
 		r = rearm(ww, &span);
@@ -128,9 +128,9 @@ static void async_detach(struct ww *ww, const struct ww_slice *s, bool open)
 	struct ww_async *u = ww->priv;
 
 	if (!open)
-		return; /* it goes with the mapping */
-	/* Explicitly: closing the descriptor does not do it while a fork child
-	 * holds a copy. The kernel drops the protection with it. */
+		return; /* the registration goes with the mapping */
+	/* Explicitly: closing the descriptor does not unregister while a fork
+	 * child holds a copy. The kernel drops the protection as well. */
 	if (ww_uffd_unregister(&u->uffd, s->start, s->end) < 0)
 		ww_maps_each(&ww->maps, s->start, s->end, unregister_map, u);
 }
@@ -153,10 +153,10 @@ static int async_rearm(struct ww *ww, const struct ww_span *span)
 
 /* --- the program's changes --- */
 
-/* What was noted as populated, and is dropped, never was. A query may have seen
- * a page before the drop, and note it afterwards: it looks whether `discards`
- * has changed since before its scan (note_all()), so that is counted before and
- * behind the drop. What other threads wrote since then is noted again. */
+/* Dropped pages lose their populated bits. A query may have seen a page before
+ * the drop, and note it afterwards: the query takes that back if `discards` has
+ * changed since before its scan (note()), so `discards` is counted up before
+ * and behind the drop. What other threads wrote since then is noted again. */
 static int async_discard(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_span span = { s, 1, s->area->kind };
@@ -165,7 +165,7 @@ static int async_discard(struct ww *ww, const struct ww_slice *s)
 
 	if (r < 0)
 		return r;
-	if (atomic_load(&s->area->mixed)) /* as that may have found */
+	if (atomic_load(&s->area->mixed)) /* other memory was put there */
 		return -EOPNOTSUPP;
 	atomic_fetch_add(&u->discards, 1);
 	forget_populated(s->area, s->start, s->end);
@@ -276,7 +276,7 @@ static int async_probe(const struct ww_options *options, volatile char *scratch,
 			"WRITEWATCH_TRUST_KERNEL=1 if it has the fix";
 		return -EOPNOTSUPP;
 	}
-	/* One that is lent can be set up only once: opening it tells. */
+	/* A lent userfaultfd can be set up only once: async_open() tries it. */
 	if (options && options->flags & WW_OPEN_UFFD)
 		return 0;
 	r = open_descriptors(&u, NULL, options, reason);
@@ -308,7 +308,7 @@ static int async_open(struct ww *ww, const struct ww_options *options)
 		return r;
 	if (other) {
 		u->uffd.any_generation = true;
-		/* Its huge pages are not ours to turn off. */
+		/* The other process keeps its huge pages. */
 		ww->caps &= ~(unsigned)WW_CAP_EXACT;
 	} else if (options->flags & WW_OPEN_UFFD) {
 		r = ww_uffd_try_lent(try_page, u);
@@ -325,13 +325,13 @@ static int async_renew(struct ww *ww)
 	struct ww_async *u = ww->priv;
 	const char *reason;
 
-	/* Copies of the parent's, which work on the parent's memory. */
+	/* The parent's descriptors work on the parent's memory. */
 	close_descriptors(u);
 	return open_descriptors(u, NULL, NULL, &reason);
 }
 
-/* A page that was written and never reported would be missing, but is zeros
- * after a wipe, as it was when it was watched. */
+/* The bitmap misses a page that was written and never reported. If such a page
+ * was wiped it is zeros, as it was when it was watched. */
 static bool async_was_empty(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	size_t run, run_end;

@@ -11,8 +11,8 @@
 struct ww_async {
 	struct ww_fd uffd;
 	struct ww_pagemap pagemap;
-	/* The kernel's fast walk can be trusted: not before 6.10, where swapped
-	 * pages could look clean in it. */
+	/* The kernel's fast walk (WW_ASK_WRITTEN) can be trusted: before 6.10
+	 * swapped pages could look clean in it. */
 	bool fast;
 	/* Changes when pages are discarded. */
 	atomic_uint discards;
@@ -29,8 +29,8 @@ static inline struct ww_bits *ww_async_populated(struct ww_area *a)
 	return &((struct ww_async_area *)a->state)->populated;
 }
 
-/* Huge pages are kept: a zero page may have been written to, because it may be
- * what is left of a piece of a huge page. */
+/* Does the span keep huge pages? Then a zero page counts as written: it may be
+ * a piece of a huge page, split off, that zeros were written to. */
 static inline bool ww_async_keeps_huge(const struct ww_span *span)
 {
 	return span->slice[0].area->flags & WW_WATCH_HUGE_OK;
@@ -39,7 +39,7 @@ static inline bool ww_async_keeps_huge(const struct ww_span *span)
 /* Room for the regions that a scan finds, and its argument. */
 struct ww_async_room {
 	struct ww_scratch *scratch;
-	unsigned generation; /* when it was taken */
+	unsigned generation; /* fork generation when taken */
 	struct page_region *vec;
 	size_t vec_len;
 	struct page_region few[32]; /* without a scratch */
@@ -55,11 +55,11 @@ int ww_async_scan(const struct ww *ww, struct ww_scan *s,
 void ww_async_note_populated(struct ww_area *a, uintptr_t start,
 			     uintptr_t end);
 
-/* Note what of private memory was written and not re-armed. */
+/* Note as populated the pages of private memory that a scan finds written. */
 void ww_async_note_existing(struct ww *ww, const struct ww_span *span);
 
-/* From an address of a span on: as far as one way to ask is right for all of
- * it. */
+/* The end of the stretch, from an address of the span on, for which one kind of
+ * scan is right; that kind goes to *asked. */
 uintptr_t ww_async_stretch(const struct ww *ww, const struct ww_span *span,
 			   uintptr_t at, enum ww_asked *asked);
 

@@ -7,8 +7,8 @@
  * allocation, no watched memory, no signal handler, no thread-local storage, and
  * no descriptor that the host could close.
  *
- * It is called by a fault as well: on a page of its own, the bell. A pipe or an
- * eventfd could be closed behind our back, or be taken for one of the host's.
+ * The library calls the thread by a fault too, on a page for it, the bell: a
+ * pipe or an eventfd could be closed, or be taken for one of the host's.
  */
 #include "backends/uffd-sync-thread.h"
 
@@ -26,8 +26,8 @@
 
 /* --- answers --- */
 
-/* Memory that may be reported coarsely: all of the block at once, as far as it
- * is watched. */
+/* For WW_WATCH_COARSE_OK: open the block around the page, as far as it is
+ * watched. False: it was not opened. */
 static bool open_block(struct ww_sync_thread *self, uintptr_t at)
 {
 	struct ww_ticket ticket;
@@ -52,7 +52,7 @@ static void open_page(struct ww_sync_thread *self, uintptr_t at, size_t len)
 		ww_uffd_wake(&self->uffd, at, at + len);
 }
 
-/* False: it is to end. */
+/* The bell rang. False: the thread is to end. */
 static bool called(struct ww_sync_thread *self, size_t page)
 {
 	uintptr_t bell = (uintptr_t)self->bell, end;
@@ -83,9 +83,9 @@ static bool answer(struct ww_sync_thread *self, const struct uffd_msg *msg,
 
 	for (i = 0; i < n; i++) {
 		at[i] = (uintptr_t)msg[i].arg.pagefault.address & ~(page - 1);
-		/* Two threads in one page: the first answer woke both. They may
-		 * have written by now, and a query have reported that and
-		 * protected the page again. */
+		/* Two threads in one page: the first answer woke both. A second
+		 * answer could open a page that a query has reported and
+		 * protected again meanwhile. */
 		for (k = 0; k < i && at[k] != at[i]; k++)
 			;
 		if (k < i || msg[i].event != UFFD_EVENT_PAGEFAULT)
@@ -103,7 +103,7 @@ static bool answer(struct ww_sync_thread *self, const struct uffd_msg *msg,
 	return true;
 }
 
-/* No thread-local storage: it has its starter's. */
+/* No thread-local storage: this thread has that of its starter. */
 static int run(void *arg)
 {
 	struct ww_sync_thread *self = arg;
@@ -111,7 +111,7 @@ static int run(void *arg)
 	struct uffd_msg msg[MESSAGES];
 	ssize_t n;
 
-	/* A writer waits for it, of whatever priority. */
+	/* Writers of any priority wait for this thread. */
 	ww_sys_rush();
 	atomic_store(&self->own_table,
 		     ww_sys_keep_only(self->uffd.fd) == 0 ? 1 : 2);
@@ -193,7 +193,7 @@ void ww_sync_thread_release(struct ww_sync_thread *self, uintptr_t start,
 		return;
 	atomic_store(&self->release_start, start);
 	atomic_store(&self->release_end, end);
-	/* The bell may be open still from the call before: ring again. */
+	/* A store to a bell that is still open calls nobody: ring again. */
 	do {
 		self->bell[0] = 1;
 		ww_sys_sleep_ns(10000);

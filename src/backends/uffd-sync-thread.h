@@ -12,18 +12,18 @@
 
 struct ww_sync_thread {
 	struct ww_ranges *ranges;
-	struct ww_fd uffd; /* the tracker's; the number is good in its table */
+	struct ww_fd uffd; /* the tracker's; valid in the thread's table too */
 	void *stack;
-	/* Its own: 1 while it runs. */
+	/* 1 while the thread runs. */
 	atomic_uint alive;
-	/* The fork generation that it runs in; 0: it does not. */
+	/* The fork generation that the thread runs in; 0: it does not run. */
 	unsigned generation;
-	/* It has a descriptor table of its own: 1; not yet known: 0; no: 2. */
+	/* A descriptor table of its own? 0: not yet known, 1: yes, 2: no. */
 	atomic_uint own_table;
-	/* A page that is protected: to write to it is to call the thread. */
+	/* A protected page of ours: a store to it calls the thread. */
 	volatile char *bell;
 	atomic_bool stop;
-	/* The memory that it is called to let go of. */
+	/* The memory that the thread is called to let go of; end 0: none. */
 	atomic_uintptr_t release_start, release_end;
 	struct ww_turns turns;
 };
@@ -36,8 +36,8 @@ struct ww_sync_thread {
 int ww_sync_thread_start(struct ww_sync_thread *self, const struct ww_fd *uffd,
 			 struct ww_ranges *ranges);
 
-/* Have it let go of memory, whose registration our own descriptor can not end
- * as the host closed it. */
+/* Have the thread let go of memory, because the host closed the descriptor with
+ * which the caller would have unregistered it. */
 void ww_sync_thread_release(struct ww_sync_thread *self, uintptr_t start,
 			    uintptr_t end);
 

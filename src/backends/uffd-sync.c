@@ -64,8 +64,8 @@ static void sync_init_state(struct ww_area *a)
 
 typedef int change_fn(const struct ww_fd *fd, uintptr_t start, uintptr_t end);
 
-/* Before about 6.12 only within one mapping, else -ENOENT; and one may become
- * several while we look. -ENOENT of a single page: it is not registered. */
+/* Before about 6.12 only within one mapping, else -ENOENT; a mapping may split
+ * meanwhile: so try the halves. -ENOENT of one page: it is not registered. */
 static int sync_change(const struct sync *s, change_fn *change, uintptr_t start,
 		       uintptr_t end, size_t page)
 {
@@ -87,7 +87,7 @@ static void set_dropped(struct ww_area *a, uintptr_t start, uintptr_t end)
 		    ww_area_page(a, end));
 }
 
-/* With an entry again, which protects it. */
+/* The pages have entries again, which protect them. */
 static void clear_dropped(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
@@ -101,8 +101,8 @@ struct protecting {
 	bool missing; /* some of it is not registered any more */
 };
 
-/* A run that is not held. Inside of changers, so that a thread that holds
- * a page meanwhile waits, and opens it behind this. */
+/* Protect what is not held of a run. Inside of `changers`, so that a thread
+ * that begins a hold meanwhile waits, and opens its page after this. */
 static int protect_run(void *arg, struct ww_area *a, uintptr_t start,
 		       uintptr_t end)
 {
@@ -158,8 +158,8 @@ struct sync_walk {
 	struct protecting p;
 };
 
-/* Protected, then stored: a write between the two hits a page that is reported
- * anyway. As many as there is room for. */
+/* Protect dirty pages, as many as there is room for, then store them: a write
+ * between the two hits a page that is reported anyway. */
 static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 {
 	struct sync_walk *w = arg;
@@ -187,10 +187,10 @@ static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 	return ww_query_full(q);
 }
 
-/* Nothing is there. Before 6.4 the memory was never touched, or it was replaced and
- * is not registered: the kernel refuses to open it then, and opening pages that
- * do not exist changes nothing else. From 6.4 on the pages were dropped: by this
- * library, and are clean, or by the program. */
+/* No page exists there. Before 6.4 the memory was never touched, or it was
+ * replaced and is not registered: opening it fails only then, and changes
+ * nothing where no page exists. From 6.4 on the pages were dropped: by this
+ * library, and are clean, or by the program, and are dirty. */
 static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 {
 	struct sync *s = w->ww->priv;
@@ -212,7 +212,7 @@ static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 		}
 		while (page < stop && !ww_bits_test(sync_dropped(a), page))
 			page++;
-		/* What is not mapped is not reported: mapping by mapping. */
+		/* -EPERM: then the core goes by mappings, without the hole. */
 		r = ww_sys_has_hole(ww_area_at(a, first),
 				    (page - first) << a->page_shift)
 			    ? -EPERM
@@ -278,8 +278,8 @@ static int sync_rearm(struct ww *ww, const struct ww_span *span)
 
 /* --- attach, detach --- */
 
-/* In a fork child it comes only when something is armed: most children never
- * get there. */
+/* In a fork child the thread is started only when memory is armed, which most
+ * children never do. */
 static int start_thread(struct ww *ww)
 {
 	struct sync *s = ww->priv;
@@ -296,7 +296,7 @@ static int sync_attach(struct ww *ww, const struct ww_slice *s,
 	struct sync *sync = ww->priv;
 	int r;
 
-	/* Of files only those in memory, so SHARED is not promised. */
+	/* Only files in memory can be registered: SHARED is not promised. */
 	if (kind != WW_KIND_ANON && !sync->shared)
 		return -EOPNOTSUPP;
 	r = start_thread(ww);
@@ -332,8 +332,8 @@ static void sync_detach(struct ww *ww, const struct ww_slice *s, bool open)
 
 /* --- the program's changes --- */
 
-/* The protection goes with the pages: a load of one makes it look written.
- * To protect them anew would lose a store that came first. */
+/* Dropped pages are not protected any more: a load of one makes it look
+ * written. To protect them anew would lose a store that came first. */
 static int sync_discard(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_span span = { s, 1, s->area->kind };
@@ -371,7 +371,7 @@ static void close_descriptors(struct sync *s)
 	ww_fd_finish(&s->uffd);
 }
 
-/* The context is used up by the first success, but not by a refusal. */
+/* Most features first: UFFDIO_API may follow a refusal, but not a success. */
 static int sync_agree(struct sync *s)
 {
 	const uint64_t least =
@@ -464,7 +464,7 @@ static int sync_probe(const struct ww_options *options, volatile char *scratch,
 	struct sync s;
 	int r;
 
-	/* One that is lent can be set up only once: opening it tells. */
+	/* A lent userfaultfd can be set up only once: sync_open() tries it. */
 	if (options && options->flags & WW_OPEN_UFFD)
 		return 0;
 	r = open_descriptors(&s, options, reason);
@@ -513,9 +513,9 @@ static int sync_renew(struct ww *ww)
 	const char *reason;
 	int r;
 
-	/* The parent's, or ours of a try that failed. */
+	/* The parent's thread, or that of a renew that failed. */
 	ww_sync_thread_stop(&s->thread);
-	/* Copies of the parent's, which work on the parent's memory. */
+	/* The parent's descriptors work on the parent's memory. */
 	close_descriptors(s);
 	r = open_descriptors(s, NULL, &reason);
 	if (r == 0)
@@ -524,8 +524,8 @@ static int sync_renew(struct ww *ww)
 }
 
 /* The kernel cleared the protection in the child, so private pages that exist
- * are dirty as they are; so will be what is read first. What does not exist is
- * clean. */
+ * are dirty as they are; a page that is read later will look dirty. A page that
+ * does not exist is clean. */
 static int sync_inherit(struct ww *ww, const struct ww_slice *s,
 			enum ww_kind kind)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cli.h - what the parts of the command share. On the public header alone.
+ * cli.h - what the parts of the command share. Uses only writewatch.h.
  *
  *	writewatch.c	which command
  *	probe.c		what this machine can do
  *	bench.c		what it costs here
- *	run.c		a program from its start (with preload.c inside of it),
- *or a running one
+ *	run.c		a program from its start (preload.c runs inside of it),
+ *			or a running one
  *	scan.c		what a process has mapped, and which of that it wrote
  *	report.c	what was written, as a picture, a table, CSV and SVG
  */
@@ -44,7 +44,7 @@ struct cli_mapping {
 	pid_t pid;
 	uintptr_t start, end;
 	char process[16], name[64];
-	size_t pages; /* written, each interval anew */
+	size_t pages; /* written, counted anew in each interval */
 };
 
 struct cli_report {
@@ -73,7 +73,8 @@ int cli_report_end(struct cli_report *self, double seconds);
 
 struct cli_process; /* one that is watched */
 
-/* pidfd and uffd (or -1) become its own. NULL and *why: it can not be. */
+/* Watch a process. pidfd and uffd (or -1) are closed with it, or on failure.
+ * NULL: it can not be watched, and *why. */
 struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 				     const char **why);
 void cli_process_close(struct cli_process *p);
@@ -82,7 +83,7 @@ const char *cli_process_backend(const struct cli_process *p);
 
 /* Watch what was mapped meanwhile. */
 void cli_process_follow(struct cli_process *p, struct cli_report *r);
-/* Report what was written since. false: the process is gone. */
+/* Report what was written since the last scan. false: the process is gone. */
 bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when);
 
 #endif

@@ -25,7 +25,7 @@ _writewatch()
 			mapfile -t COMPREPLY < <(compgen -W "$(cd /proc && echo [0-9]*)" -- "$cur")
 		fi ;;
 	run)
-		# behind the program's name it is the program's business
+		# behind the program's name come the program's arguments
 		for ((i = 2; i < COMP_CWORD; i++)); do
 			case ${COMP_WORDS[i]} in
 			--) i=$((i + 1)); break ;;

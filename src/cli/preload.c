@@ -3,7 +3,7 @@
  * preload.c - the object that `writewatch run` has loaded into each program: it
  * makes a userfaultfd there, hands it to the command over a socket, and waits
  * until the command has registered what is mapped. At the end it says so and
- * waits again, that the last writes are seen. The program does nothing more.
+ * waits again, so that the last writes are seen. The program does nothing more.
  *
  * If anything fails the program just runs, unwatched.
  */
@@ -40,7 +40,7 @@ static int connect_to_command(void)
 		close(fd);
 		return -1;
 	}
-	/* not a number that the program counts on */
+	/* not a low number, which the program may count on */
 	high = fcntl(fd, F_DUPFD_CLOEXEC, 900);
 	if (high < 0)
 		return fd;
@@ -48,7 +48,7 @@ static int connect_to_command(void)
 	return high;
 }
 
-/* One byte each way, with a descriptor. */
+/* Send a byte, with a descriptor unless it is -1; wait for a byte. */
 static int say(char what, int fd)
 {
 	union {
@@ -93,7 +93,7 @@ static void hand_over(void)
 	errno = saved;
 }
 
-/* The child's memory is another one. */
+/* The child's memory is its own, and needs a userfaultfd of its own. */
 static void in_child(void)
 {
 	if (connection >= 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* preload.h - what `writewatch run` and the object in the program say. */
+/* preload.h - messages between `writewatch run` and the program. */
 #ifndef PRELOAD_H
 #define PRELOAD_H
 
@@ -7,6 +7,6 @@
 #define PRELOAD_HELLO                                                          \
 	'h'		/* with a userfaultfd; answered when all is watched    \
 			 */
-#define PRELOAD_BYE 'b' /* answered when it was looked at */
+#define PRELOAD_BYE 'b' /* answered after a last scan */
 
 #endif

@@ -3,8 +3,8 @@
  * report.c - what was written, as a picture, a table, CSV and SVG.
  *
  * In the pictures each mapping that was written has a part whose size grows
- * with the logarithm of its own, or a heap of a gigabyte would hide everything
- * else.
+ * with the logarithm of its own: else a heap of a gigabyte would hide
+ * everything.
  */
 #include <errno.h>
 #include <math.h>
@@ -131,7 +131,7 @@ static bool lay_out(const struct cli_report *r, struct layout *l)
 	return true;
 }
 
-/* Where a page is, 0 to 1. */
+/* Where in the picture a page is, 0 to 1. */
 static double place(const struct cli_report *r, const struct layout *l,
 		    const struct cli_run_of_pages *run, size_t offset)
 {
@@ -142,7 +142,7 @@ static double place(const struct cli_report *r, const struct layout *l,
 	return (l->from[run->mapping] + at * l->size[run->mapping]) / l->all;
 }
 
-/* Pages that a slot of a picture with so many stands for. */
+/* How many pages one slot of a picture with so many slots stands for. */
 static double slot_pages(const struct cli_report *r, const struct layout *l,
 			 const struct cli_run_of_pages *run, size_t slots)
 {

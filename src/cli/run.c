@@ -37,7 +37,7 @@ struct watcher {
 	size_t n, seen;
 	int listening;
 	double start, duration;
-	const char *why; /* the last one could not be watched */
+	const char *why; /* why the last one could not be watched */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -226,7 +226,7 @@ static void loop(struct watcher *w, pid_t child, int *status)
 		p[n] = (struct pollfd){ w->listening, POLLIN, 0 };
 		wait = next - since(w);
 		if (wait > 0.02 && child > 0)
-			wait = 0.02; /* that its end is noticed */
+			wait = 0.02; /* so that the child's end is noticed */
 		ready = poll(p, n + 1, wait > 0 ? (int)(wait * 1000) + 1 : 0);
 		if (ready > 0 && p[n].revents)
 			welcome(w);
@@ -327,7 +327,7 @@ static void begin(struct watcher *w)
 
 /* --- run --- */
 
-/* DIRECTORY/NAME can be read: in out. */
+/* Can the file `directory` + `name` be read? Its path goes to out. */
 static bool readable(char *out, size_t room, const char *directory,
 		     const char *name)
 {
@@ -335,8 +335,8 @@ static bool readable(char *out, size_t room, const char *directory,
 	       access(out, R_OK) == 0;
 }
 
-/* The object: where it was installed, or where the command lies in its prefix
- * or build folder, as both may have been moved. */
+/* Find the object: where it was installed, else by where the command is, in its
+ * prefix or build folder: both may have been moved. */
 static bool find_preload(char *out, size_t room)
 {
 	const char *given = getenv("WRITEWATCH_PRELOAD");
@@ -356,9 +356,9 @@ static bool find_preload(char *out, size_t room)
 	       readable(out, room, self, PRELOAD_NAME);
 }
 
-/* The dynamic linker splits LD_PRELOAD at blanks and colons: an object in a path
- * that has one is given by a link without. Returns the folder of the link, to
- * be removed at the end, or NULL. */
+/* The dynamic linker splits LD_PRELOAD at blanks and colons: an object whose
+ * path has one is loaded through a link without. Returns the folder of the
+ * link, to be removed at the end, or NULL. */
 static char *avoid_blanks(char *object, size_t room)
 {
 	static char folder[] = "/tmp/writewatch-XXXXXX";

@@ -62,7 +62,7 @@ struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 		o.backend = "uffd-async";
 	}
 	r = ww_open(&p->ww, &o);
-	if (r < 0 && uffd >= 0) { /* as a running process, then */
+	if (r < 0 && uffd >= 0) { /* watch it as a running process */
 		o.flags = WW_OPEN_PIDFD;
 		o.backend = NULL;
 		r = ww_open(&p->ww, &o);
@@ -129,7 +129,7 @@ static void add_piece(struct cli_process *p, size_t at, uintptr_t start,
 		      uintptr_t end, unsigned mapping)
 {
 	if (ww_watch(p->ww, (void *)start, end - start, 0) != 0)
-		return; /* not of a kind that can be, or gone already */
+		return; /* memory that can not be watched, or is gone */
 	if (p->n == p->room) {
 		size_t room = p->room ? p->room * 2 : 64;
 		void *more = realloc(p->piece, room * sizeof(*p->piece));
@@ -145,7 +145,7 @@ static void add_piece(struct cli_process *p, size_t at, uintptr_t start,
 	p->n++;
 }
 
-/* Watch what is not yet of one mapping. */
+/* Watch what of one mapping is not watched yet. */
 static void cover(struct cli_process *p, struct cli_report *r, uintptr_t start,
 		  uintptr_t end, const char *name)
 {

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * latch.c - pages that were dirty when VirtualProtect() was called: Windows then
- * keeps them reported after a decommit, until a reset reports them (row 6.1.15).
+ * keeps them reported after a decommit, until a reset (doc/windows.md, 6.1.15).
  *
  * Called by memory.c and win32.c; calls the public calls, base and sys.c. A page
- * that is both latched and dirty when it is decommitted is held over the drop,
- * and so reported once more. Invariant: a page is on the list only if no reset
- * has reported it since it was latched.
+ * that is both latched and dirty when it is decommitted is held while its
+ * memory is dropped, and so stays reported. Invariant: a page is on the list
+ * only if no reset has reported it since it was latched.
  *
- * Global: the list, as the Nt calls find memory by address alone. Its lock is
- * taken by a reset only while something is latched.
+ * Global: the list, because the Nt calls find memory by address alone. A reset
+ * takes the lock only while something is latched.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -74,7 +74,7 @@ static bool make_room(size_t more)
 	return page != NULL;
 }
 
-/* Ascending pages that lie side by side in the list, but for those it has. */
+/* Put pages on the list, except those that it has already. */
 static void add(void *const *pages, size_t count)
 {
 	size_t i, at, n = atomic_load(&latched.n);

@@ -3,8 +3,8 @@
  * memory.c - VirtualAlloc, VirtualFree, VirtualProtect and VirtualLock over mmap.
  *
  * Called by programs; calls regions.c for what is allocated, the public calls
- * for watched memory, and sys.c. Invariant: a run of pages' state says what they
- * are, and the host's protection follows it; a write-watch reservation is
+ * for watched memory, and sys.c. Invariant: the state of a run says what its
+ * pages are, and the host's protection follows; a write-watch reservation is
  * watched from its making to its release.
  */
 #include <errno.h>
@@ -58,8 +58,8 @@ static int protect_host(const struct ww_region *a, uintptr_t start,
 	return ww_sys_mprotect(start, end - start, prot);
 }
 
-/* What a host page needs, that may be larger than 4 KiB: what any of its parts
- * needs; and where the host pages end that need the same as their one state. */
+/* The protection of a host page, which may be larger than 4 KiB: what any of
+ * its parts needs. *end: the end of the host pages in the same run. */
 static int host_page_prot(const struct ww_region *a, uintptr_t at,
 			  uintptr_t host, uintptr_t *end)
 {
@@ -232,8 +232,8 @@ static ww_DWORD alloc_locked(void *address, uintptr_t size, ww_DWORD type,
 	*out = (void *)start;
 	if (type & WW_MEM_COMMIT)
 		return commit(a, start, end, protect);
-	/* The program gave the contents up; they stay until the kernel needs
-	 * the memory, but are clean. */
+	/* The program gave the contents up: they stay here, but the pages are
+	 * clean. */
 	if (type & WW_MEM_RESET && a->watched) {
 		ww_win32_reset(ww_win32_tracker(), start, end);
 		ww_win32_unlatch_range(start, end);
@@ -251,8 +251,8 @@ ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
 	if (!e && (!size ||
 		   (address && (uintptr_t)address < WW_WIN32_GRAIN)))
 		e = WW_ERROR_INVALID_PARAMETER;
-	/* Opened before the lock is taken: it makes locks of its own, and fork()
-	 * takes them all. */
+	/* The tracker is opened before the lock is taken: opening makes locks,
+	 * and fork() takes them all. */
 	if (!e && type & WW_MEM_WRITE_WATCH && !ww_win32_tracker())
 		e = WW_ERROR_NOT_SUPPORTED;
 	if (!e) {
@@ -303,7 +303,7 @@ static ww_DWORD decommit(struct ww_region *a, uintptr_t start, uintptr_t end)
 	else if (r == 0)
 		r = ww_win32_keep_latched(ww_win32_tracker(), start, end,
 					  drop_contents, &d);
-	/* Of a host page that was dropped in part, the part is clean. */
+	/* A host page partly in the range is not dropped: clean that part. */
 	if (r == 0 && a->watched)
 		ww_win32_forget(ww_win32_tracker(), start, end);
 	return r == 0 ? 0 : WW_ERROR_NOT_ENOUGH_MEMORY;
@@ -353,7 +353,7 @@ ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type)
 
 /* --- VirtualProtect --- */
 
-/* The committed pages that a call is about; NULL: they are not. */
+/* The region of [address, address + size); NULL: not all is committed. */
 static struct ww_region *committed(void *address, uintptr_t size,
 				   uintptr_t *start, uintptr_t *end)
 {
@@ -426,8 +426,8 @@ static ww_DWORD take_guards(struct ww_region *a, uintptr_t start, uintptr_t end)
 }
 
 /* mlock() has the kernel fault the pages. MLOCK_ONFAULT after it leaves them
- * locked, and the kernel does not write to them once more whenever a backend
- * gives them their protection back. */
+ * locked, but keeps the kernel from faulting them for writing whenever a
+ * backend makes them writable again. */
 static int lock_pages(uintptr_t start, size_t len)
 {
 	int r = mlock((void *)start, len);
@@ -450,8 +450,8 @@ static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 	e = lock ? take_guards(a, start, end) : 0;
 	if (e)
 		return e;
-	/* The kernel faults pages that it locks, for writing. Windows reports
-	 * them, as the end of a hold does. */
+	/* mlock(2) faults the pages for writing: hold them meanwhile. Windows
+	 * reports locked pages, and so does the end of the hold. */
 	watched = lock && a->watched;
 	if (watched && ww_hold(ww_win32_tracker(), (void *)start, end - start,
 			       0) < 0)

@@ -16,7 +16,7 @@ static inline uintptr_t ww_win32_down(uintptr_t at, uintptr_t unit)
 	return at & ~(unit - 1);
 }
 
-/* [address, address + size) to whole units. False if it wraps. */
+/* Round [address, address + size) outward to units. False: it wraps. */
 static inline bool ww_win32_round(const void *address, uintptr_t size,
 				  uintptr_t unit, uintptr_t *start,
 				  uintptr_t *end)

@@ -50,7 +50,7 @@ static ww_DWORD protect_of(int prot)
 	return prot & PROT_READ ? WW_PAGE_READONLY : WW_PAGE_NOACCESS;
 }
 
-/* Memory of others, as the host says; or free up to the next mapping. */
+/* Memory that VirtualAlloc() did not make: a mapping, or free up to one. */
 static void query_others(uintptr_t at, uintptr_t top,
 			 ww_MEMORY_BASIC_INFORMATION *m)
 {
@@ -93,7 +93,7 @@ static void query(uintptr_t at, uintptr_t top, ww_MEMORY_BASIC_INFORMATION *m)
 		query_ours(next, at, m);
 	else
 		query_others(at, top, m);
-	/* One of the host's mappings may be several of our regions. */
+	/* A mapping of the host's may go on into our next region: end there. */
 	if (next && next->start > at && m->RegionSize > next->start - at)
 		m->RegionSize = next->start - at;
 	ww_win32_unlock();

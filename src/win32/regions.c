@@ -26,7 +26,7 @@ void ww_win32_lock(void)
 {
 	if (ww_fork_init() == 0)
 		ww_heap_init();
-	/* Its holder calls the tracker, which has a lock of its own. */
+	/* The holder calls the tracker, which takes locks: hence the rank. */
 	ww_lock_init(&memory.lock, WW_LOCK_WIN32);
 	ww_lock_take(&memory.lock);
 }
@@ -159,7 +159,7 @@ static bool split(struct ww_region *a, uintptr_t at)
 	return true;
 }
 
-/* Runs [first, end) become what the one before them is. */
+/* Runs [first, end) become part of the run before them. */
 static void join(struct ww_region *a, size_t first, size_t end)
 {
 	memmove(&a->run[first], &a->run[end],

@@ -20,13 +20,13 @@ struct ww_region {
 	uintptr_t start, end;
 	ww_DWORD protect; /* initial */
 	bool watched;
-	bool locked; /* some of it was, by VirtualLock() */
+	bool locked; /* VirtualLock() locked some of it */
 	/* Ascending; neighbours differ. */
 	struct ww_region_run *run;
 	size_t n, room;
 };
 
-/* All that follows: with the lock. */
+/* All functions below are called with the lock taken. */
 void ww_win32_lock(void);
 void ww_win32_unlock(void);
 
@@ -40,7 +40,7 @@ struct ww_region *ww_win32_region_holding(const void *address, uintptr_t size,
 /* The first region that ends behind an address. */
 struct ww_region *ww_win32_region_next(uintptr_t at);
 
-/* A copy, all of it reserved; NULL: no memory. */
+/* Put a copy on the list, all of it reserved; NULL: no memory. */
 struct ww_region *ww_win32_region_add(const struct ww_region *region);
 void ww_win32_region_remove(struct ww_region *a);
 

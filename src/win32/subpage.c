@@ -3,13 +3,13 @@
  * subpage.c - entries of 4 KiB on hosts with larger pages.
  *
  * Called by win32.c, memory.c and latch.c; calls the public calls. A host page
- * that the tracker has as dirty is all its 4 KiB parts. A reset that reports some
- * of them moves the host page to a list: it announces that there, resets the
- * page, and puts all parts on the list if the tracker gave it the page. Then it
- * takes from the list what it reports. If the list is full the host page stays
- * dirty, so that a part may be reported twice, but never lost. Invariant: a part
- * that is dirty is dirty for the tracker, announced, or on the list, all the
- * time; a query without reset only looks.
+ * that is dirty in the tracker stands for all its 4 KiB parts. A reset that
+ * reports some of them moves the page to a list: it announces the move there,
+ * resets the page in the tracker, and lists all parts if the tracker reported
+ * the page. Then it takes from the list what it reports. If the list is full
+ * the host page stays dirty, so that a part may be reported twice, but never
+ * lost. Invariant: a part that is dirty is dirty for the tracker, announced, or
+ * on the list, all the time; a query without reset only looks.
  *
  * Global: the list. The Nt calls find memory by address alone.
  */
@@ -125,7 +125,7 @@ static uint64_t take(uintptr_t page, uintptr_t host, uint64_t bits)
 	return got;
 }
 
-/* The parts on the list; with `announced`, all while some move is under way. */
+/* The parts on the list; with `announced`, all parts if a move is under way. */
 static uint64_t listed_parts(uintptr_t page, uintptr_t host, bool announced)
 {
 	uint64_t k = key(page, host), bits = 0;
@@ -287,8 +287,8 @@ static int clean_part(struct ww *ww, uintptr_t page, uintptr_t host,
 	return r < 0 ? r : 0;
 }
 
-/* All of it becomes clean; what of it are whole host pages is clean in the
- * tracker already, unless they are to be reset. */
+/* All of [start, end) becomes clean. With `reset` its whole host pages are
+ * reset in the tracker too; else they are clean there already. */
 static int clean(struct ww *ww, uintptr_t start, uintptr_t end, bool reset)
 {
 	uintptr_t host = ww_sys_page_size();

@@ -6,8 +6,8 @@
  * Invariant: on failure no output has changed and no page is reset, and only
  * bad-parameter (87) and bad-pointer (998) failures exist.
  *
- * Globals: the tracker behind the calls, as on Windows there is none to pass;
- * the last error, one for each thread.
+ * Globals: the tracker behind the calls, because on Windows there is none to
+ * pass; the last error, one for each thread.
  */
 #include "win32/win32.h"
 
@@ -77,7 +77,7 @@ static bool is_watched(uintptr_t start, uintptr_t end)
 	return from <= start && end <= from + info.range.len;
 }
 
-/* A page that the library has closed can be written to, but not yet. */
+/* A page that the library closed counts as writable: hold it for the test. */
 static bool is_writable(uintptr_t at)
 {
 	bool is = ww_sys_is_writable(at);
@@ -138,7 +138,7 @@ static ww_NTSTATUS status_of(int r)
 	}
 }
 
-/* The order is pinned by Windows where it is known (doc/windows.md, 3.3). */
+/* The checks are in Windows' order, where known (doc/windows.md, 3.3). */
 ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 			       ww_SIZE_T size, ww_PVOID *addresses,
 			       ww_ULONG_PTR *count, ww_ULONG *granularity)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * win32.h - between the files of the Win32 face.
+ * win32.h - what the files of the Win32 calls share.
  */
 #ifndef WW_WIN32_H
 #define WW_WIN32_H
@@ -15,7 +15,7 @@ int ww_win32_get(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 		 void **addresses, size_t *count);
 int ww_win32_reset(struct ww *ww, uintptr_t start, uintptr_t end);
 
-/* The pages are gone, or dropped: clean, and no other page is. */
+/* The pages are unmapped or dropped: they become clean, no others do. */
 void ww_win32_forget(struct ww *ww, uintptr_t start, uintptr_t end);
 
 /* --- latch.c: pages that stay reported after a decommit (row 6.1.15) --- */
@@ -24,7 +24,7 @@ void ww_win32_forget(struct ww *ww, uintptr_t start, uintptr_t end);
 void ww_win32_latch(struct ww *ww, uintptr_t start, uintptr_t end);
 
 /* Call drop(arg) such that what is latched of [start, end) stays reported:
- * MEM_DECOMMIT. Returns what it returned. */
+ * MEM_DECOMMIT. Returns what drop() returned. */
 int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
 			  int (*drop)(void *arg), void *arg);
 
