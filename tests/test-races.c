@@ -5,6 +5,7 @@
  */
 #include "test.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -419,6 +420,50 @@ static void bare_clones_at_every_moment_work(void **state)
 	test_unmap(m, N);
 }
 
+static atomic_uint refused;
+
+/* Several threads hold the same page, and are preempted anywhere. The kernel
+ * must always find it open. */
+static void *hold_and_read(void *arg)
+{
+	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+	while (!atomic_load(&stop)) {
+		CHECK(ww_hold(ww, m + 3 * PAGE, 1, 0) == 0);
+		if (read(zero, m + 3 * PAGE, 1) != 1)
+			atomic_fetch_add(&refused, 1);
+		CHECK(ww_release(ww, m + 3 * PAGE, 1, 0) == 0);
+	}
+	close(zero);
+	return NULL;
+}
+
+static void a_page_that_several_threads_hold_stays_open(void **state)
+{
+	pthread_t t[3];
+	int i;
+
+	ww = test_open();
+	m = test_map(N);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	for (i = 0; i < 3; i++)
+		t[i] = start(hold_and_read, NULL);
+	for (i = 0; i < 30000 / test_slowness(); i++) {
+		void *pages[N];
+		size_t n = N;
+
+		test_write(m, 2, -1);
+		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n,
+					NULL),
+				 0);
+	}
+	for (i = 0; i < 3; i++)
+		finish(t[i]);
+	assert_int_equal(atomic_load(&refused), 0);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
 TEST_MAIN("races", CASE(resets_hide_nothing_of_their_neighbours),
 	  CASE(resets_hide_nothing_of_new_ranges),
 	  CASE(writers_survive_a_watch), CASE(marks_do_not_undo_a_protection),
@@ -429,4 +474,5 @@ TEST_MAIN("races", CASE(resets_hide_nothing_of_their_neighbours),
 	  CASE(a_hole_in_a_dirty_run_does_not_stay_dirty),
 	  CASE(a_child_that_can_not_renew_leaves_the_parent_alone),
 	  CASE(protections_hold_at_every_moment),
+	  CASE(a_page_that_several_threads_hold_stays_open),
 	  CASE(bare_clones_at_every_moment_work))

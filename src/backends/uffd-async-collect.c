@@ -59,7 +59,7 @@ void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
 
-	if (!ww_bits_full(ww_async_populated(a), first, stop))
+	if (!ww_bits_surely_full(ww_async_populated(a), first, stop))
 		ww_bits_set(ww_async_populated(a), first, stop);
 }
 

@@ -72,7 +72,7 @@ static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
 /* True: all bits of [first, end) and their summary bit are set, so that
  * ww_bits_set() would change nothing. False: not known, as only one word is
  * looked at. */
-static inline bool ww_bits_full(const struct ww_bits *self, size_t first,
+static inline bool ww_bits_surely_full(const struct ww_bits *self, size_t first,
 				size_t end)
 {
 	size_t n = end - first;

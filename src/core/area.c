@@ -84,19 +84,23 @@ void ww_area_note_lost(struct ww_area *a, uintptr_t start, uintptr_t end)
 
 /* --- held pages --- */
 
+/* A release that ran beside the first round may have cleared a bit, and a query
+ * closed the page: both are inside of changers. Behind that round the count
+ * keeps every release from clearing it again. */
 void ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
-	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
+	size_t page;
 
-	for (; page < stop; page++)
-		if (atomic_fetch_add(&a->holds[page], 1) == 0) {
-			atomic_fetch_add(&a->nheld, 1);
-			ww_bits_set(&a->held, page, page + 1);
-		}
-	/* The thread whose hold of a page was the first may not have set the
-	 * bit yet. */
-	ww_bits_set(&a->held, ww_area_page(a, start), stop);
-	ww_readers_wait(&a->changers);
+	/* Each hold counts for itself, and first: queries look at nheld before
+	 * they look at a bit. */
+	atomic_fetch_add(&a->nheld, stop - first);
+	for (page = first; page < stop; page++)
+		atomic_fetch_add(&a->holds[page], 1);
+	do {
+		ww_bits_set(&a->held, first, stop);
+		ww_readers_wait(&a->changers);
+	} while (ww_bits_first_clear(&a->held, first, stop) < stop);
 }
 
 static void release(struct ww_area *a, size_t page)
@@ -109,21 +113,23 @@ static void release(struct ww_area *a, size_t page)
 		if (n == 1) /* before `held` is cleared, or a query misses it */
 			ww_bits_set(&a->pending, page, page + 1);
 	} while (!atomic_compare_exchange_weak(&a->holds[page], &n, n - 1));
-	if (n > 1)
-		return;
-	ww_bits_clear(&a->held, page, page + 1);
-	/* A thread that held the page again meanwhile lost its bit just now. */
-	if (atomic_load(&a->holds[page]))
-		ww_bits_set(&a->held, page, page + 1);
+	if (n == 1)
+		ww_bits_clear(&a->held, page, page + 1);
 	atomic_fetch_sub(&a->nheld, 1);
 }
 
 void ww_area_release(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+	struct ww_ticket ticket;
+	uint64_t mask;
 
+	ww_sys_block_signals(&mask);
+	ticket = ww_readers_enter(&a->changers);
 	for (; page < stop; page++)
 		release(a, page);
+	ww_readers_leave(&a->changers, ticket);
+	ww_sys_restore_signals(mask);
 }
 
 void ww_area_release_all(struct ww_area *a)
