@@ -280,6 +280,7 @@ static void the_text_of_maps_says_the_same(void **state)
 static void old_kernels_do_not_read_maps_for_each_range(void **state)
 {
 	struct ww *ww;
+	char *shared;
 	int i;
 
 	no_query = true;
@@ -290,6 +291,11 @@ static void old_kernels_do_not_read_maps_for_each_range(void **state)
 	/* by naming the memory; or not at all, where the kernel can not */
 	if (ww_maps_is_anon(&ww->maps, (uintptr_t)m, (uintptr_t)m + PAGE))
 		assert_true(atomic_load(&ww->maps.walks) < 70);
+	/* which takes a name as well, since 6.2 */
+	shared = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_false(ww_maps_is_anon(&ww->maps, (uintptr_t)shared,
+				     (uintptr_t)shared + PAGE));
+	munmap(shared, PAGE);
 	assert_int_equal(ww_unwatch(ww, m, N * PAGE, 0), 0);
 	munmap(m + 5 * PAGE, PAGE);
 	assert_int_equal(ww_watch(ww, m, 10 * PAGE, 0), -EFAULT);

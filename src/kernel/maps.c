@@ -342,12 +342,36 @@ int ww_maps_each_flag(uintptr_t start, uintptr_t end,
  * as long as the process has mappings. */
 #define TEXT_WALKS 64
 
+/* Private anonymous memory takes a name since Linux 5.17, no file does, and
+ * shared anonymous memory since 6.2: there a name tells nothing. */
+static bool try_names(void)
+{
+	size_t len = ww_sys_page_size();
+	void *shared;
+	bool tells;
+
+	if (ww_sys_mmap_shared(len, &shared) < 0)
+		return false;
+	tells = ww_sys_name_anon((uintptr_t)shared, len, "writewatch") < 0;
+	ww_sys_munmap(shared, len);
+	return tells;
+}
+
+static bool names_tell(void)
+{
+	/* 0: not tried, 1: no, 2: yes */
+	WW_DATA static atomic_int known;
+
+	if (!atomic_load(&known))
+		atomic_store(&known, try_names() ? 2 : 1);
+	return atomic_load(&known) == 2;
+}
+
 bool ww_maps_is_anon(struct ww_maps *maps, uintptr_t start, uintptr_t end)
 {
-	/* Only private anonymous memory takes a name (Linux 5.17), and all of
-	 * it has to be mapped. */
+	/* A range with a hole takes no name, either. */
 	return maps->text && !ww_process_is_other(maps->process) &&
-	       atomic_load(&maps->walks) >= TEXT_WALKS &&
+	       atomic_load(&maps->walks) >= TEXT_WALKS && names_tell() &&
 	       ww_sys_name_anon(start, end - start, "writewatch") == 0;
 }
 

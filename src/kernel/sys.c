@@ -3,7 +3,7 @@
  * sys.c - every system call that the library makes.
  *
  * Called by every floor, calls arch.h. Invariant: results are values or
- * negative errno values; errno is neither read nor written, and nothing here is
+ * negative errno values; errno is as it was, and nothing here is
  * a cancellation point: a thread that is cancelled in one would keep a lock, or
  * leave pages closed.
  */
@@ -215,8 +215,11 @@ int ww_sys_identity(int fd, dev_t *dev, ino_t *ino)
 		return -EBADF;
 	/* Before 4.11, or refused: libc's, because the kernel's struct is
 	 * another one on each architecture. */
-	if (fstat(fd, &st) < 0)
+	r = errno;
+	if (fstat(fd, &st) < 0) {
+		errno = (int)r;
 		return -EBADF;
+	}
 	*dev = st.st_dev;
 	*ino = st.st_ino;
 	return 0;
@@ -280,9 +283,9 @@ long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
 
 /* --- memory --- */
 
-static int map(void *at, size_t len, int prot, void **out)
+static int map(void *at, size_t len, int prot, int kind, void **out)
 {
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	const int flags = kind | MAP_ANONYMOUS | MAP_NORESERVE;
 #ifdef SYS_mmap2
 	long r = call6(SYS_mmap2, at, len, prot, flags, -1, 0);
 #elif defined(__s390x__) /* takes a pointer to its arguments */
@@ -300,17 +303,22 @@ static int map(void *at, size_t len, int prot, void **out)
 
 int ww_sys_mmap(size_t len, void **out)
 {
-	return map(NULL, len, PROT_READ | PROT_WRITE, out);
+	return map(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, out);
 }
 
 int ww_sys_mmap_prot(size_t len, int prot, void **out)
 {
-	return map(NULL, len, prot, out);
+	return map(NULL, len, prot, MAP_PRIVATE, out);
+}
+
+int ww_sys_mmap_shared(size_t len, void **out)
+{
+	return map(NULL, len, PROT_NONE, MAP_SHARED, out);
 }
 
 int ww_sys_reserve(void *at, size_t len, void **out)
 {
-	return map(at, len, PROT_NONE, out);
+	return map(at, len, PROT_NONE, MAP_PRIVATE, out);
 }
 
 int ww_sys_munmap(void *at, size_t len)

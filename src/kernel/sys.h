@@ -52,6 +52,7 @@ long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
 int ww_sys_mmap(size_t len, void **out); /* zeroed, MAP_NORESERVE */
 /* The same with a protection. */
 int ww_sys_mmap_prot(size_t len, int prot, void **out);
+int ww_sys_mmap_shared(size_t len, void **out); /* PROT_NONE */
 /* PROT_NONE; at: a hint */
 int ww_sys_reserve(void *at, size_t len, void **out);
 int ww_sys_munmap(void *at, size_t len);
