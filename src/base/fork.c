@@ -27,7 +27,7 @@ WW_DATA static struct {
 	atomic_bool ready;
 	bool wipes; /* the kernel zeroes *word in a child */
 	_Atomic(atomic_uint *) word; /* the generation; 0: just forked */
-	atomic_uint last; /* the generation before a wipe */
+	atomic_uint last; /* no process has a later generation */
 	struct ww_lock list; /* the head of a circular list, in order of rank */
 	void (*on_child[WW_FORK_HOOKS])(void);
 } forks = {
@@ -44,11 +44,11 @@ unsigned ww_fork_generation(void)
 	g = atomic_load(word);
 	if (g)
 		return g;
-	/* All threads of a child get the same number here: the first one to
-	 * change the word wins, and `last` changes only after that. */
-	g = atomic_load(&forks.last) + 1;
-	if (atomic_compare_exchange_strong(word, &zero, g))
-		atomic_store(&forks.last, g);
+	/* The first one to change the word wins, so all threads of a child get
+	 * the same number. Each takes one of its own, before: a handler that
+	 * forks between the two lines must not give its child this number. */
+	g = atomic_fetch_add(&forks.last, 1) + 1;
+	atomic_compare_exchange_strong(word, &zero, g);
 	return atomic_load(word);
 }
 
