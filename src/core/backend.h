@@ -181,8 +181,8 @@ struct ww_backend {
 	 * is dirty stays dirty. NULL: mprotect(2) itself. */
 	int (*protect)(struct ww *ww, const struct ww_slice *s, int prot);
 	/* The protection that the program wants from an address on, and where
-	 * that run ends, at most at *end. NULL: the kernel's view is the
-	 * program's. */
+	 * that run ends, at most at *end. Called by the SIGSEGV handler, too.
+	 * NULL: the kernel's view is the program's. */
 	int (*wanted)(struct ww_area *a, uintptr_t at, uintptr_t *end);
 	/* Drop pages of private memory, which then are clean, as madvise(2) does
 	 * with MADV_DONTNEED. NULL: rearm(), then drop. */

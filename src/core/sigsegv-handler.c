@@ -39,19 +39,20 @@ struct fault {
 	bool may_be_fetch;
 };
 
-/* Closing a page leaves it executable. So if the program may execute the page,
- * the fault was no fetch. */
+/* Closed pages stay executable: if the program may execute the page, a fetch
+ * does not fault. */
 static bool is_executable(struct ww *ww, uintptr_t at)
 {
 	struct ww_ticket ticket;
 	struct ww_slice s;
-	bool is;
+	int prot;
 
 	if (!ww_ranges_pin_one(&ww->ranges, at, &s, &ticket))
 		return false;
-	is = s.area->prot & PROT_EXEC;
+	prot = ww->backend->wanted ? ww->backend->wanted(s.area, at, &s.end)
+				   : s.area->prot;
 	ww_readers_leave(&s.area->users, ticket);
-	return is;
+	return prot & PROT_EXEC;
 }
 
 static bool is_handled(struct ww *ww, void *arg)
