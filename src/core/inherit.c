@@ -47,11 +47,11 @@ static int exists(void *arg, uintptr_t start, uintptr_t end)
 	return 1; /* and that is enough */
 }
 
-/* MADV_WIPEONFORK leaves a mapping without a page. */
+/* MADV_WIPEONFORK leaves a mapping without a page. True as well if it is not known. */
 static bool is_empty(const struct look *l, uintptr_t start, uintptr_t end)
 {
 	return ww_pagemap_each_populated(&l->pagemap, start, end, exists,
-					 NULL) == 0;
+					 NULL) != 1;
 }
 
 static void look_for_wiped(struct look *l, const struct ww_map *map)
@@ -117,6 +117,8 @@ static void look_at_memory(struct ww *ww)
 	l.pagemap.fd = ww_sys_open("/proc/self/pagemap", O_RDONLY);
 	if (ww_maps_each(&ww->maps, l.at, end, look_at, &l) == 0)
 		forget(&l, end);
+	else
+		l.may_be_wiped = true;
 	if (l.pagemap.fd >= 0)
 		ww_sys_close(l.pagemap.fd);
 	/* smaps shows for sure which mappings are wiped, but looks at every
