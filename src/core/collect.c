@@ -90,9 +90,10 @@ static int attach_anew(struct ww *ww, const struct ww_slice *s,
  *	writer		stores, and is not tracked yet
  *	this query	arms the memory, which makes it clean
  *
- * What lies below `from` this query has reported. */
+ * All of the slice: the memory may have been replaced behind the part that this
+ * query has reported. */
 static int recover(struct ww *ww, const struct ww_slice *s,
-		   const struct ww_map *map, uintptr_t from)
+		   const struct ww_map *map)
 {
 	int r;
 
@@ -100,9 +101,9 @@ static int recover(struct ww *ww, const struct ww_slice *s,
 		return 0;
 	if (map->kind != s->area->kind)
 		atomic_store(&s->area->mixed, true);
-	ww_area_mark(s->area, from, s->end);
+	ww_area_mark(s->area, s->start, s->end);
 	r = attach_anew(ww, s, map);
-	ww_area_note_lost(s->area, from, s->end);
+	ww_area_note_lost(s->area, s->start, s->end);
 	return r;
 }
 
@@ -127,7 +128,7 @@ static int collect_slice(const struct walk *w, const struct ww_slice *s,
 		ww_query_found(q, q->pos, s->end);
 		return 0;
 	}
-	r = recover(w->ww, s, map, q->pos);
+	r = recover(w->ww, s, map);
 	if (r == 0)
 		ww_query_done_below(q, s->end);
 	return r;
@@ -209,7 +210,7 @@ static int rearm_slice(const struct walk *w, const struct ww_slice *s,
 	struct ww_span span = { s, 1, map->kind };
 	int r = w->ww->backend->rearm(w->ww, &span);
 
-	return r == -EPERM ? recover(w->ww, s, map, s->start) : r;
+	return r == -EPERM ? recover(w->ww, s, map) : r;
 }
 
 static int rearm_span(struct ww *ww, const struct ww_span *span)
