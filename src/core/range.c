@@ -348,11 +348,10 @@ static void touched(const struct ww_table *t, uintptr_t start, uintptr_t end,
 		--*first; /* behind the last slice: the last chunk goes on */
 }
 
-struct ww_table *ww_ranges_change(struct ww_ranges *self, uintptr_t start,
-				  uintptr_t end, const struct ww_slice *slice,
-				  size_t n)
+struct ww_table *ww_table_change(const struct ww_table *old, uintptr_t start,
+				 uintptr_t end, const struct ww_slice *slice,
+				 size_t n)
 {
-	const struct ww_table *old = atomic_load(&self->table);
 	struct filling f = { .failed = false };
 	size_t first, stop, slices = n + 1, i;
 	struct ww_cursor c;

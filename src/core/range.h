@@ -114,12 +114,15 @@ void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end);
 
 /* --- writers --- */
 
-/* A new table: the current one without [start, end), and with n more slices,
- * which lie in there or where nothing is watched. NULL: no memory. The caller
- * either publishes or discards the new table. */
-struct ww_table *ww_ranges_change(struct ww_ranges *self, uintptr_t start,
-				  uintptr_t end, const struct ww_slice *slice,
-				  size_t n);
+/* A new table: an old one without [start, end), and with n more slices, which lie
+ * in there or where nothing is watched. NULL: no memory. The caller either
+ * publishes or discards the new table. */
+struct ww_table *ww_table_change(const struct ww_table *old, uintptr_t start,
+				 uintptr_t end, const struct ww_slice *slice,
+				 size_t n);
+
+/* Free a table that was made of the current one, or that the current one was
+ * made of. */
 void ww_ranges_discard(struct ww_ranges *self, struct ww_table *t);
 
 /* Make t the current table, and retire the old one with the chunks that t has

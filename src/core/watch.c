@@ -113,7 +113,8 @@ static int make_cut(struct ww *ww, uintptr_t start, uintptr_t end,
 	if (!cut->slice)
 		return -ENOMEM;
 	slices_in(ww, start, end, cut->slice);
-	cut->table = ww_ranges_change(&ww->ranges, start, end, NULL, 0);
+	cut->table = ww_table_change(ww_ranges_table(&ww->ranges), start, end,
+				     NULL, 0);
 	if (cut->table)
 		return 0;
 	ww_heap_free(cut->slice, cut->bytes);
@@ -289,56 +290,72 @@ static void detach_all(struct ww *ww, const struct ww_slice *slice, size_t n)
 	}
 }
 
-/* Publish the table, so that faults find the areas, and then arm them if arming
- * lets stores fault. */
-static int publish(struct ww *ww, struct ww_table *t,
-		   const struct ww_slice *slice, size_t n)
+/* The table with the slices. If arming them can fail, also the one without, as
+ * undo->table: nothing that undoing needs can be missing then. */
+static struct ww_table *make_tables(struct ww *ww, struct cut *undo)
+{
+	uintptr_t start = undo->slice[0].start;
+	uintptr_t end = undo->slice[undo->n - 1].end;
+	struct ww_table *t = ww_table_change(ww_ranges_table(&ww->ranges),
+					     start, end, undo->slice, undo->n);
+
+	if (!t || !ww->backend->arm)
+		return t;
+	undo->table = ww_table_change(t, start, end, NULL, 0);
+	if (undo->table)
+		return t;
+	ww_ranges_discard(&ww->ranges, t);
+	return NULL;
+}
+
+/* Publish the table, so that faults find the areas, and then arm them, which lets
+ * stores fault. */
+static int publish(struct ww *ww, struct ww_table *t, const struct cut *undo)
 {
 	size_t i;
 	int r = 0;
 
 	ww_ranges_publish(&ww->ranges, t);
-	for (i = 0; ww->backend->arm && r == 0 && i < n; i++)
-		r = ww->backend->arm(ww, &slice[i]);
+	for (i = 0; undo->table && r == 0 && i < undo->n; i++)
+		r = ww->backend->arm(ww, &undo->slice[i]);
 	ww_ranges_clean(&ww->ranges);
-	if (r < 0)
-		ww_watch_remove(ww, slice[0].start, slice[n - 1].end, false);
+	if (undo->table && (r == 0 || let_go(ww, undo, false) < 0))
+		ww_ranges_discard(&ww->ranges, undo->table);
 	return r;
 }
 
 static int attach_all(struct ww *ww, const struct stretches *s, unsigned flags,
-		      struct ww_slice *slice)
+		      struct cut *added)
 {
-	struct ww_table *t;
-	size_t i;
-	int r = 0;
+	int r;
 
-	for (i = 0; r == 0 && i < s->n; i++)
-		r = attach(ww, &s->map[i], flags, &slice[i]);
-	if (r < 0) {
-		detach_all(ww, slice, i - 1);
-		return r;
+	for (; added->n < s->n; added->n++) {
+		r = attach(ww, &s->map[added->n], flags,
+			   &added->slice[added->n]);
+		if (r < 0)
+			return r;
 	}
-	t = ww_ranges_change(&ww->ranges, slice[0].start, slice[s->n - 1].end,
-			     slice, s->n);
-	if (!t) {
-		detach_all(ww, slice, s->n);
-		return -ENOMEM;
-	}
-	return publish(ww, t, slice, s->n);
+	return 0;
 }
 
 static int watch(struct ww *ww, const struct stretches *s, unsigned flags)
 {
-	size_t bytes = s->n * sizeof(struct ww_slice);
-	struct ww_slice *slice = ww_heap_new(bytes);
+	struct cut added = { .bytes = s->n * sizeof(struct ww_slice) };
+	struct ww_table *t = NULL;
 	int r;
 
-	if (!slice)
+	added.slice = ww_heap_new(added.bytes);
+	if (!added.slice)
 		return -ENOMEM;
 	ww->watches++;
-	r = attach_all(ww, s, flags, slice);
-	ww_heap_free(slice, bytes);
+	r = attach_all(ww, s, flags, &added);
+	if (r == 0) {
+		t = make_tables(ww, &added);
+		r = t ? publish(ww, t, &added) : -ENOMEM;
+	}
+	if (!t)
+		detach_all(ww, added.slice, added.n);
+	ww_heap_free(added.slice, added.bytes);
 	return r;
 }
 
