@@ -27,6 +27,9 @@ WW_DATA static struct {
 	uintptr_t *page;
 	size_t room;
 	atomic_size_t n;
+	/* The decommit under way holds pages of [keep_start, keep_end): one
+	 * that leaves the list meanwhile is released. */
+	uintptr_t keep_start, keep_end;
 } latched;
 
 static void take(void)
@@ -136,21 +139,38 @@ static void hold(struct ww *ww, void *const *pages, size_t n)
 	drop_lock();
 }
 
+static void keep(uintptr_t start, uintptr_t end)
+{
+	take();
+	latched.keep_start = start;
+	latched.keep_end = end;
+	drop_lock();
+}
+
+/* Pages of the list, as far as the decommit under way may hold them. A release
+ * without a hold is ignored. */
+static void release(size_t first, size_t end)
+{
+	for (; first < end; first++)
+		if (latched.page[first] >= latched.keep_start &&
+		    latched.page[first] < latched.keep_end)
+			ww_release(ww_win32_tracker(),
+				   (void *)latched.page[first], 1, 0);
+}
+
 int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
 			  int (*drop)(void *arg), void *arg)
 {
-	size_t i;
 	int r;
 
 	if (!atomic_load(&latched.n))
 		return drop(arg);
+	keep(start, end);
 	each_dirty(ww, start, end, hold);
 	r = drop(arg);
-	/* A release without a hold is ignored. */
 	take();
-	for (i = position(start);
-	     i < atomic_load(&latched.n) && latched.page[i] < end; i++)
-		ww_release(ww, (void *)latched.page[i], 1, 0);
+	release(position(start), position(end));
+	latched.keep_end = 0;
 	drop_lock();
 	return r;
 }
@@ -159,6 +179,7 @@ static void erase(size_t first, size_t end)
 {
 	size_t n = atomic_load(&latched.n);
 
+	release(first, end);
 	memmove(&latched.page[first], &latched.page[end],
 		(n - end) * sizeof(latched.page[0]));
 	atomic_store(&latched.n, n - (end - first));
