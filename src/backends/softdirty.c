@@ -22,6 +22,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "base/fork.h"
 #include "core/trackers.h"
 #include "kernel/advice.h"
 #include "kernel/pagemap.h"
@@ -40,8 +41,7 @@ struct soft {
  * a thread that a collector stops does not have the gate, and a handler of the
  * host's does not write to what its own thread has closed. */
 WW_DATA static struct {
-	atomic_bool ready;
-	struct ww_lock once, door, lock;
+	struct ww_lock door, lock;
 	uint64_t mask; /* of the thread that has the lock */
 } serial;
 
@@ -203,7 +203,8 @@ static void enter_slice(struct soft *soft, const struct ww_slice *s)
 {
 	struct ww_soft_area *a = state(s->area);
 
-	if (!a->entered)
+	/* unless it was a thread of the parent's */
+	if (!a->entered || a->ticket.generation != ww_fork_generation())
 		a->ticket = ww_readers_enter(&s->area->changers);
 	a->entered = true;
 }
