@@ -191,14 +191,14 @@ ww_DWORD ww_GetCurrentProcessId(void);
  * @param addresses    the caller's array of *count entries
  * @param count        in: entries of room, > 0; out: entries stored, maybe 0
  * @param granularity  out: 4096
- * @return 0, or 0xFFFFFFFF with 87 or 998 (an array that can not be written to,
+ * @return 0, or 0xFFFFFFFF with 8, 87 or 998 (an array that can not be written to,
  *         too), all outputs as they were and all pages as dirty
  */
 ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
 			 ww_PVOID *addresses, ww_ULONG_PTR *count,
 			 ww_DWORD *granularity);
 
-/** Make the pages clean. @return 0, or 0xFFFFFFFF with 87 */
+/** Make the pages clean. @return 0, or 0xFFFFFFFF with 8 or 87 */
 ww_UINT ww_ResetWriteWatch(ww_PVOID base, ww_SIZE_T size);
 
 /** The two calls above, with a process handle and a status. */
@@ -484,7 +484,7 @@ static inline UINT writewatch_get(DWORD flags, PVOID base, SIZE_T size,
 	return r;
 }
 
-/* Bytes of what a pointer points to; 4 for a NULL that is a number. */
+/* Bytes of what a pointer points to; 8 for a NULL. */
 #define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(p), type)
 #define WRITEWATCH_LONG(p) (WRITEWATCH_IS(p, long *) || WRITEWATCH_IS(p, unsigned long *))
 #define WRITEWATCH_NARROW(p) (WRITEWATCH_IS(p, int32_t *) || WRITEWATCH_IS(p, uint32_t *))

@@ -46,8 +46,8 @@ static bool open_block(struct ww_sync_thread *self, uintptr_t at)
 
 static void open_page(struct ww_sync_thread *self, uintptr_t at, size_t len)
 {
-	/* Fails where it was unmapped or let go meanwhile: the writer was woken
-	 * by that. */
+	/* Fails where the memory was unmapped or unwatched meanwhile, which need
+	 * not have woken the writer. */
 	if (ww_uffd_unprotect(&self->uffd, at, at + len) < 0)
 		ww_uffd_wake(&self->uffd, at, at + len);
 }

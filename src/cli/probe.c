@@ -16,6 +16,7 @@ static const struct {
 	{ WW_CAP_NO_THREAD, "no_thread", "no thread started" },
 	{ WW_CAP_REMOTE, "remote", "other processes" },
 	{ WW_CAP_FOREIGN_MPROTECT, "foreign_mprotect", "mprotect(2) harmless" },
+	{ WW_CAP_FOREIGN_WRITES, "foreign_writes", "others' writes seen" },
 };
 
 #define NGUARANTEES (sizeof(guarantees) / sizeof(guarantees[0]))

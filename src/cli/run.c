@@ -404,6 +404,11 @@ int cli_run(int argc, char **argv)
 
 	if (!parse(&w, argc, argv))
 		return cli_usage(stderr, 2);
+	if (w.duration > 0) {
+		fprintf(stderr, "writewatch: run ends with its program: "
+				"--duration is for watch\n");
+		return 2;
+	}
 	if (!find_preload(object, sizeof(object))) {
 		fprintf(stderr, "writewatch: %s is not installed\n",
 			PRELOAD_INSTALLED);

@@ -4,7 +4,7 @@
  *
  * Called by programs; calls the native calls of api.c through subpage.c.
  * Invariant: on failure no output has changed and no page is reset, and only
- * bad-parameter (87) and bad-pointer (998) failures exist.
+ * bad-parameter (87), bad-pointer (998) and no-memory (8) failures exist.
  *
  * Globals: the tracker behind the calls, because on Windows there is none to
  * pass; the last error, one for each thread.
