@@ -336,7 +336,8 @@ int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags);
  * @param start, len  whole pages, bytes, all of them watched
  * @param flags       WW_WINDOW; WW_UNMAPPING: the memory is unmapped or replaced
  *                    next. Its pages are then not made writable first: cheaper.
- * @return 0, -EINVAL, -ENOENT, -ENOMEM; on failure nothing changed
+ * @return 0, -EINVAL, -ENOENT, -EPERM, -ENOMEM (pages could not be opened); on
+ *         failure all is watched as before
  * Threads: any. Signals: no.
  */
 int ww_unwatch(struct ww *ww, void *start, size_t len, unsigned flags);
@@ -399,7 +400,7 @@ int ww_mark(struct ww *ww, void *start, size_t len, unsigned flags);
  *
  * @param start, len  as for ww_mark(), and the same for ww_release()
  * @param flags       0
- * @return 0, -EINVAL, -ENOMEM (the pages could not be opened: nothing is held)
+ * @return 0, -EINVAL, -EPERM, -ENOMEM (pages could not be opened: none is held)
  * Threads: any, lock-free; may wait for a reset that is closing pages. Signals:
  * yes. Cost: some 10 ns a page, and a system call where pages must be opened.
  */
@@ -440,6 +441,7 @@ int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
  *
  * @param ranges  the caller's array of *count entries
  * @param count   in: entries of room, > 0; out: entries stored
+ * @return as ww_get()
  */
 int ww_get_ranges(struct ww *ww, void *start, size_t len, unsigned flags,
 		  struct ww_range *ranges, size_t *count);

@@ -374,5 +374,6 @@ int ww_watch_add(struct ww *ww, uintptr_t start, uintptr_t end, unsigned flags)
 		r = watch(ww, &s, flags);
 	ww_trackers_claim_back(ww, NULL, 0);
 	ww_heap_free(s.map, s.room * sizeof(*s.map));
-	return r;
+	/* Unmapped by another thread meanwhile. */
+	return r == -ENOENT ? -EFAULT : r;
 }

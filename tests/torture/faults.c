@@ -12,6 +12,7 @@
 
 #include "base/heap.h"
 #include "kernel/sys.h"
+#include "kernel/uapi/userfaultfd.h"
 #include "writewatch-win32.h"
 
 /* --- the injection --- */
@@ -69,8 +70,29 @@ WRAP(ssize_t, ww_sys_write, (int fd, const void *buf, size_t len),
      (fd, buf, len), EPERM, EIO)
 WRAP(ssize_t, ww_sys_pread, (int fd, void *buf, size_t len, int64_t off),
      (fd, buf, len, off), EIO, ENOMEM)
-WRAP(int, ww_sys_ioctl, (int fd, unsigned long request, void *arg),
-     (fd, request, arg), EINVAL, EPERM, ENOMEM, EBUSY, EAGAIN, ENOENT)
+int __real_ww_sys_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg);
+
+/* Each request with the codes that the kernel has for it. */
+static int trip_ioctl(unsigned long request)
+{
+	if (request == UFFDIO_REGISTER) {
+		TRIP(ww_sys_ioctl, EINVAL, EPERM, ENOMEM, EBUSY);
+	} else if (request == UFFDIO_WRITEPROTECT) {
+		TRIP(ww_sys_ioctl, EINVAL, ENOENT, EAGAIN, ENOMEM);
+	} else {
+		TRIP(ww_sys_ioctl, EINVAL, EPERM, ENOMEM);
+	}
+	return 0;
+}
+
+int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	int r = trip_ioctl(request);
+
+	return r < 0 ? r : __real_ww_sys_ioctl(fd, request, arg);
+}
+
 WRAP(int64_t, ww_sys_position, (int fd), (fd), EBADF)
 WRAP(int, ww_sys_set_position, (int fd, int64_t off), (fd, off), EINVAL)
 WRAP(int, ww_sys_name_anon, (uintptr_t start, size_t len, const char *name),
@@ -220,19 +242,41 @@ static char *m;
 static bool written[N]; /* must be reported by the next query */
 static int result;
 
-static void documented(int r)
-{
-	static const int codes[] = { 0,	     -EINVAL, -ENOENT,	   -EEXIST,
-				     -EFAULT, -EBUSY,  -EOPNOTSUPP, -EPERM,
-				     -ESRCH,  -ENOMEM, -ENOSYS };
-	size_t i;
+/* The @return lists of writewatch.h. */
+static const struct {
+	const char *call;
+	int codes[16]; /* 0 behind the last */
+} returns[] = {
+#include "returns.h"
+};
 
-	for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
-		if (r == codes[i])
-			return;
-	print_error("%s: code %d\n", inject.name, r);
-	abort();
+static bool is_documented(const char *call, int r)
+{
+	size_t len = strcspn(call, "("), i, k;
+
+	for (i = 0; i < sizeof(returns) / sizeof(returns[0]); i++) {
+		if (strlen(returns[i].call) != len ||
+		    strncmp(returns[i].call, call, len))
+			continue;
+		for (k = 0; returns[i].codes[k]; k++)
+			if (returns[i].codes[k] == r)
+				return true;
+	}
+	return false;
 }
+
+/* A call's result: what its @return does not list ends the test. */
+static int documented(const char *call, int r)
+{
+	if (r < 0 && !is_documented(call, r)) {
+		print_error("%s: %s is %d, which its @return does not list\n",
+			    inject.name, call, r);
+		abort();
+	}
+	return r;
+}
+
+#define DOCUMENTED(call) documented(#call, call)
 
 static void put(size_t page)
 {
@@ -251,9 +295,10 @@ static void ask(struct ww *ww, unsigned flags, bool ranges)
 
 	do {
 		n = N;
-		r = ranges ? ww_get_ranges(ww, m, N * PAGE, flags, runs, &n) :
-			     ww_get(ww, m, N * PAGE, flags, pages, &n, NULL);
-		documented(r);
+		r = ranges ? DOCUMENTED(ww_get_ranges(ww, m, N * PAGE, flags,
+						      runs, &n))
+			   : DOCUMENTED(ww_get(ww, m, N * PAGE, flags, pages,
+					       &n, NULL));
 		CHECK(r == 0 || n == N);
 	} while (r < 0 && ++tries < 3);
 	CHECK(r == 0);
@@ -275,8 +320,7 @@ static void ask(struct ww *ww, unsigned flags, bool ranges)
 
 #define AGAIN(call)                              \
 	do {                                     \
-		result = (call);                 \
-		documented(result);              \
+		result = DOCUMENTED(call);       \
 		if (result < 0)                  \
 			result = (call);         \
 		if (result != 0) {               \
@@ -320,13 +364,14 @@ static void through_win32(void)
 static void through_all_calls(const char *backend)
 {
 	struct ww_options o = { .size = sizeof(o), .backend = backend };
+	struct ww_range_info range = { .size = sizeof(range) };
+	struct ww_range part = { m + PAGE, PAGE };
 	struct ww *ww = NULL;
 	size_t i;
 
 	memset(m, 0, N * PAGE);
 	memset(written, 0, sizeof(written));
-	result = ww_open(&ww, &o);
-	documented(result);
+	result = DOCUMENTED(ww_open(&ww, &o));
 	if (result < 0)
 		return;
 	AGAIN(ww_watch(ww, m, N * PAGE, 0));
@@ -339,12 +384,10 @@ static void through_all_calls(const char *backend)
 	put(9);
 	ask(ww, WW_RESET, false);
 	put(4);
-	result = ww_reset(ww, m + 4 * PAGE, PAGE, 0);
-	documented(result);
+	result = DOCUMENTED(ww_reset(ww, m + 4 * PAGE, PAGE, 0));
 	written[4] = result < 0; /* then it is called dirty */
 	put(6);
-	result = ww_mark(ww, m + 7 * PAGE, 1, 0);
-	documented(result);
+	result = DOCUMENTED(ww_mark(ww, m + 7 * PAGE, 1, 0));
 	written[7] = true;
 	AGAIN(ww_hold(ww, m + 8 * PAGE, 1, 0));
 	put(8);
@@ -353,8 +396,11 @@ static void through_all_calls(const char *backend)
 	AGAIN(ww_release(ww, m + 8 * PAGE, 1, 0));
 	AGAIN(ww_protect(ww, m + 6 * PAGE, 2 * PAGE, PROT_READ, 0));
 	AGAIN(ww_protect(ww, m + 6 * PAGE, 2 * PAGE, RW, 0));
-	result = ww_discard(ww, m + 9 * PAGE, PAGE, 0);
-	documented(result);
+	result = DOCUMENTED(ww_discard(ww, m + 9 * PAGE, PAGE, 0));
+	AGAIN(ww_next_range(ww, m, &range));
+	put(1);
+	result = DOCUMENTED(ww_reset_ranges(ww, &part, 1, 0));
+	written[1] = result < 0;
 	AGAIN(ww_unwatch(ww, m + 10 * PAGE, PAGE, 0));
 	AGAIN(ww_watch(ww, m + 10 * PAGE, PAGE, 0));
 	put(10);
