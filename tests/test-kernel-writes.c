@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <linux/futex.h>
+#include <linux/io_uring.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -218,6 +219,166 @@ static void a_datagram_arrives_whatever_is_reset(void **state)
 	end();
 }
 
+/* --- writes of devices --- */
+
+/* An io_uring of one entry, by its system calls. */
+struct ring {
+	int fd;
+	struct io_uring_params p;
+	char *sq, *cq;
+	struct io_uring_sqe *sqe;
+};
+
+static bool ring_open(struct ring *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->fd = (int)syscall(SYS_io_uring_setup, 1, &r->p);
+	if (r->fd < 0)
+		return false;
+	r->sq = mmap(NULL, r->p.sq_off.array + 4, RW, MAP_SHARED, r->fd,
+		     IORING_OFF_SQ_RING);
+	r->cq = mmap(NULL,
+		     r->p.cq_off.cqes +
+			     r->p.cq_entries * sizeof(struct io_uring_cqe),
+		     RW, MAP_SHARED, r->fd, IORING_OFF_CQ_RING);
+	r->sqe = mmap(NULL, sizeof(*r->sqe), RW, MAP_SHARED, r->fd,
+		      IORING_OFF_SQES);
+	return r->sq != MAP_FAILED && r->cq != MAP_FAILED &&
+	       r->sqe != MAP_FAILED;
+}
+
+/* Read one byte of a descriptor into buffer 0, some time. */
+static void ring_read(struct ring *r, int fd, char *at)
+{
+	unsigned *tail = (unsigned *)(r->sq + r->p.sq_off.tail);
+
+	*r->sqe = (struct io_uring_sqe){ .opcode = IORING_OP_READ_FIXED,
+					 .fd = fd,
+					 .addr = (uintptr_t)at,
+					 .len = 1 };
+	*(unsigned *)(r->sq + r->p.sq_off.array) = 0;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	assert_int_equal(syscall(SYS_io_uring_enter, r->fd, 1, 0, 0, NULL, 0),
+			 1);
+}
+
+static int ring_wait(struct ring *r)
+{
+	unsigned *head = (unsigned *)(r->cq + r->p.cq_off.head);
+	unsigned mask = *(unsigned *)(r->cq + r->p.cq_off.ring_mask);
+	struct io_uring_cqe *cqe = (void *)(r->cq + r->p.cq_off.cqes);
+	int result;
+
+	syscall(SYS_io_uring_enter, r->fd, 0, 1, IORING_ENTER_GETEVENTS, NULL,
+		0);
+	result = cqe[*head & mask].res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	return result;
+}
+
+/* The page is pinned once, and written to long after: in between it is reset,
+ * again and again. */
+static void a_fixed_buffer_is_seen_over_resets(void **state)
+{
+	struct iovec buffer;
+	struct ring ring;
+	int pipes[2], i;
+
+	begin();
+	buffer = (struct iovec){ m + 5 * PAGE, PAGE };
+	if (!ring_open(&ring)) {
+		print_message("  no io_uring here: %s\n", strerror(errno));
+		end();
+		return;
+	}
+	assert_int_equal(pipe(pipes), 0);
+	hold(m + 5 * PAGE, PAGE);
+	if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS,
+		    &buffer, 1) != 0)
+		print_message("  no fixed buffers here: %s\n",
+			      strerror(errno));
+	else
+		for (i = 1; i < 20; i++) {
+			char c = (char)i;
+
+			ring_read(&ring, pipes[0], m + 5 * PAGE + i);
+			test_expect(ww, m, N, WW_RESET, 5, -1);
+			assert_int_equal(write(pipes[1], &c, 1), 1);
+			assert_int_equal(ring_wait(&ring), 1);
+			/* in this page, not in a copy's original */
+			assert_int_equal(m[5 * PAGE + i], i);
+			test_expect(ww, m, N, WW_RESET, 5, -1);
+		}
+	close(ring.fd);
+	release(m + 5 * PAGE, PAGE);
+	test_expect(ww, m, N, WW_RESET, 5, -1);
+	if (test_caps(ww) & WW_CAP_EXACT)
+		test_expect(ww, m, N, 0, -1);
+	close(pipes[0]);
+	close(pipes[1]);
+	end();
+}
+
+static atomic_bool collecting;
+static char mirror[N << 16];
+
+static void collect(unsigned flags)
+{
+	struct ww_range runs[N];
+	size_t n = N, i;
+
+	CHECK(ww_get_ranges(ww, m, N * PAGE, flags, runs, &n) == 0);
+	for (i = 0; i < n; i++)
+		memcpy(mirror + ((char *)runs[i].start - m), runs[i].start,
+		       runs[i].len);
+}
+
+static void *collect_all_the_time(void *arg)
+{
+	while (atomic_load(&collecting))
+		collect(WW_RESET);
+	return NULL;
+}
+
+/* What a disk writes, past the page tables. */
+static void direct_reads_are_seen_over_resets(void **state)
+{
+	char path[] = "/var/tmp/writewatch-XXXXXX";
+	int fd = mkstemp(path), direct, i;
+	pthread_t t;
+
+	begin();
+	assert_true(fd >= 0);
+	for (i = 0; i < (int)(64 * PAGE / 4); i++)
+		CHECK(write(fd, &i, 4) == 4);
+	fsync(fd);
+	direct = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+	unlink(path);
+	close(fd);
+	if (direct < 0) {
+		print_message("  no O_DIRECT here\n");
+		end();
+		return;
+	}
+	atomic_store(&collecting, true);
+	assert_int_equal(pthread_create(&t, NULL, collect_all_the_time, NULL),
+			 0);
+	for (i = 0; i < 2000 / test_slowness() + 10; i++) {
+		char *at = m + (size_t)(i * 7 % N) * PAGE;
+
+		hold(at, PAGE);
+		CHECK(pread(direct, at, PAGE, (off_t)(i % 64) * (off_t)PAGE) ==
+		      (ssize_t)PAGE);
+		release(at, PAGE);
+	}
+	atomic_store(&collecting, false);
+	pthread_join(t, NULL);
+	collect(WW_RESET);
+	assert_memory_equal(mirror, m, N * PAGE);
+	close(direct);
+	end();
+}
+
 /* A child holds nothing, and unwatching ends a hold. */
 static void child_holds_nothing(void *arg)
 {
@@ -277,6 +438,8 @@ TEST_MAIN("kernel-writes", CASE(read_is_seen), CASE(recv_is_seen),
 	  CASE(futex_operations_are_seen), CASE(the_clock_is_seen),
 	  CASE(held_pages_are_reported_by_each_query),
 	  CASE(a_datagram_arrives_whatever_is_reset),
+	  CASE(a_fixed_buffer_is_seen_over_resets),
+	  CASE(direct_reads_are_seen_over_resets),
 	  CASE(holds_end_with_the_watch_and_with_fork),
 	  CASE(write_from_watched_memory_is_not_a_write),
 	  CASE(locking_marks_or_is_held))
