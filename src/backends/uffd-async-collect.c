@@ -173,24 +173,27 @@ static bool is_plain(const struct ww_query *q, uintptr_t end)
  * does not fit becomes pending. */
 static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 {
-	struct ww_query *q = c->q;
+	/* a copy, which the compiler keeps in registers */
+	struct ww_query q = *c->q;
 	size_t i = 0;
 
-	if (!is_plain(q, s->walk_end))
+	if (!is_plain(&q, s->walk_end))
 		return 0;
 	for (; i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
 		uintptr_t end = (uintptr_t)s->vec[i].end;
 
-		if (start < q->pos || is_zero(q, s, i))
+		if (start < q.pos || is_zero(c->q, s, i))
 			break;
 		if (s->asked == WW_ASK_EXISTING)
 			note(c, s, start, end);
-		q->pos = ww_query_store(q, start, end);
-		if (q->reset && q->pos < end)
-			ww_area_mark(q->span.slice[0].area, q->pos, end);
-		s->vec[i].end = 0; /* zeroed, as the scratch must be */
+		q.pos = ww_query_store(&q, start, end);
+		if (q.reset && q.pos < end)
+			ww_area_mark(c->q->span.slice[0].area, q.pos, end);
+		s->vec[i].end = 0; /* as it was found */
 	}
+	c->q->n = q.n;
+	c->q->pos = q.pos;
 	return i;
 }
 

@@ -87,7 +87,7 @@ static int enroll(char *m, size_t len)
 
 static size_t bare_get(char *m, size_t len, void **out, size_t room)
 {
-	return scan(m, len, out, room, 512, true);
+	return scan(m, len, out, room, 341, true);
 }
 
 static int bare_watch(char *m, size_t len)
@@ -125,7 +125,7 @@ static size_t armed_get(char *m, size_t len, void **out, size_t room)
 
 static size_t lazy_get(char *m, size_t len, void **out, size_t room)
 {
-	return scan(m, len, out, room, 512, false);
+	return scan(m, len, out, room, 341, false);
 }
 
 static void scan_unwatch(char *m, size_t len)
