@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * judge.c - every query is judged at once, while other threads store, look, hold,
- * watch, protect, discard, fork, and have the kernel page out, collapse and lock.
+ * watch, protect, discard, fork, and have the kernel page out and collapse. The
+ * memory is of several kinds and watched with several flags; one query asks for
+ * all of it.
  *
  * Each page has two counts: of stores that were begun and of stores that were
  * completed. A store that was begun after a query which reported the page had
  * returned, and completed before the next query began, must be in that one. Pages
  * that only the judging thread writes are judged exactly, where EXACT is
- * promised.
+ * promised; it discards some of them, and puts other memory in their place.
  *
  * WRITEWATCH_TEST_SECONDS (3), WRITEWATCH_TEST_SEED.
  */
@@ -21,6 +23,7 @@
 #define WRITERS 2
 #define OTHERS 6
 #define PAGES 512 /* judged by the counts */
+#define PART (PAGES / 4) /* of one kind and flags */
 #define OWN 1500 /* judged exactly: more than one fast walk of the kernel */
 #define ALL (PAGES + OWN)
 
@@ -165,7 +168,7 @@ static void *come_and_go(void *arg)
 static unsigned sure[PAGES]; /* begun when the query that reported it was back */
 static bool mine[OWN];	     /* written since they were reported */
 static bool told[ALL];
-static bool exact;
+static bool exact, replaces;
 static uint64_t judged, reported;
 
 static void lost(size_t page, const char *what)
@@ -175,6 +178,22 @@ static void lost(size_t page, const char *what)
 	abort();
 }
 
+static void ask_for_pages(size_t room)
+{
+	static void *pages[ALL];
+	size_t n = room, at = 0, i;
+
+	for (; at < ALL; at = n < room ? ALL : at) {
+		n = room;
+		CHECK(ww_get(ww, m + at * PAGE, (ALL - at) * PAGE,
+			     WW_RESET | WW_WINDOW, pages, &n, NULL) == 0);
+		for (i = 0; i < n; i++) {
+			at = (size_t)((char *)pages[i] - m) / PAGE;
+			told[at++] = true;
+		}
+	}
+}
+
 static void ask(uint64_t *random)
 {
 	size_t room = 1 + next(random) % 64, at = 0, i;
@@ -182,6 +201,10 @@ static void ask(uint64_t *random)
 	if (*random >> 60 == 0)
 		room = ALL;
 	memset(told, 0, sizeof(told));
+	if (*random >> 59 & 1) {
+		ask_for_pages(room);
+		return;
+	}
 	while (at < ALL) {
 		static struct ww_range ranges[ALL];
 		size_t n = room, end = ALL, k;
@@ -199,6 +222,24 @@ static void ask(uint64_t *random)
 	}
 }
 
+/* What is written before a page is dropped is not reported; what is put in its
+ * place is, whether it is written or not. */
+static void drop_some(uint64_t *random)
+{
+	size_t page = next(random) % (OWN - 8), n = 1 + (*random >> 32) % 8;
+	char *at = m + (PAGES + page) * PAGE;
+
+	if (*random >> 40 & 1) {
+		CHECK(ww_discard(ww, at, n * PAGE, 0) == 0);
+		memset(mine + page, 0, n);
+	} else if (replaces) {
+		CHECK(mmap(at, n * PAGE, RW,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+			   0) == at);
+		memset(mine + page, 1, n);
+	}
+}
+
 static void judge(uint64_t *random)
 {
 	static unsigned before[PAGES];
@@ -209,6 +250,8 @@ static void judge(uint64_t *random)
 
 		*(volatile char *)(m + (PAGES + page) * PAGE) += 1;
 		mine[page] = true;
+		if (*random >> 54 == 0)
+			drop_some(random);
 	}
 	for (i = 0; i < PAGES; i++)
 		before[i] = atomic_load(&completed[i]);
@@ -230,12 +273,37 @@ static void judge(uint64_t *random)
 	judged++;
 }
 
+/* Private memory with no flag, two flags, and shared memory. */
+static void map_all(void)
+{
+	static const unsigned flags[] = { 0, WW_WATCH_HOT_OK,
+					  WW_WATCH_COARSE_OK, 0 };
+	char *shared;
+	size_t i;
+
+	m = test_map(ALL);
+	shared = m + 3 * PART * PAGE;
+	if (test_caps(ww) & WW_CAP_SHARED)
+		CHECK(mmap(shared, PART * PAGE, RW,
+			   MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
+			   0) == shared);
+	memset(m, 1, ALL * PAGE);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(ww_watch(ww, m + i * PART * PAGE, PART * PAGE,
+					  flags[i]),
+				 0);
+	assert_int_equal(ww_watch(ww, m + PAGES * PAGE, OWN * PAGE, 0), 0);
+	for (i = 0; i < OTHERS; i++)
+		other[i] = test_map(8);
+}
+
 static void every_query_is_right(void **state)
 {
 	void *(*const with[])(void *) = { look, disturb, come_and_go };
 	const char *text = getenv("WRITEWATCH_TEST_SECONDS");
 	time_t until = time(NULL) + (text ? atol(text) : 3);
 	pthread_t t[WRITERS + 3];
+	struct ww_backend_info info = { .size = sizeof(info) };
 	uint64_t random, stores = 0;
 	uintptr_t i;
 
@@ -245,11 +313,10 @@ static void every_query_is_right(void **state)
 	ww = test_open();
 	exact = test_caps(ww) & WW_CAP_EXACT;
 	seen_by_kernel = test_caps(ww) & WW_CAP_KERNEL_WRITES;
-	m = test_map(ALL);
-	memset(m, 1, ALL * PAGE);
-	for (i = 0; i < OTHERS; i++)
-		other[i] = test_map(8);
-	assert_int_equal(ww_watch(ww, m, ALL * PAGE, 0), 0);
+	/* undefined on the others */
+	CHECK(ww_info(ww, &info) == 0);
+	replaces = !strncmp(info.name, "uffd", 4);
+	map_all();
 	for (i = 0; i < WRITERS; i++)
 		pthread_create(&t[i], NULL, write_pages, (void *)i);
 	for (i = 0; i < 3; i++)
