@@ -187,21 +187,19 @@ static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 	return ww_query_full(q);
 }
 
-/* No page exists there. Before 6.4 the memory was never touched, or it was
- * replaced and is not registered: opening it fails only then, and changes
- * nothing where no page exists. From 6.4 on the pages were dropped: by this
- * library, and are clean, or by the program, and are dirty. */
+/* No page exists there. The memory may have been replaced, and is not registered
+ * then: opening it fails only in that case, and changes nothing where no page
+ * exists. Else before 6.4 it was never touched; from 6.4 on the pages were
+ * dropped: by this library, and are clean, or by the program, and are dirty. */
 static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 {
 	struct sync *s = w->ww->priv;
 	struct ww_area *a = w->q->span.slice[0].area;
 	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
-	int r = 0;
+	int r = sync_change(s, ww_uffd_unprotect, start, end, w->ww->page);
 
-	if (!s->unpopulated) {
-		r = sync_change(s, ww_uffd_unprotect, start, end, w->ww->page);
+	if (r < 0 || !s->unpopulated)
 		return r == -ENOENT ? -EPERM : r;
-	}
 	while (r == 0 && page < stop) {
 		size_t first = page;
 
