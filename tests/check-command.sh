@@ -13,22 +13,40 @@ grep -q 'usable, the one taken' "$tmp/text"
 python3 - "$tmp/json" <<'X'
 import json, sys
 info = json.load(open(sys.argv[1]))
-assert [b['name'] for b in info][-1] == 'mprotect', info
-for b in info:
+assert info['page'] >= 4096 and info['kernel'] and info['version'], info
+assert info['taken'] in [b['name'] for b in info['backends'] if b['usable']], info
+assert [b['name'] for b in info['backends']][-1] == 'mprotect', info
+for b in info['backends']:
     assert b['usable'] == (b['errno'] == 0) and b['reason'], b
 X
 "$command" --help | grep -q '^usage: writewatch'
-status=0
-"$command" nonsense 2>/dev/null || status=$?
-[ $status = 2 ]
+"$command" --version | grep -Eq '^writewatch [0-9]+\.[0-9]+\.[0-9]+$'
+"$command" probe --require no-thread --require no-signal >"$tmp/text" || true
+! grep -q '^uffd-sync .*the one taken' "$tmp/text"
+
+# wrong STATUS WORD ARGUMENT...: it ends so, and one line has the word
+wrong() {
+	want=$1 word=$2 status=0
+	shift 2
+	"$command" "$@" 2>"$tmp/err" || status=$?
+	[ $status = "$want" ] && grep -q -- "$word" "$tmp/err" &&
+		[ "$(wc -l <"$tmp/err")" = 1 ] || {
+		echo "$*: status $status"; cat "$tmp/err"; exit 1
+	}
+}
+wrong 2 nonsense nonsense
+wrong 2 missing
+wrong 2 missing run
+wrong 2 fast run -i fast true
+wrong 2 --duration run --duration 3 true
+wrong 2 abc watch abc
+wrong 2 --sideways probe --sideways
+wrong 2 size run --sort colour true
+wrong 125 'No such file' report "$tmp/none"
 status=0
 WRITEWATCH_DISABLE=process_memwatch,uffd-async,soft-dirty,uffd-sync,mprotect \
 	"$command" probe >"$tmp/text" || status=$?
 [ $status = 1 ]
-status=0
-"$command" run 2>/dev/null || status=$?
-[ $status = 2 ]
-
 # --- run: a program of which it is known what it writes ---
 WRITEWATCH_PRELOAD="$(dirname "$command")/writewatch-run.so"
 export WRITEWATCH_PRELOAD
@@ -58,8 +76,161 @@ int main(void)
 C
 ${CC:-cc} -o "$tmp/writes" "$tmp/writes.c"
 ${CC:-cc} -static -o "$tmp/static" "$tmp/writes.c"
+# unwatched WORD PROGRAM...: it ran, its status is kept, and the reason is right
+unwatched() {
+	word=$1 alone=0 status=0
+	shift
+	"$@" >"$tmp/alone" 2>&1 || alone=$?
+	"$command" run -q "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
+	[ $status = $alone ] && grep -q "was not watched.*$word" "$tmp/err" || {
+		echo "$*: status $status, alone $alone"; cat "$tmp/err"; exit 1
+	}
+}
+
+# same PROGRAM...: output, status and descriptors are what they are without us
+same() {
+	alone=0 status=0
+	{ "$@" >"$tmp/alone" </dev/null || alone=$?; } 2>/dev/null
+	"$command" run -q --top 1 -- "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || status=$?
+	[ $status = $alone ] && [ "$(cat "$tmp/alone")" = "$(cat "$tmp/out" | cat)" ] || {
+		echo "$*: status $status, alone $alone"; diff "$tmp/alone" "$tmp/out"; exit 1
+	}
+}
+
+more_of_run() {
+	# what can not be watched
+	unwatched statically "$tmp/static"
+	if ${CC:-cc} -fsanitize=address -o "$tmp/asan" "$tmp/writes.c" 2>/dev/null; then
+		unwatched sanitizer "$tmp/asan"
+		same sh -c "$tmp/asan" # one that another starts
+	fi
+	${CC:-cc} -m32 -o "$tmp/narrow" "$tmp/writes.c" 2>/dev/null &&
+		unwatched 32-bit "$tmp/narrow"
+	command -v musl-gcc >/dev/null && musl-gcc -o "$tmp/musl" "$tmp/writes.c" &&
+		unwatched musl "$tmp/musl"
+
+	# programs as they are
+	same sh -c 'ls /proc/self/fd | sort -n | tail -n +1 | wc -l'
+	same python3 -c 'print(sum(len(str(i)) for i in range(200000)))'
+	same sh -c 'echo a | sed s/a/b/ | cat; exit 3'
+	same sh -c 'kill -TERM $$'
+	same tar cf /dev/null "$src/doc"
+	same awk 'BEGIN { for (i = 0; i < 100000; i++) a[i] = i; print length(a) }'
+	same sort "$src/README.md"
+	same gzip -c "$src/README.md"
+	same perl -e '@a = map { $_ * 2 } 1 .. 50000; print scalar @a, "\n"'
+	same make --version
+	same git --version
+	same "$command" --version
+	"$command" run -q -i 10 -- "${CC:-cc}" -O2 -o "$tmp/writes" "$tmp/writes.c" 2>"$tmp/err"
+	grep -q cc1 "$tmp/err"
+
+	# one that watches its memory itself, and goes on doing so
+	for example in checkpoint gc; do
+		program=$(dirname "$command")/../examples/$example
+		[ ! -x "$program" ] || "$command" run -q -- "$program" >/dev/null 2>"$tmp/err" || {
+			cat "$tmp/err"; exit 1
+		}
+	done
+
+	# an end by a signal that the program catches
+	cat >"$tmp/catches.c" <<-'C'
+	#include <signal.h>
+	#include <stdlib.h>
+	#include <unistd.h>
+	static void end(int signo) { exit(signo == SIGTERM ? 7 : 8); }
+	int main(void) { signal(SIGTERM, end); write(1, "up\n", 3); for (;;) pause(); }
+	C
+	${CC:-cc} -w -o "$tmp/catches" "$tmp/catches.c"
+	"$command" run -q "$tmp/catches" >"$tmp/out" 2>/dev/null &
+	pid=$!
+	until grep -q up "$tmp/out"; do sleep 0.1; done
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	[ $status = 7 ]
+
+	# a sandbox that allows nothing but to write and to end
+	cat >"$tmp/sandbox.c" <<-'C'
+	#include <linux/filter.h>
+	#include <linux/seccomp.h>
+	#include <stddef.h>
+	#include <stdlib.h>
+	#include <sys/prctl.h>
+	#include <sys/syscall.h>
+	#include <unistd.h>
+	int main(void)
+	{
+		struct sock_filter f[] = {
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_write, 2, 0),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		};
+		struct sock_fprog p = { sizeof(f) / sizeof(f[0]), f };
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, 2, &p))
+			return 9;
+		write(1, "done\n", 5);
+		exit(4);
+	}
+	C
+	${CC:-cc} -w -o "$tmp/sandbox" "$tmp/sandbox.c"
+	same "$tmp/sandbox"
+
+	# names with anything in them, and all files
+	cp "$tmp/writes" "$tmp/a \"<&> b"
+	status=0
+	"$command" run -q -o "$tmp/record" -s "$tmp/svg" -c "$tmp/csv" -j "$tmp/table" \
+		"$tmp/a \"<&> b" 2>"$tmp/err" || status=$?
+	[ $status = 5 ] || { cat "$tmp/err"; exit 1; }
+	"$command" report -s "$tmp/svg2" -c "$tmp/csv2" -j "$tmp/table2" "$tmp/record" 2>"$tmp/err2"
+	cmp "$tmp/csv" "$tmp/csv2"
+	python3 - "$tmp" <<'X'
+import csv, json, sys, xml.dom.minidom
+folder = sys.argv[1]
+for name in 'svg', 'svg2':
+    svg = xml.dom.minidom.parse(f'{folder}/{name}')
+    root = svg.documentElement
+    assert root.getAttribute('viewBox') and root.getElementsByTagName('style')
+    text = ' '.join(t.firstChild.data for t in svg.getElementsByTagName('text'))
+    for word in 'Memory written by', 'uffd-async', 'time, seconds', 'MiB/s', 'pages written':
+        assert word in text, word
+    assert len(svg.getElementsByTagName('title')) > 5
+table = json.load(open(f'{folder}/table'))
+assert table['mappings'] == json.load(open(f'{folder}/table2'))['mappings']
+assert all(m['pages'] <= m['writes'] and m['pages'] * table['page'] <= m['size'] for m in table['mappings'])
+assert any('<&> b' in r['mapping'] for r in csv.DictReader(open(f'{folder}/csv')))
+X
+	"$command" report --top 1 --sort pages --mapping libc.so "$tmp/record" 2>"$tmp/err"
+	[ "$(grep -c libc.so "$tmp/err")" = 1 ]
+	echo rubbish >>"$tmp/record"
+	sed -i 's/^w .*/w 1 99999 0 1/' "$tmp/record"
+	wrong 125 'not of a recording' report "$tmp/record"
+
+	# on a terminal: a ruler, and lines as wide as it is
+	for columns in 60 100 200; do
+		script -qec "stty cols $columns; exec $command run -i 50 --top 1 $tmp/writes" /dev/null \
+			>"$tmp/tty" </dev/null || true
+		grep -q '|.*pages *MiB/s' "$tmp/tty"
+		awk -v n=$columns '{ gsub(/\033[^m]*m|\r/, "") } / s\|/ && length > n { exit 1 }' "$tmp/tty"
+	done
+	script -qec "env NO_COLOR=1 $command run -i 50 -- $tmp/writes" /dev/null >"$tmp/tty" </dev/null || true
+	! grep -q "$(printf '\033')" "$tmp/tty"
+
+	# somebody who connects and says nothing is not waited for
+	"$command" run -q -- sh -c 'python3 - <<X
+import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.connect("\0" + os.environ["WRITEWATCH_RUN_SOCKET"].split("/")[0])
+time.sleep(1)
+X
+exit 6' 2>/dev/null || status=$?
+	[ $status = 6 ]
+}
+
 async=$(python3 -c 'import json, sys
-print([b["usable"] for b in json.load(open(sys.argv[1])) if b["name"] == "uffd-async"][0])' "$tmp/json")
+print([b["usable"] for b in json.load(open(sys.argv[1]))["backends"] if b["name"] == "uffd-async"][0])' "$tmp/json")
 if [ "$async" = True ]; then
 	status=0
 	"$command" run -i 20 --svg "$tmp/svg" --csv "$tmp/csv" "$tmp/writes" \
@@ -78,15 +249,7 @@ X
 	grep -q 'pages, .* MiB/s' "$tmp/err"
 	python3 -c 'import sys, xml.dom.minidom
 assert len(xml.dom.minidom.parse(sys.argv[1]).getElementsByTagName("rect")) > 10' "$tmp/svg"
-	status=0
-	"$command" run -q "$tmp/static" 2>"$tmp/err" || status=$?
-	[ $status = 125 ] && grep -q statically "$tmp/err"
-	# real ones
-	"$command" run -q -i 10 -- "${CC:-cc}" -O2 -o "$tmp/writes" "$tmp/writes.c" 2>"$tmp/err"
-	grep -q cc1 "$tmp/err"
-	"$command" run -q -- python3 -c 'print(sum(len(str(i)) for i in range(200000)))' \
-		>"$tmp/out" 2>/dev/null
-	grep -q 1088890 "$tmp/out"
+	more_of_run
 fi
 
 # --- watch ---
@@ -112,9 +275,18 @@ if command -v bash >/dev/null 2>&1; then
 	bash -c '. "$1/src/cli/completion.bash"
 		COMP_WORDS=(writewatch r) COMP_CWORD=1; _writewatch
 		[ "${COMPREPLY[*]}" = run ] || exit 1
-		COMP_WORDS=(writewatch run --s) COMP_CWORD=2; _writewatch
+		COMP_WORDS=(writewatch run --sv) COMP_CWORD=2; _writewatch
 		[ "${COMPREPLY[*]}" = --svg ] || exit 1' - "$src"
 fi
+
+for option in $("$command" --help | grep -oE -- '--[a-z-]+' | sort -u); do
+	for file in cli/completion.bash cli/completion.zsh cli/completion.fish; do
+		grep -q -- "${option#--}" "$src/src/$file" || { echo "$file lacks $option"; exit 1; }
+	done
+	grep -q -- "${option#--}" "$src/doc/man/writewatch.1" || { echo "writewatch(1) lacks $option"; exit 1; }
+done
+if command -v zsh >/dev/null 2>&1; then zsh -n "$src/src/cli/completion.zsh"; fi
+if command -v fish >/dev/null 2>&1; then fish -n "$src/src/cli/completion.fish"; fi
 
 if command -v mandoc >/dev/null 2>&1; then
 	mandoc -T lint -W warning "$src"/doc/man/*.[137]

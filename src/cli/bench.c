@@ -120,9 +120,8 @@ int cli_bench(int argc, char **argv)
 	unsigned i, n = 0;
 	double first = 0;
 
-	(void)argv;
 	if (argc > 1)
-		return cli_usage(stderr, 2);
+		return cli_wrong("bench", "takes no arguments", argv[1]);
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	pages = malloc(LEN / page * sizeof(*pages));
 	for (i = 0; pages && n < MOST && ww_probe(i, &info) == 0; i++)
@@ -157,6 +156,11 @@ int cli_bench(int argc, char **argv)
 		fflush(stdout);
 		free(c);
 	}
+	printf("\n%s is taken unless a program asks for another. Another is "
+	       "better for\nprograms that write often and ask seldom if its "
+	       "first write is cheaper, for\nthose that ask often if its "
+	       "queries are.\n",
+	       name[0]);
 	free(pages);
 	return 0;
 }

@@ -5,10 +5,15 @@
  *	writewatch.c	which command
  *	probe.c		what this machine can do
  *	bench.c		what it costs here
- *	run.c		a program from its start (preload.c runs inside of it),
- *			or a running one
+ *	options.c	the arguments of the next three
+ *	run.c		a program from its start, or a running one; preload.c runs
+ *			inside of the program, guests.c hears it connect,
+ *			program.c says whether it can be loaded there
  *	scan.c		what a process has mapped, and which of that it wrote
- *	report.c	what was written, as a picture, a table, CSV and SVG
+ *	report.c	what was written, as a table, CSV and JSON
+ *	live.c		the same while it happens, a line an interval
+ *	picture.c	the same as SVG
+ *	record.c	the same as a file, and `report`, which reads it again
  */
 #ifndef CLI_H
 #define CLI_H
@@ -18,23 +23,29 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "writewatch.h"
 
-#define CLI_FAILED 125 /* run, watch: the command itself failed */
+#define CLI_FAILED 125 /* run, watch, report: the command itself failed */
+#define CLI_WRONG 2    /* the arguments are wrong */
 
 int cli_probe(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 int cli_run(int argc, char **argv);
 int cli_watch(int argc, char **argv);
-int cli_usage(FILE *out, int status);
+int cli_report(int argc, char **argv);
+
+/* Print what failed, with errno. CLI_FAILED. */
+int cli_fail(const char *what);
+/* Print why the arguments are wrong. CLI_WRONG. */
+int cli_wrong(const char *command, const char *what, const char *argument);
 
 /* --- report.c --- */
 
 /* Written pages of one mapping in one interval. */
-struct cli_run_of_pages {
+struct cli_written {
 	double when; /* seconds since the start */
-	pid_t pid;
 	unsigned mapping; /* index in the report */
 	uintptr_t start;
 	size_t len; /* bytes */
@@ -44,18 +55,32 @@ struct cli_mapping {
 	pid_t pid;
 	uintptr_t start, end;
 	char process[16], name[64];
-	size_t pages; /* written, counted anew in each interval */
+	size_t writes; /* pages written, counted anew in each interval */
+	size_t pages; /* distinct pages written; set by cli_report_count() */
+	unsigned next; /* in its hash chain, + 1 */
 };
 
+enum cli_sort { CLI_BY_WRITES, CLI_BY_PAGES, CLI_BY_SHARE, CLI_BY_SIZE };
+
 struct cli_report {
-	const char *svg, *csv; /* files, or NULL */
+	/* Options: files, or NULL. */
+	const char *svg, *csv, *json, *record;
 	bool quiet;
 	double interval; /* seconds */
+	enum cli_sort sort;
+	size_t top; /* rows of the table */
+	const char *only_process, *only_mapping; /* or NULL */
+	/* What was watched. */
+	char *command; /* NULL if it is not known */
+	char backend[32];
+	time_t date;
 	size_t page;
+	double seconds; /* how long */
 	struct cli_mapping *mapping;
 	size_t nmappings;
-	struct cli_run_of_pages *run;
-	size_t nruns, shown; /* those before it were shown */
+	unsigned bucket[1024]; /* mappings by process, address and name, + 1 */
+	struct cli_written *written;
+	size_t nwritten, shown; /* those before it were shown */
 };
 
 /* The number of a mapping, a new one if it is not known. */
@@ -64,10 +89,78 @@ unsigned cli_report_mapping(struct cli_report *self, pid_t pid,
 			    const char *name);
 void cli_report_add(struct cli_report *self, double when, unsigned mapping,
 		    uintptr_t start, size_t len);
-/* An interval is over: a line of the heat map. */
-void cli_report_line(struct cli_report *self, double when);
-/* The table, and the files. 0, or it could not be written. */
-int cli_report_end(struct cli_report *self, double seconds);
+/* Is a mapping asked for? */
+bool cli_report_wants(const struct cli_report *self,
+		      const struct cli_mapping *m);
+/* Count the distinct pages of each mapping. */
+void cli_report_count(struct cli_report *self);
+/* Indices of the mappings that were written and are asked for, in the order of
+ * self->sort; free() it. *n: how many. NULL: none, or no memory. */
+unsigned *cli_report_order(const struct cli_report *self, size_t *n);
+/* The files and the table. 0, or one could not be written. */
+int cli_report_end(struct cli_report *self);
+
+static inline size_t cli_mapping_size(const struct cli_report *self,
+				      const struct cli_mapping *m)
+{
+	return (m->end - m->start) / self->page;
+}
+
+/* Of a path the last part. */
+const char *cli_short_name(const char *name);
+
+/* A name as a terminal may see it: what is no printable character is escaped. */
+void cli_put_plain(FILE *f, const char *text, size_t most);
+
+/* --- live.c, picture.c, record.c --- */
+
+/* An interval is over: a line. */
+void cli_live_line(struct cli_report *self, double when);
+int cli_picture_write(const struct cli_report *self, FILE *f);
+int cli_record_write(const struct cli_report *self, FILE *f);
+
+/* --- options.c --- */
+
+struct cli_options {
+	struct cli_report *report;
+	double duration; /* seconds; 0: until it ends */
+	bool follow; /* children, too */
+};
+
+/* Read the options; false: they are wrong, and that was said. optind is the first
+ * argument behind them. */
+bool cli_options_parse(const char *command, int argc, char **argv,
+		       struct cli_options *out);
+bool cli_options_number(const char *text, double least, double *out);
+
+/* --- program.c --- */
+
+/* Why a program can not be watched by `run`, and what would help; NULL: nothing
+ * is known against it. *load: have the object loaded nevertheless. */
+const char *cli_program_why_not(const char *name, bool *load);
+
+/* --- guests.c: processes that connect --- */
+
+struct cli_guests;
+struct preload_page;
+
+/* A process that said hello, with what it sent. Given to cli_guests_answer(). */
+struct cli_guest {
+	int connection;
+	pid_t pid;
+	int uffd;
+	struct preload_page *page;
+};
+
+/* Make the socket; its name goes to `name`. NULL: errno. */
+struct cli_guests *cli_guests_new(char *name, size_t room);
+void cli_guests_free(struct cli_guests *self);
+/* Wait for seconds at most. True: one said hello. None that is silent, stopped or
+ * sends something else is waited for. */
+bool cli_guests_wait(struct cli_guests *self, double seconds,
+		     struct cli_guest *out);
+/* It may go on. */
+void cli_guests_answer(const struct cli_guest *guest);
 
 /* --- scan.c --- */
 
@@ -81,9 +174,15 @@ void cli_process_close(struct cli_process *p);
 pid_t cli_process_pid(const struct cli_process *p);
 const char *cli_process_backend(const struct cli_process *p);
 
-/* Watch what was mapped meanwhile. */
-void cli_process_follow(struct cli_process *p, struct cli_report *r);
+/* Watch what was mapped meanwhile, and report what was written there. */
+void cli_process_follow(struct cli_process *p, struct cli_report *r,
+			double when);
+/* Never again watch [start, end): the program does. */
+void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end);
 /* Report what was written since the last scan. false: the process is gone. */
 bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when);
+/* Bytes that are not watched: the program does it itself, or there are too many
+ * mappings. */
+size_t cli_process_hidden(const struct cli_process *p);
 
 #endif

@@ -3,33 +3,46 @@
 _writewatch()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i
+	local shown='--svg --csv --json --sort --top --process --mapping'
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'probe bench run watch --help' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'probe bench run watch report --version --help' -- "$cur")
 		return
 	fi
 	case $prev in
-	-s | --svg | -c | --csv)
+	--sort)
+		mapfile -t COMPREPLY < <(compgen -W 'writes pages share size' -- "$cur")
+		return ;;
+	--require)
+		mapfile -t COMPREPLY < <(compgen -W 'atomic-reset kernel-writes exact shared no-signal no-thread remote foreign-mprotect foreign-writes' -- "$cur")
+		return ;;
+	-o | --output | -s | --svg | -c | --csv | -j | --json)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		return ;;
-	-i | --interval | -d | --duration)
+	-i | --interval | -d | --duration | --top | --process | --mapping)
 		return ;;
 	esac
 	case ${COMP_WORDS[1]} in
 	probe)
-		mapfile -t COMPREPLY < <(compgen -W '--json' -- "$cur") ;;
+		mapfile -t COMPREPLY < <(compgen -W '--json --require' -- "$cur") ;;
 	watch)
 		if [ "${cur#-}" != "$cur" ]; then
-			mapfile -t COMPREPLY < <(compgen -W '--interval --duration --svg --csv --quiet' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W "--duration $shown --interval --output --quiet" -- "$cur")
 		else
 			mapfile -t COMPREPLY < <(compgen -W "$(cd /proc && echo [0-9]*)" -- "$cur")
+		fi ;;
+	report)
+		if [ "${cur#-}" != "$cur" ]; then
+			mapfile -t COMPREPLY < <(compgen -W "$shown" -- "$cur")
+		else
+			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 		fi ;;
 	run)
 		# behind the program's name come the program's arguments
 		for ((i = 2; i < COMP_CWORD; i++)); do
 			case ${COMP_WORDS[i]} in
 			--) i=$((i + 1)); break ;;
-			-i | --interval | -d | --duration | -s | --svg | -c | --csv) i=$((i + 1)) ;;
+			-[idoscj] | --interval | --output | --svg | --csv | --json | --sort | --top | --process | --mapping) i=$((i + 1)) ;;
 			-*) ;;
 			*) break ;;
 			esac
@@ -41,7 +54,7 @@ _writewatch()
 				mapfile -t COMPREPLY < <(compgen -f -- "$cur")
 			fi
 		elif [ "${cur#-}" != "$cur" ]; then
-			mapfile -t COMPREPLY < <(compgen -W '--interval --svg --csv --quiet --' -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W "--no-follow $shown --interval --output --quiet --" -- "$cur")
 		else
 			mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 		fi ;;

@@ -1,74 +1,91 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * preload.c - the object that `writewatch run` has loaded into each program: it
- * makes a userfaultfd there, hands it to the command over a socket, and waits
- * until the command has registered what is mapped. At the end it says so and
- * waits again, so that the last writes are seen. The program does nothing more.
+ * makes a userfaultfd there, hands it to the command, and waits until the
+ * command has registered what is mapped. At the end it waits again, so that the
+ * last writes are seen.
  *
- * If anything fails the program just runs, unwatched.
+ * The program must behave as without it. So it keeps no descriptor, makes no
+ * system call after the start of a process, lets go of memory that the program
+ * registers with a userfaultfd of its own, and waits for no answer for ever. If
+ * anything fails the program just runs, unwatched.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kernel/uapi/userfaultfd.h"
 #include "preload.h"
 
-static int connection = -1;
+/* How long an answer is waited for: for a last look; for memory that the program
+ * can not use without. */
+#define LAST_LOOK_NS UINT64_C(200000000)
+#define LET_GO_NS UINT64_C(10000000000)
+
+/* Called by the library when memory that it is to watch is registered already
+ * (src/kernel/uffd.c). */
+int writewatch_run_let_go(uintptr_t start, uintptr_t end);
+
+static struct preload_page *page;
 static char address[64];
+
+/* --- at the start --- */
 
 static int connect_to_command(void)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	/* A program that is slow to start does not wait for a command that
+	 * hangs. */
+	struct timeval most = { 5, 0 };
 	size_t len = strlen(address);
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), high;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -1;
 	/* abstract: it begins with a zero byte, and needs no file */
 	memcpy(to.sun_path + 1, address, len);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
 	if (connect(fd, (struct sockaddr *)&to,
 		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-				len)) != 0) {
-		close(fd);
-		return -1;
-	}
-	/* not a low number, which the program may count on */
-	high = fcntl(fd, F_DUPFD_CLOEXEC, 900);
-	if (high < 0)
+				len)) == 0)
 		return fd;
 	close(fd);
-	return high;
+	return -1;
 }
 
-/* Send a byte, with a descriptor unless it is -1; wait for a byte. */
-static int say(char what, int fd)
+/* Send the two descriptors; wait for a byte. */
+static int say_hello(int connection, const int fds[2])
 {
 	union {
-		char buf[CMSG_SPACE(sizeof(int))];
+		char buf[CMSG_SPACE(2 * sizeof(int))];
 		struct cmsghdr align;
 	} control = { { 0 } };
+	char what = PRELOAD_HELLO;
 	struct iovec iov = { &what, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *c;
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.buf,
+			      .msg_controllen = sizeof(control.buf) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 	ssize_t n;
 
-	if (fd >= 0) {
-		msg.msg_control = control.buf;
-		msg.msg_controllen = sizeof(control.buf);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	}
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(2 * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, 2 * sizeof(int));
 	if (sendmsg(connection, &msg, MSG_NOSIGNAL) != 1)
 		return -1;
 	do
@@ -77,43 +94,164 @@ static int say(char what, int fd)
 	return n == 1 ? 0 : -1;
 }
 
+static void *make_page(int *fd)
+{
+	void *made;
+
+	/* MFD_CLOEXEC | MFD_ALLOW_SEALING: the command seals its length */
+	*fd = (int)syscall(SYS_memfd_create, "writewatch-run", 3u);
+	if (*fd < 0 || ftruncate(*fd, sizeof(*page)) != 0)
+		return NULL;
+	made = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED,
+		    *fd, 0);
+	return made == MAP_FAILED ? NULL : made;
+}
+
 static void hand_over(void)
 {
-	int saved = errno;
-	int uffd = (int)syscall(SYS_userfaultfd,
-				UFFD_USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK);
+	int saved = errno, connection = -1, fds[2];
+	struct preload_page *made = make_page(&fds[1]);
 
-	connection = connect_to_command();
-	if (connection >= 0 && say(PRELOAD_HELLO, uffd) != 0) {
+	fds[0] = (int)syscall(SYS_userfaultfd,
+			      UFFD_USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK);
+	if (made && fds[0] >= 0)
+		connection = connect_to_command();
+	if (connection >= 0 && say_hello(connection, fds) == 0)
+		page = made;
+	else if (made)
+		munmap(made, sizeof(*made));
+	if (connection >= 0)
 		close(connection);
-		connection = -1;
-	}
-	if (uffd >= 0)
-		close(uffd);
+	if (fds[0] >= 0)
+		close(fds[0]);
+	if (fds[1] >= 0)
+		close(fds[1]);
 	errno = saved;
 }
 
 /* The child's memory is its own, and needs a userfaultfd of its own. */
 static void in_child(void)
 {
-	if (connection >= 0)
-		close(connection);
-	hand_over();
+	const struct preload_page *parents = page;
+
+	page = NULL;
+	if (!parents || !atomic_load(&parents->sandboxed))
+		hand_over();
 }
 
+/* How many filters of system calls there are, by calls that the dynamic linker
+ * has made just now. */
+static int count_filters(void)
+{
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	char text[4096];
+	const char *line;
+	ssize_t n;
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	line = strstr(text, PRELOAD_FILTERS);
+	return line ? atoi(line + strlen(PRELOAD_FILTERS)) : 0;
+}
+
+/* The socket's name, a slash, and the filters that the command has. */
 __attribute__((constructor)) static void at_start(void)
 {
 	const char *name = getenv(PRELOAD_SOCKET);
+	const char *slash = name ? strchr(name, '/') : NULL;
 
-	if (!name || strlen(name) >= sizeof(address))
+	if (!slash || (size_t)(slash - name) >= sizeof(address) ||
+	    count_filters() > atoi(slash + 1))
 		return;
-	strcpy(address, name);
+	memcpy(address, name, (size_t)(slash - name));
 	pthread_atfork(NULL, NULL, in_child);
 	hand_over();
 }
 
+/* --- questions: no system calls from here on --- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t); /* the vdso's */
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int ask(enum preload_question question, uintptr_t start, uintptr_t end,
+	       uint64_t ns)
+{
+	uint64_t until = now_ns() + ns;
+	int saved = errno, r = 0;
+
+	if (!page)
+		return -1;
+	while (r == 0 && atomic_exchange(&page->taken, 1))
+		r = now_ns() > until ? -1 : 0;
+	if (r == 0) {
+		atomic_store(&page->start, start);
+		atomic_store(&page->end, end);
+		atomic_store(&page->question, question);
+		while (r == 0 && atomic_load(&page->question) != PRELOAD_NONE)
+			r = now_ns() > until ? -1 : 0;
+		atomic_store(&page->taken, 0);
+	}
+	errno = saved;
+	return r;
+}
+
 __attribute__((destructor)) static void at_end(void)
 {
-	if (connection >= 0)
-		say(PRELOAD_BYE, -1);
+	ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
+}
+
+__attribute__((visibility("default"))) int
+writewatch_run_let_go(uintptr_t start, uintptr_t end)
+{
+	return ask(PRELOAD_LET_GO, start, end, LET_GO_NS);
+}
+
+/* --- calls of libc, as it does them --- */
+
+/* A program that uses userfaultfd itself: the memory is the program's first. */
+__attribute__((visibility("default"))) int ioctl(int fd, unsigned long request,
+						 ...)
+{
+	va_list args;
+	void *arg;
+	long r;
+
+	va_start(args, request);
+	arg = va_arg(args, void *);
+	va_end(args);
+	r = syscall(SYS_ioctl, fd, request, arg);
+	if (r < 0 && errno == EBUSY && request == UFFDIO_REGISTER) {
+		const struct uffdio_register *reg = arg;
+
+		if (writewatch_run_let_go(
+			    (uintptr_t)reg->range.start,
+			    (uintptr_t)(reg->range.start + reg->range.len)) ==
+		    0)
+			r = syscall(SYS_ioctl, fd, request, arg);
+	}
+	return (int)r;
+}
+
+/* Without new privileges a program may sandbox itself: seccomp(2) comes next. */
+__attribute__((visibility("default"))) int prctl(int option, ...)
+{
+	unsigned long arg[4];
+	va_list args;
+	int i;
+
+	va_start(args, option);
+	for (i = 0; i < 4; i++)
+		arg[i] = va_arg(args, unsigned long);
+	va_end(args);
+	if (page && (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP))
+		atomic_store(&page->sandboxed, 1);
+	return (int)syscall(SYS_prctl, option, arg[0], arg[1], arg[2], arg[3]);
 }

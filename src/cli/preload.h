@@ -1,12 +1,37 @@
 /* SPDX-License-Identifier: MIT */
-/* preload.h - messages between `writewatch run` and the program. */
+/*
+ * preload.h - what `writewatch run` and the object in the program say to each
+ * other.
+ *
+ * At its start the program connects, sends PRELOAD_HELLO with a userfaultfd and
+ * a page of shared memory, and waits for an answer. From then on it has no
+ * descriptor of ours and makes no system call for us: it asks through the page,
+ * at which the command looks every PRELOAD_LOOK_MS.
+ */
 #ifndef PRELOAD_H
 #define PRELOAD_H
 
+#include <stdatomic.h>
+#include <stdint.h>
+
 #define PRELOAD_SOCKET "WRITEWATCH_RUN_SOCKET" /* abstract address */
-#define PRELOAD_HELLO                                                          \
-	'h'		/* with a userfaultfd; answered when all is watched    \
-			 */
-#define PRELOAD_BYE 'b' /* answered after a last scan */
+#define PRELOAD_HELLO 'h'
+#define PRELOAD_FILTERS "Seccomp_filters:" /* in /proc/PID/status, Linux 5.9 */
+#define PRELOAD_LOOK_MS 2
+
+enum preload_question {
+	PRELOAD_NONE, /* answered */
+	PRELOAD_BYE, /* scan once more: the program ends */
+	PRELOAD_LET_GO /* of [start, end): the program watches it itself */
+};
+
+struct preload_page {
+	atomic_uint question;
+	atomic_uint taken; /* by the thread that asks */
+	_Atomic(uint64_t) start, end;
+	/* The program may be killed for a system call that it does not make
+	 * itself. */
+	atomic_uint sandboxed;
+};
 
 #endif

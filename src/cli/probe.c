@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* probe.c - what this machine can do, and why not more. */
+#include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -34,19 +37,36 @@ static unsigned probe_all(struct ww_backend_info *info)
 	return n;
 }
 
-static int tell(const struct ww_backend_info *info, unsigned n)
+/* The first usable one that guarantees what is required. n: none. */
+static unsigned choose(const struct ww_backend_info *info, unsigned n,
+		       unsigned required)
 {
-	unsigned i, best = n;
+	unsigned i = 0;
+
+	while (i < n && (info[i].status != 0 ||
+			 (info[i].caps & required) != required))
+		i++;
+	return i;
+}
+
+static int tell(const struct ww_backend_info *info, unsigned n,
+		unsigned required)
+{
+	unsigned i, best = choose(info, n, required);
+	const char *wanted = getenv("WRITEWATCH_BACKEND");
+	struct utsname u;
 	size_t k;
 
-	for (i = 0; i < n; i++) {
-		if (info[i].status == 0 && best == n)
-			best = i;
+	uname(&u);
+	printf("writewatch %s, Linux %s %s, pages of %ld bytes\n\n",
+	       ww_version(), u.release, u.machine, sysconf(_SC_PAGESIZE));
+	for (i = 0; i < n; i++)
 		printf("%-18s %s\n", info[i].name,
-		       info[i].status == 0
-			       ? i == best ? "usable, the one taken" : "usable"
-			       : info[i].reason);
-	}
+		       info[i].status != 0 ? info[i].reason
+		       : i == best ? "usable, the one taken"
+		       : (info[i].caps & required) != required
+			       ? "usable, but does not guarantee what is required"
+			       : "usable");
 	printf("\n%-24s", "guarantees");
 	for (i = 0; i < n; i++)
 		printf(" %-16s", info[i].name);
@@ -58,7 +78,14 @@ static int tell(const struct ww_backend_info *info, unsigned n)
 						 ? "yes"
 						 : "no");
 	}
-	printf("\n");
+	printf("\n\n%s%s\n",
+	       best < n ? "The first that is usable is taken: "
+			: "None is usable",
+	       best < n ? info[best].name : "");
+	if (wanted && *wanted)
+		printf("WRITEWATCH_BACKEND=%s is asked for instead, where a "
+		       "program asks for none.\n",
+		       wanted);
 	return best == n;
 }
 
@@ -73,15 +100,24 @@ static void print_json_string(const char *s)
 	putchar('"');
 }
 
-static int tell_json(const struct ww_backend_info *info, unsigned n)
+static int tell_json(const struct ww_backend_info *info, unsigned n,
+		     unsigned required)
 {
-	bool any = false;
-	unsigned i;
+	unsigned i, best = choose(info, n, required);
+	struct utsname u;
 	size_t k;
 
-	printf("[");
+	uname(&u);
+	printf("{\"version\": ");
+	print_json_string(ww_version());
+	printf(", \"kernel\": ");
+	print_json_string(u.release);
+	printf(", \"machine\": ");
+	print_json_string(u.machine);
+	printf(", \"page\": %ld, \"taken\": ", sysconf(_SC_PAGESIZE));
+	print_json_string(best < n ? info[best].name : "");
+	printf(",\n \"backends\": [");
 	for (i = 0; i < n; i++) {
-		any |= info[i].status == 0;
 		printf("%s\n  {\"name\": ", i ? "," : "");
 		print_json_string(info[i].name);
 		printf(", \"usable\": %s, \"errno\": %d, \"reason\": ",
@@ -93,17 +129,41 @@ static int tell_json(const struct ww_backend_info *info, unsigned n)
 								: "false");
 		printf("}");
 	}
-	printf("\n]\n");
-	return !any;
+	printf("\n ]}\n");
+	return best == n;
+}
+
+static bool require(const char *name, unsigned *required)
+{
+	size_t k;
+
+	for (k = 0; k < NGUARANTEES; k++)
+		if (!strcmp(name, ww_cap_name(guarantees[k].cap)) ||
+		    !strcmp(name, guarantees[k].key)) {
+			*required |= guarantees[k].cap;
+			return true;
+		}
+	return false;
 }
 
 int cli_probe(int argc, char **argv)
 {
 	struct ww_backend_info info[MOST];
-	bool json = argc == 2 && !strcmp(argv[1], "--json");
+	unsigned required = 0;
+	bool json = false;
+	int i;
 
-	if (argc > 1 && !json)
-		return cli_usage(stderr, 2);
-	return json ? tell_json(info, probe_all(info))
-		    : tell(info, probe_all(info));
+	for (i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json"))
+			json = true;
+		else if (strcmp(argv[i], "--require") != 0)
+			return cli_wrong("probe", "no such option", argv[i]);
+		else if (++i == argc)
+			return cli_wrong("probe", "a guarantee is missing",
+					 NULL);
+		else if (!require(argv[i], &required))
+			return cli_wrong("probe", "no such guarantee", argv[i]);
+	}
+	return json ? tell_json(info, probe_all(info), required)
+		    : tell(info, probe_all(info), required);
 }

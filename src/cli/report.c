@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * report.c - what was written, as a picture, a table, CSV and SVG.
+ * report.c - what was written: collecting it, and the table, CSV and JSON.
  *
- * In the pictures each mapping that was written has a part whose size grows
- * with the logarithm of its own: else a heap of a gigabyte would hide
- * everything.
+ * Names come from other programs: a terminal, CSV and JSON get them escaped.
  */
 #include <errno.h>
-#include <math.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
-#define COLUMNS 64
-#define MOST_RUNS ((size_t)4 << 20) /* kept: some 200 MB */
+#define MOST_RUNS ((size_t)4 << 20) /* kept: some 130 MB */
 
 /* --- collecting --- */
 
@@ -30,32 +27,41 @@ static bool grow(void **array, size_t n, size_t size)
 	return more != NULL;
 }
 
+static unsigned *bucket_of(struct cli_report *self, pid_t pid, uintptr_t start,
+			   const char *name)
+{
+	uint64_t h = (uint64_t)pid * 0x9e3779b97f4a7c15u ^ start >> 12;
+
+	for (; *name; name++)
+		h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+	return &self->bucket[h % 1024];
+}
+
 unsigned cli_report_mapping(struct cli_report *self, pid_t pid,
 			    const char *process, uintptr_t start, uintptr_t end,
 			    const char *name)
 {
-	struct cli_mapping *m;
-	size_t i;
+	struct cli_mapping new = { .pid = pid, .start = start, .end = end }, *m;
+	unsigned *bucket, i;
 
-	for (i = 0; i < self->nmappings; i++) {
-		m = &self->mapping[i];
-		if (m->pid != pid || m->end < start || m->start > end ||
-		    strncmp(m->name, name, sizeof(m->name) - 1) != 0)
+	snprintf(new.process, sizeof(new.process), "%s", process);
+	snprintf(new.name, sizeof(new.name), "%s", name);
+	bucket = bucket_of(self, pid, start, new.name);
+	for (i = *bucket; i; i = m->next) {
+		m = &self->mapping[i - 1];
+		if (m->pid != pid || m->start != start ||
+		    strcmp(m->name, new.name) != 0)
 			continue;
-		/* the same one, grown */
-		if (start < m->start)
-			m->start = start;
 		if (end > m->end)
 			m->end = end;
-		return (unsigned)i;
+		return i - 1;
 	}
 	if (!grow((void **)&self->mapping, self->nmappings, sizeof(*m)))
 		return 0;
-	m = &self->mapping[self->nmappings];
-	*m = (struct cli_mapping){ .pid = pid, .start = start, .end = end };
-	snprintf(m->process, sizeof(m->process), "%s", process);
-	snprintf(m->name, sizeof(m->name), "%s", name);
-	return (unsigned)self->nmappings++;
+	new.next = *bucket;
+	self->mapping[self->nmappings++] = new;
+	*bucket = (unsigned)self->nmappings;
+	return *bucket - 1;
 }
 
 void cli_report_add(struct cli_report *self, double when, unsigned mapping,
@@ -63,296 +69,280 @@ void cli_report_add(struct cli_report *self, double when, unsigned mapping,
 {
 	struct cli_mapping *m = &self->mapping[mapping];
 
-	m->pages += len / self->page;
-	if (self->nruns == MOST_RUNS ||
-	    !grow((void **)&self->run, self->nruns, sizeof(*self->run)))
+	m->writes += len / self->page;
+	if (self->nwritten == MOST_RUNS ||
+	    !grow((void **)&self->written, self->nwritten,
+		  sizeof(*self->written)))
 		return;
-	self->run[self->nruns++] =
-		(struct cli_run_of_pages){ when, m->pid, mapping, start, len };
+	self->written[self->nwritten++] =
+		(struct cli_written){ when, mapping, start, len };
 }
 
-/* --- the layout --- */
+/* --- counting and sorting --- */
 
-struct layout {
-	unsigned *order; /* written mappings, by process and address */
-	double *from;	 /* where the part of each begins, by mapping */
-	double *size;
-	size_t n;
-	double all;
-};
+static const struct cli_report *sorting;
 
-static const struct cli_mapping *sorted;
-
-static int by_address(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
-	const struct cli_mapping *x = &sorted[*(const unsigned *)a];
-	const struct cli_mapping *y = &sorted[*(const unsigned *)b];
+	const struct cli_written *x = &sorting->written[*(const size_t *)a];
+	const struct cli_written *y = &sorting->written[*(const size_t *)b];
 
-	if (x->pid != y->pid)
-		return x->pid < y->pid ? -1 : 1;
+	if (x->mapping != y->mapping)
+		return x->mapping < y->mapping ? -1 : 1;
 	return (x->start > y->start) - (x->start < y->start);
 }
 
-static size_t pages_of(const struct cli_report *r, const struct cli_mapping *m)
+void cli_report_count(struct cli_report *self)
 {
-	return (m->end - m->start) / r->page;
+	size_t *order = malloc((self->nwritten + 1) * sizeof(*order)), i;
+	uintptr_t done = 0;
+	unsigned last = 0;
+
+	for (i = 0; i < self->nmappings; i++)
+		self->mapping[i].pages = 0;
+	for (i = 0; order && i < self->nwritten; i++)
+		order[i] = i;
+	sorting = self;
+	if (order)
+		qsort(order, self->nwritten, sizeof(*order), by_place);
+	for (i = 0; order && i < self->nwritten; i++) {
+		const struct cli_written *w = &self->written[order[i]];
+		uintptr_t start = w->start, end = w->start + w->len;
+
+		if (w->mapping != last)
+			done = 0;
+		last = w->mapping;
+		if (start < done)
+			start = done;
+		if (end <= start)
+			continue;
+		self->mapping[w->mapping].pages += (end - start) / self->page;
+		done = end;
+	}
+	free(order);
 }
 
-static void lay_down(struct layout *l)
+static double key_of(const struct cli_report *self, const struct cli_mapping *m)
 {
-	free(l->order);
-	free(l->from);
-	free(l->size);
+	switch (self->sort) {
+	case CLI_BY_PAGES:
+		return (double)m->pages;
+	case CLI_BY_SHARE:
+		return (double)m->pages / (double)cli_mapping_size(self, m);
+	case CLI_BY_SIZE:
+		return (double)cli_mapping_size(self, m);
+	default:
+		return (double)m->writes;
+	}
 }
 
-static bool lay_out(const struct cli_report *r, struct layout *l)
+static int by_key(const void *a, const void *b)
 {
-	size_t i, n = r->nmappings + 1;
+	unsigned i = *(const unsigned *)a, k = *(const unsigned *)b;
+	double x = key_of(sorting, &sorting->mapping[i]);
+	double y = key_of(sorting, &sorting->mapping[k]);
 
-	*l = (struct layout){ malloc(n * sizeof(*l->order)),
-			      malloc(n * sizeof(double)),
-			      malloc(n * sizeof(double)), 0, 0 };
-	if (!l->order || !l->from || !l->size) {
-		lay_down(l);
+	if (x != y)
+		return x < y ? 1 : -1;
+	return (i > k) - (i < k);
+}
+
+bool cli_report_wants(const struct cli_report *self,
+		      const struct cli_mapping *m)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", (int)m->pid);
+	if (self->only_process && strcmp(self->only_process, m->process) &&
+	    strcmp(self->only_process, pid))
 		return false;
-	}
-	for (i = 0; i < r->nmappings; i++)
-		if (r->mapping[i].pages)
-			l->order[l->n++] = (unsigned)i;
-	sorted = r->mapping;
-	qsort(l->order, l->n, sizeof(*l->order), by_address);
-	for (i = 0; i < l->n; i++) {
-		const struct cli_mapping *m = &r->mapping[l->order[i]];
-
-		l->from[l->order[i]] = l->all;
-		l->size[l->order[i]] = 1 + log2((double)pages_of(r, m));
-		l->all += l->size[l->order[i]];
-	}
-	return true;
+	return !self->only_mapping || strstr(m->name, self->only_mapping);
 }
 
-/* Where in the picture a page is, 0 to 1. */
-static double place(const struct cli_report *r, const struct layout *l,
-		    const struct cli_run_of_pages *run, size_t offset)
+unsigned *cli_report_order(const struct cli_report *self, size_t *n)
 {
-	const struct cli_mapping *m = &r->mapping[run->mapping];
-	double at = (double)(run->start + offset - m->start) /
-		    (double)(m->end - m->start);
-
-	return (l->from[run->mapping] + at * l->size[run->mapping]) / l->all;
-}
-
-/* How many pages one slot of a picture with so many slots stands for. */
-static double slot_pages(const struct cli_report *r, const struct layout *l,
-			 const struct cli_run_of_pages *run, size_t slots)
-{
-	const struct cli_mapping *m = &r->mapping[run->mapping];
-
-	return fmax(1, (double)pages_of(r, m) / (l->size[run->mapping] /
-						 l->all * (double)slots));
-}
-
-/* --- a line an interval --- */
-
-void cli_report_line(struct cli_report *self, double when)
-{
-	static const char shade[] = " .:-=+*#%@";
-	double heat[COLUMNS] = { 0 };
-	size_t pages = 0, i, at;
-	struct layout l;
-
-	if (self->quiet || self->shown == self->nruns || !lay_out(self, &l))
-		return;
-	for (i = self->shown; i < self->nruns; i++) {
-		const struct cli_run_of_pages *run = &self->run[i];
-		double part = slot_pages(self, &l, run, COLUMNS);
-
-		pages += run->len / self->page;
-		for (at = 0; at < run->len; at += self->page) {
-			size_t slot =
-				(size_t)(place(self, &l, run, at) * COLUMNS);
-
-			heat[slot < COLUMNS ? slot : COLUMNS - 1] += 1 / part;
-		}
-	}
-	fprintf(stderr, "%7.1f s |", when);
-	for (i = 0; i < COLUMNS; i++) {
-		int level = heat[i] > 0 ? 1 + (int)(heat[i] * 8) : 0;
-
-		fputc(shade[level < 9 ? level : 9], stderr);
-	}
-	fprintf(stderr, "| %zu pages, %.1f MiB/s\n", pages,
-		(double)(pages * self->page) / self->interval / (1 << 20));
-	self->shown = self->nruns;
-	lay_down(&l);
-}
-
-/* --- the end --- */
-
-static int by_pages(const void *a, const void *b)
-{
-	const struct cli_mapping *x = &sorted[*(const unsigned *)a];
-	const struct cli_mapping *y = &sorted[*(const unsigned *)b];
-
-	return (x->pages < y->pages) - (x->pages > y->pages);
-}
-
-static void table(const struct cli_report *r, struct layout *l, double seconds)
-{
+	unsigned *order = malloc((self->nmappings + 1) * sizeof(*order));
 	size_t i;
 
-	sorted = r->mapping;
-	qsort(l->order, l->n, sizeof(*l->order), by_pages);
-	fprintf(stderr, "%8s %-15s %10s %10s %10s  %-16s %s\n", "PID",
-		"PROCESS", "SIZE KiB", "PAGES", "KiB/s", "START", "MAPPING");
-	for (i = 0; i < l->n && i < 20; i++) {
-		const struct cli_mapping *m = &r->mapping[l->order[i]];
+	for (*n = i = 0; order && i < self->nmappings; i++)
+		if (self->mapping[i].writes &&
+		    cli_report_wants(self, &self->mapping[i]))
+			order[(*n)++] = (unsigned)i;
+	sorting = self;
+	if (order)
+		qsort(order, *n, sizeof(*order), by_key);
+	return order;
+}
 
-		fprintf(stderr, "%8d %-15s %10zu %10zu %10.0f  0x%-14zx %s\n",
-			(int)m->pid, m->process,
-			(size_t)(m->end - m->start) / 1024, m->pages,
-			(double)(m->pages * r->page) / 1024 / seconds,
-			(size_t)m->start, m->name);
+/* --- names --- */
+
+const char *cli_short_name(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+
+	return slash && slash[1] ? slash + 1 : name;
+}
+
+void cli_put_plain(FILE *f, const char *text, size_t most)
+{
+	for (; *text && most; text++, most--)
+		fputc((unsigned char)*text < ' ' || *text == 127 ? '?' : *text,
+		      f);
+}
+
+static void put_csv(FILE *f, const char *text)
+{
+	fputc('"', f);
+	for (; *text; text++) {
+		if (*text == '"')
+			fputc('"', f);
+		fputc((unsigned char)*text < ' ' ? '?' : *text, f);
 	}
-	if (l->n > 20)
-		fprintf(stderr, "%8s and %zu more\n", "", l->n - 20);
-	if (!l->n)
+	fputc('"', f);
+}
+
+/* Bytes that are no ASCII may be no UTF-8 either: each as a code point. */
+static void put_json(FILE *f, const char *text)
+{
+	fputc('"', f);
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '"' || c == '\\')
+			fprintf(f, "\\%c", c);
+		else if (c < ' ' || c > 126)
+			fprintf(f, "\\u%04x", c);
+		else
+			fputc(c, f);
+	}
+	fputc('"', f);
+}
+
+/* --- the table and the files --- */
+
+static void tell_row(const struct cli_report *self, const struct cli_mapping *m)
+{
+	size_t size = cli_mapping_size(self, m);
+
+	fprintf(stderr, "%7d ", (int)m->pid);
+	cli_put_plain(stderr, m->process, 15);
+	fprintf(stderr, "%*s %9zu %9zu %4.0f%% %10zu  0x%-12" PRIxPTR " ",
+		(int)(15 - strlen(m->process)), "", m->writes, m->pages,
+		100.0 * (double)m->pages / (double)size,
+		size * self->page / 1024, m->start);
+	cli_put_plain(stderr, m->name, sizeof(m->name));
+	fputc('\n', stderr);
+}
+
+static void tell_table(const struct cli_report *self)
+{
+	size_t n, i, writes = 0, pages = 0;
+	unsigned *order = cli_report_order(self, &n);
+
+	for (i = 0; i < n; i++) {
+		writes += self->mapping[order[i]].writes;
+		pages += self->mapping[order[i]].pages;
+	}
+	if (!n) {
 		fprintf(stderr, "nothing was written while it was looked at\n");
-	if (r->nruns == MOST_RUNS)
-		fprintf(stderr,
-			"the pictures end early: too much was written\n");
+		free(order);
+		return;
+	}
+	fprintf(stderr, "%7s %-15s %9s %9s %5s %10s  %-14s %s\n", "PID",
+		"PROCESS", "WRITES", "PAGES", "SHARE", "SIZE KiB", "START",
+		"MAPPING");
+	for (i = 0; i < n && i < self->top; i++)
+		tell_row(self, &self->mapping[order[i]]);
+	if (n > self->top)
+		fprintf(stderr, "%7s and %zu more\n", "", n - self->top);
+	fprintf(stderr, "%7s %-15s %9zu %9zu  %.1f MiB/s in %.1f s\n", "",
+		"all", writes, pages,
+		(double)(writes * self->page) / self->seconds / (1 << 20),
+		self->seconds);
+	if (self->nwritten == MOST_RUNS)
+		fprintf(stderr, "PAGES and the files end early: too much was "
+				"written\n");
+	free(order);
 }
 
-static int write_csv(const struct cli_report *r)
+static int write_csv(const struct cli_report *self, FILE *f)
 {
-	FILE *f = fopen(r->csv, "we");
 	size_t i;
 
-	if (!f)
-		return -1;
 	fprintf(f, "seconds,pid,process,start,pages,mapping\n");
-	for (i = 0; i < r->nruns; i++)
-		fprintf(f, "%.3f,%d,\"%s\",0x%zx,%zu,\"%s\"\n", r->run[i].when,
-			(int)r->run[i].pid,
-			r->mapping[r->run[i].mapping].process,
-			(size_t)r->run[i].start, r->run[i].len / r->page,
-			r->mapping[r->run[i].mapping].name);
-	return fclose(f);
-}
+	for (i = 0; i < self->nwritten; i++) {
+		const struct cli_written *w = &self->written[i];
+		const struct cli_mapping *m = &self->mapping[w->mapping];
 
-#define ACROSS 240 /* slots of time, at most */
-#define DOWN 160   /* slots of memory */
-#define CELL 4	   /* pixels */
-#define LEFT 200
-
-static void heat_cells(const struct cli_report *r, const struct layout *l,
-		       FILE *f, double seconds)
-{
-	static double heat[ACROSS][DOWN];
-	size_t across = (size_t)fmin(ACROSS, fmax(1, seconds / r->interval));
-	double width = (double)ACROSS * CELL / (double)across;
-	size_t i, k, at;
-
-	memset(heat, 0, sizeof(heat));
-	for (i = 0; i < r->nruns; i++) {
-		const struct cli_run_of_pages *run = &r->run[i];
-		double part = slot_pages(r, l, run, DOWN);
-		size_t x = (size_t)(run->when / seconds * (double)across);
-
-		for (at = 0; at < run->len; at += r->page) {
-			size_t y = (size_t)(place(r, l, run, at) * DOWN);
-
-			heat[x < across ? x : across - 1]
-			    [y < DOWN ? y : DOWN - 1] += 1 / part;
-		}
+		if (!cli_report_wants(self, m))
+			continue;
+		fprintf(f, "%.3f,%d,", w->when, (int)m->pid);
+		put_csv(f, m->process);
+		fprintf(f, ",0x%" PRIxPTR ",%zu,", w->start,
+			w->len / self->page);
+		put_csv(f, m->name);
+		fputc('\n', f);
 	}
-	for (i = 0; i < across; i++)
-		for (k = 0; k < DOWN; k++)
-			if (heat[i][k] > 0)
-				fprintf(f,
-					"<rect x=\"%.1f\" y=\"%zu\" width=\"%.1f\" "
-					"height=\"%d\" fill-opacity=\"%.2f\"/>\n",
-					LEFT + (double)i * width, 20 + k * CELL,
-					width, CELL,
-					fmin(1, 0.2 + heat[i][k] * 0.8));
+	return 0;
 }
 
-static void put_text(FILE *f, const char *s)
+static int write_json(const struct cli_report *self, FILE *f)
 {
-	for (; *s; s++)
-		switch (*s) {
-		case '<':
-			fputs("&lt;", f);
-			break;
-		case '&':
-			fputs("&amp;", f);
-			break;
-		default:
-			fputc(*s, f);
-		}
-}
+	size_t n, i;
+	unsigned *order = cli_report_order(self, &n);
 
-static int write_svg(const struct cli_report *r, const struct layout *l,
-		     double seconds)
-{
-	FILE *f = fopen(r->svg, "we");
-	const int width = LEFT + ACROSS * CELL + 20, height = DOWN * CELL + 60;
-	size_t i;
-
-	if (!f)
-		return -1;
+	fprintf(f, "{\"command\": ");
+	put_json(f, self->command ? self->command : "");
+	fprintf(f, ", \"backend\": ");
+	put_json(f, self->backend);
 	fprintf(f,
-		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" "
-		"height=\"%d\" font-family=\"sans-serif\" font-size=\"11\">\n"
-		"<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n"
-		"<g stroke=\"#cccccc\">\n",
-		width, height);
-	for (i = 0; i < l->n; i++)
-		fprintf(f, "<path d=\"M0 %.1fH%d\"/>\n",
-			20 + l->from[l->order[i]] / l->all * DOWN * CELL,
-			LEFT + ACROSS * CELL);
-	fprintf(f, "</g>\n<g fill=\"#b3261e\">\n");
-	heat_cells(r, l, f, seconds);
-	fprintf(f, "</g>\n<g fill=\"#222222\">\n");
-	for (i = 0; i < l->n; i++) {
-		const struct cli_mapping *m = &r->mapping[l->order[i]];
-		const char *base = strrchr(m->name, '/');
-		double h = l->size[l->order[i]] / l->all * DOWN * CELL;
+		", \"date\": %lld, \"seconds\": %.3f, \"interval\": %.3f, "
+		"\"page\": %zu,\n \"mappings\": [",
+		(long long)self->date, self->seconds, self->interval,
+		self->page);
+	for (i = 0; i < n; i++) {
+		const struct cli_mapping *m = &self->mapping[order[i]];
 
-		if (h < 11)
-			continue; /* no room for a name */
-		fprintf(f, "<text x=\"4\" y=\"%.1f\">",
-			20 + l->from[l->order[i]] / l->all * DOWN * CELL + 10);
-		put_text(f, base ? base + 1 : m->name);
-		fprintf(f, ", %zu KiB</text>\n",
-			(size_t)(m->end - m->start) / 1024);
+		fprintf(f, "%s\n  {\"pid\": %d, \"process\": ", i ? "," : "",
+			(int)m->pid);
+		put_json(f, m->process);
+		fprintf(f, ", \"mapping\": ");
+		put_json(f, m->name);
+		fprintf(f,
+			", \"start\": %" PRIuPTR ", \"size\": %" PRIuPTR
+			", \"writes\": %zu, \"pages\": %zu}",
+			m->start, m->end - m->start, m->writes, m->pages);
 	}
-	fprintf(f,
-		"<text x=\"%d\" y=\"%d\">0 s</text>\n"
-		"<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.1f s</text>\n"
-		"</g>\n</svg>\n",
-		LEFT, height - 20, LEFT + ACROSS * CELL, height - 20, seconds);
-	return fclose(f);
+	fprintf(f, "\n ]}\n");
+	free(order);
+	return 0;
 }
 
-int cli_report_end(struct cli_report *self, double seconds)
+static int write_file(const struct cli_report *self, const char *path,
+		      int (*fn)(const struct cli_report *self, FILE *f))
 {
-	struct layout l;
+	FILE *f = path ? fopen(path, "we") : NULL;
+	int r;
+
+	if (!path)
+		return 0;
+	r = f ? fn(self, f) : -1;
+	if (f && fclose(f) != 0)
+		r = -1;
+	if (r != 0)
+		fprintf(stderr, "writewatch: %s: %s\n", path, strerror(errno));
+	return r;
+}
+
+int cli_report_end(struct cli_report *self)
+{
 	int r = 0;
 
-	if (!lay_out(self, &l))
-		return -1;
-	if (self->svg && write_svg(self, &l, seconds) != 0) {
-		fprintf(stderr, "writewatch: %s: %s\n", self->svg,
-			strerror(errno));
-		r = -1;
-	}
-	if (self->csv && write_csv(self) != 0) {
-		fprintf(stderr, "writewatch: %s: %s\n", self->csv,
-			strerror(errno));
-		r = -1;
-	}
-	table(self, &l, seconds);
-	lay_down(&l);
+	cli_report_count(self);
+	r |= write_file(self, self->svg, cli_picture_write);
+	r |= write_file(self, self->csv, write_csv);
+	r |= write_file(self, self->json, write_json);
+	r |= write_file(self, self->record, cli_record_write);
+	tell_table(self);
 	return r;
 }

@@ -4,23 +4,20 @@
  *
  * `run`: programs that the command starts, and those that they start, connect
  * to its socket (preload.c), and each of them is watched from outside with the
- * userfaultfd that it sent. Where that can not be (Linux before 6.7) the first
- * one is watched as `watch` does.
+ * userfaultfd that it sent. `watch` watches a running process, where the kernel
+ * can.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <poll.h>
+#include <limits.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -32,19 +29,32 @@ struct watcher {
 	struct cli_report report;
 	struct member {
 		struct cli_process *process;
-		int connection; /* or -1 */
+		struct preload_page *page; /* or NULL */
 	} member[MOST];
 	size_t n, seen;
-	int listening;
+	size_t unwatched; /* processes that could not be */
+	size_t hidden; /* bytes that are not shown */
+	struct cli_guests *guests;
 	double start, duration;
+	bool follow;
+	int filters; /* of system calls, that the command itself has */
 	const char *why; /* why the last one could not be watched */
 };
 
 static volatile sig_atomic_t interrupted;
+static volatile pid_t program; /* to which signals go on */
 
-static void on_signal(int signo)
+/* A terminal sends SIGINT to the program as well; what somebody sent to the
+ * command alone goes on to it. The command ends when the program does. */
+static void on_signal(int signo, siginfo_t *info, void *context)
 {
-	interrupted = signo;
+	int saved = errno;
+
+	if (program <= 0)
+		interrupted = signo;
+	else if (info->si_code <= 0)
+		kill(program, signo);
+	errno = saved;
 }
 
 static double now(void)
@@ -55,274 +65,218 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int fail(const char *what)
+static double since(const struct watcher *w)
 {
-	fprintf(stderr, "writewatch: %s: %s\n", what, strerror(errno));
-	return CLI_FAILED;
+	return now() - w->start;
 }
 
 /* --- processes come and go --- */
 
 static void leave(struct watcher *w, size_t i)
 {
-	cli_process_close(w->member[i].process);
-	if (w->member[i].connection >= 0)
-		close(w->member[i].connection);
-	w->n--;
-	memmove(&w->member[i], &w->member[i + 1],
-		(w->n - i) * sizeof(w->member[0]));
+	struct member *m = &w->member[i];
+
+	w->hidden += cli_process_hidden(m->process);
+	cli_process_close(m->process);
+	if (m->page)
+		munmap(m->page, sizeof(*m->page));
+	w->member[i] = w->member[--w->n];
 }
 
-static bool join(struct watcher *w, pid_t pid, int uffd, int connection)
+static bool join(struct watcher *w, pid_t pid, int uffd,
+		 struct preload_page *page)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	struct cli_process *p;
+	struct cli_process *p = NULL;
+	size_t i;
 
-	if (pidfd < 0 || w->n == MOST) {
+	for (i = w->n; i--;) /* it is another program now (exec) */
+		if (cli_process_pid(w->member[i].process) == pid)
+			leave(w, i);
+	if (pidfd >= 0 && w->n < MOST) {
+		p = cli_process_open(pid, pidfd, uffd, &w->why);
+	} else {
 		w->why = pidfd < 0 ? strerror(errno) : "too many processes";
 		if (pidfd >= 0)
 			close(pidfd);
 		if (uffd >= 0)
 			close(uffd);
+	}
+	if (!p) {
+		w->unwatched++;
+		if (page)
+			munmap(page, sizeof(*page));
 		return false;
 	}
-	p = cli_process_open(pid, pidfd, uffd, &w->why);
-	if (!p)
-		return false;
-	cli_process_follow(p, &w->report);
-	w->member[w->n++] = (struct member){ p, connection };
+	cli_process_follow(p, &w->report, since(w));
+	snprintf(w->report.backend, sizeof(w->report.backend), "%s",
+		 cli_process_backend(p));
+	w->member[w->n++] = (struct member){ p, page };
 	w->seen++;
 	return true;
 }
 
-static double since(const struct watcher *w)
+static void welcome(struct watcher *w, const struct cli_guest *guest)
 {
-	return now() - w->start;
-}
-
-static void look(struct watcher *w, size_t i)
-{
-	/* first, as what was written says which mappings are to be followed */
-	cli_process_scan(w->member[i].process, &w->report, since(w));
-	cli_process_follow(w->member[i].process, &w->report);
-}
-
-/* --- the socket --- */
-
-static int make_socket(char *name, size_t room)
-{
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			0);
-	uint64_t secret = 0;
-
-	if (fd < 0)
-		return -1;
-	if (syscall(SYS_getrandom, &secret, sizeof(secret), 0) !=
-	    (long)sizeof(secret))
-		secret = (uint64_t)(now() * 1e9);
-	snprintf(name, room, "writewatch-%d-%llx", (int)getpid(),
-		 (unsigned long long)secret);
-	memcpy(at.sun_path + 1, name, strlen(name));
-	if (bind(fd, (struct sockaddr *)&at,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-			     strlen(name))) == 0 &&
-	    listen(fd, 128) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-/* What a process says: 0 if it is gone. *fd: what it sent, or -1. */
-static char hear(int connection, int *fd)
-{
-	union {
-		char buf[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	char what = 0;
-	struct iovec iov = { &what, 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.buf,
-			      .msg_controllen = sizeof(control.buf) };
-	struct cmsghdr *c;
-
-	*fd = -1;
-	if (recvmsg(connection, &msg, MSG_CMSG_CLOEXEC) != 1)
-		return 0;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == SCM_RIGHTS)
-		memcpy(fd, CMSG_DATA(c), sizeof(*fd));
-	return what;
-}
-
-static void answer(int connection)
-{
-	if (send(connection, "", 1, MSG_NOSIGNAL) != 1)
-		return; /* gone meanwhile */
-}
-
-static void welcome(struct watcher *w)
-{
-	int c = accept4(w->listening, NULL, NULL, SOCK_CLOEXEC), uffd;
-	struct ucred who;
-	socklen_t len = sizeof(who);
-
-	if (c < 0)
-		return;
-	if (getsockopt(c, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0 ||
-	    who.uid != getuid() || hear(c, &uffd) != PRELOAD_HELLO) {
-		close(c);
-		return;
+	if (w->follow || !w->seen || guest->pid == program) {
+		join(w, guest->pid, guest->uffd, guest->page);
+	} else {
+		close(guest->uffd);
+		munmap(guest->page, sizeof(*guest->page));
 	}
-	if (!join(w, who.pid, uffd, c)) {
-		answer(c);
-		close(c);
-		return;
-	}
-	answer(c);
+	cli_guests_answer(guest);
 }
 
-static void listen_to(struct watcher *w, size_t i)
+/* What a process asks through its page. */
+static void serve(struct watcher *w, struct member *m)
 {
-	int fd;
-	char what = hear(w->member[i].connection, &fd);
+	struct preload_page *page = m->page;
+	unsigned question = page ? atomic_load(&page->question) : PRELOAD_NONE;
 
-	if (fd >= 0)
-		close(fd);
-	if (what == PRELOAD_BYE) {
-		look(w, i);
-		answer(w->member[i].connection);
-	} else if (!what) {
-		leave(w, i); /* it ended, or is another program now (exec) */
-	}
+	if (question == PRELOAD_NONE)
+		return;
+	/* the last time for what ends, and for what is let go of */
+	cli_process_scan(m->process, &w->report, since(w));
+	cli_process_follow(m->process, &w->report, since(w));
+	if (question == PRELOAD_LET_GO)
+		cli_process_let_go(m->process,
+				   (uintptr_t)atomic_load(&page->start),
+				   (uintptr_t)atomic_load(&page->end));
+	atomic_store(&page->question, PRELOAD_NONE);
+}
+
+static int count_filters(pid_t pid)
+{
+	char path[64], line[256];
+	int n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, PRELOAD_FILTERS "%d", &n) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return n;
 }
 
 /* --- the loop --- */
 
-static bool is_over(const struct watcher *w, pid_t child, int *status)
+static bool is_over(const struct watcher *w, int *status)
 {
-	if (interrupted || (w->duration > 0 && since(w) >= w->duration))
-		return true;
-	if (child > 0)
-		return waitpid(child, status, WNOHANG) == child;
-	return !w->n;
+	if (program > 0)
+		return waitpid(program, status, WNOHANG) == program;
+	return interrupted || !w->n ||
+	       (w->duration > 0 && since(w) >= w->duration);
 }
 
-static void loop(struct watcher *w, pid_t child, int *status)
+static void look_at_all(struct watcher *w)
+{
+	size_t i;
+
+	for (i = w->n; i--;) {
+		struct member *m = &w->member[i];
+
+		if (!cli_process_scan(m->process, &w->report, since(w))) {
+			leave(w, i);
+			continue;
+		}
+		cli_process_follow(m->process, &w->report, since(w));
+		if (m->page && count_filters(cli_process_pid(m->process)) >
+				       w->filters)
+			atomic_store(&m->page->sandboxed, 1);
+	}
+	cli_live_line(&w->report, since(w));
+}
+
+static void pause_until(struct watcher *w, double next)
+{
+	double wait = next - since(w);
+	struct cli_guest guest;
+
+	if (!w->guests) {
+		usleep(wait > 0 ? (useconds_t)(wait * 1e6) : 0);
+		return;
+	}
+	/* so that questions are answered, and the program's end is noticed */
+	if (wait > PRELOAD_LOOK_MS / 1000.0)
+		wait = PRELOAD_LOOK_MS / 1000.0;
+	if (cli_guests_wait(w->guests, wait, &guest))
+		welcome(w, &guest);
+}
+
+static void loop(struct watcher *w, int *status)
 {
 	double next = w->report.interval;
 
-	while (!is_over(w, child, status)) {
-		struct pollfd p[MOST + 1];
-		size_t i, n = w->n;
-		double wait;
-		int ready;
+	while (!is_over(w, status)) {
+		size_t i;
 
-		for (i = 0; i < n; i++)
-			p[i] = (struct pollfd){ w->member[i].connection, POLLIN,
-						0 };
-		p[n] = (struct pollfd){ w->listening, POLLIN, 0 };
-		wait = next - since(w);
-		if (wait > 0.02 && child > 0)
-			wait = 0.02; /* so that the child's end is noticed */
-		ready = poll(p, n + 1, wait > 0 ? (int)(wait * 1000) + 1 : 0);
-		if (ready > 0 && p[n].revents)
-			welcome(w);
-		for (i = n; ready > 0 && i--;)
-			if (p[i].revents)
-				listen_to(w, i);
+		pause_until(w, next);
+		for (i = 0; i < w->n; i++)
+			serve(w, &w->member[i]);
 		if (since(w) < next)
 			continue;
-		for (i = w->n; i--;) {
-			bool alive = cli_process_scan(w->member[i].process,
-						      &w->report, since(w));
-
-			if (alive)
-				cli_process_follow(w->member[i].process,
-						   &w->report);
-			else
-				leave(w, i);
-		}
-		cli_report_line(&w->report, since(w));
+		look_at_all(w);
 		next = since(w) + w->report.interval;
 	}
 }
 
 static int finish(struct watcher *w)
 {
-	double seconds = since(w);
-	int r = 0;
-
-	if (w->seen)
-		fprintf(stderr, "writewatch: %zu %s by %s\n", w->seen,
-			w->seen == 1 ? "process" : "processes",
-			w->n ? cli_process_backend(w->member[0].process)
-			     : "uffd-async");
-	r = cli_report_end(&w->report, seconds);
+	w->report.seconds = since(w);
 	while (w->n)
 		leave(w, 0);
-	return r;
+	if (w->seen)
+		fprintf(stderr, "writewatch: %zu %s in %.1f s by %s\n", w->seen,
+			w->seen == 1 ? "process" : "processes",
+			w->report.seconds, w->report.backend);
+	if (w->seen && w->unwatched)
+		fprintf(stderr, "writewatch: %zu more %s not watched: %s\n",
+			w->unwatched, w->unwatched == 1 ? "was" : "were",
+			w->why);
+	if (w->hidden)
+		fprintf(stderr,
+			"writewatch: %zu KiB are not shown: the program watches "
+			"them itself, or has too many mappings\n",
+			w->hidden / 1024);
+	return cli_report_end(&w->report);
 }
 
-/* --- options --- */
-
-static bool number(const char *text, double least, double *out)
+/* The command line as a title. */
+static char *join_words(char **words)
 {
-	char *end;
+	size_t len = 1, i;
+	char *out;
 
-	*out = strtod(text, &end);
-	return *end == '\0' && end != text && *out >= least;
+	for (i = 0; words[i]; i++)
+		len += strlen(words[i]) + 1;
+	out = calloc(1, len);
+	for (i = 0; out && words[i]; i++) {
+		if (i)
+			strcat(out, " ");
+		strcat(out, words[i]);
+	}
+	return out;
 }
 
-static bool parse(struct watcher *w, int argc, char **argv)
+static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "interval", required_argument, NULL, 'i' },
-		{ "duration", required_argument, NULL, 'd' },
-		{ "svg", required_argument, NULL, 's' },
-		{ "csv", required_argument, NULL, 'c' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ NULL, 0, NULL, 0 },
-	};
-	double ms = 100;
-	int c;
+	struct cli_options o = { .report = &w->report };
+	struct sigaction act = { .sa_sigaction = on_signal,
+				 .sa_flags = SA_SIGINFO | SA_RESTART };
 
-	while ((c = getopt_long(argc, argv, "+i:d:s:c:q", options, NULL)) != -1)
-		switch (c) {
-		case 'i':
-			if (!number(optarg, 1, &ms))
-				return false;
-			break;
-		case 'd':
-			if (!number(optarg, 0, &w->duration))
-				return false;
-			break;
-		case 's':
-			w->report.svg = optarg;
-			break;
-		case 'c':
-			w->report.csv = optarg;
-			break;
-		case 'q':
-			w->report.quiet = true;
-			break;
-		default:
-			return false;
-		}
-	w->report.interval = ms / 1000;
-	w->report.page = (size_t)sysconf(_SC_PAGESIZE);
-	return optind < argc;
-}
-
-static void begin(struct watcher *w)
-{
-	struct sigaction act = { .sa_handler = on_signal };
-
+	if (!cli_options_parse(command, argc, argv, &o))
+		return false;
+	w->duration = o.duration;
+	w->follow = o.follow;
+	w->filters = count_filters(getpid());
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
 	w->start = now();
+	return true;
 }
 
 /* --- run --- */
@@ -378,68 +332,99 @@ static char *avoid_blanks(char *object, size_t room)
 	return folder;
 }
 
-static void become(char **argv, const char *object, const char *name)
+/* A sanitizer's runtime refuses to come behind another object; programs that the
+ * program starts may have one. */
+static void calm_sanitizers(void)
+{
+	const char *given = getenv("ASAN_OPTIONS");
+	char *options;
+
+	if (asprintf(&options, "%s%sverify_asan_link_order=0",
+		     given ? given : "", given && *given ? ":" : "") < 0)
+		_exit(126);
+	setenv("ASAN_OPTIONS", options, 1);
+}
+
+static void become(char **argv, const char *object, const char *name,
+		   int filters)
 {
 	const char *others = getenv("LD_PRELOAD");
-	char *list;
+	char *list = NULL, *socket = NULL;
 
-	if (asprintf(&list, "%s%s%s", object, others ? ":" : "",
-		     others ? others : "") < 0)
+	/* Behind others: they may have to be first. */
+	if (object &&
+	    (asprintf(&list, "%s%s%s", others ? others : "",
+		      others && *others ? ":" : "", object) < 0 ||
+	     asprintf(&socket, "%s/%d", name, filters) < 0))
 		_exit(126);
-	setenv("LD_PRELOAD", list, 1);
-	setenv(PRELOAD_SOCKET, name, 1);
-	/* else a store would show as 512 pages */
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	if (object) {
+		setenv("LD_PRELOAD", list, 1);
+		setenv(PRELOAD_SOCKET, socket, 1);
+		calm_sanitizers();
+		/* else a store would show as 512 pages */
+		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	}
 	execvp(argv[0], argv);
 	fprintf(stderr, "writewatch: %s: %s\n", argv[0], strerror(errno));
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
+/* Run it to its end. `object`: NULL if it can not be loaded. */
+static int run(struct watcher *w, char **argv, const char *object,
+	       const char *name)
+{
+	int status = 0;
+	pid_t child;
+
+	w->report.command = join_words(argv);
+	child = fork();
+	if (child == 0)
+		become(argv, object, name, w->filters);
+	if (child < 0)
+		return -1;
+	program = child;
+	loop(w, &status);
+	program = 0;
+	return status;
+}
+
 int cli_run(int argc, char **argv)
 {
 	static struct watcher w;
-	char object[600], name[64], *folder;
-	int status = 0, r;
-	pid_t child;
+	char object[PATH_MAX], name[64], *folder;
+	const char *why;
+	int status, r;
+	bool load;
 
-	if (!parse(&w, argc, argv))
-		return cli_usage(stderr, 2);
-	if (w.duration > 0) {
-		fprintf(stderr, "writewatch: run ends with its program: "
-				"--duration is for watch\n");
-		return 2;
-	}
+	if (!begin(&w, "run", argc, argv))
+		return CLI_WRONG;
+	if (optind == argc)
+		return cli_wrong("run", "a program is missing", NULL);
 	if (!find_preload(object, sizeof(object))) {
 		fprintf(stderr, "writewatch: %s is not installed\n",
 			PRELOAD_INSTALLED);
 		return CLI_FAILED;
 	}
-	w.listening = make_socket(name, sizeof(name));
-	if (w.listening < 0)
-		return fail("socket");
+	w.guests = cli_guests_new(name, sizeof(name));
+	if (!w.guests)
+		return cli_fail("socket");
+	why = cli_program_why_not(argv[optind], &load);
 	folder = avoid_blanks(object, sizeof(object));
-	begin(&w);
-	child = fork();
-	if (child < 0)
-		return fail("fork");
-	if (child == 0)
-		become(argv + optind, object, name);
-	loop(&w, child, &status);
-	if (interrupted) {
-		kill(child, interrupted);
-		waitpid(child, &status, 0);
-	}
-	r = finish(&w);
+	status = run(&w, argv + optind, load ? object : NULL, name);
+	r = status < 0 ? cli_fail("fork") : finish(&w);
+	cli_guests_free(w.guests);
 	if (folder) {
 		unlink(object);
 		rmdir(folder);
 	}
-	if (!w.seen && !(WIFEXITED(status) && WEXITSTATUS(status) >= 126)) {
-		fprintf(stderr, "writewatch: it could not be watched: %s\n",
-			w.why ? w.why
-			      : "it is set-user-ID, or linked statically");
-		r = CLI_FAILED;
-	}
+	if (status < 0)
+		return CLI_FAILED;
+	if (!w.seen && !(WIFEXITED(status) && WEXITSTATUS(status) >= 126))
+		fprintf(stderr, "writewatch: %s was not watched: %s\n",
+			argv[optind],
+			why     ? why
+			: w.why ? w.why
+				: "it did not connect; was it sandboxed, or its environment cleared?");
 	if (r != 0)
 		return CLI_FAILED;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status)
@@ -451,17 +436,22 @@ int cli_run(int argc, char **argv)
 int cli_watch(int argc, char **argv)
 {
 	static struct watcher w;
+	char title[64];
 	double pid;
 
-	if (!parse(&w, argc, argv) || argc - optind != 1 ||
-	    !number(argv[optind], 1, &pid))
-		return cli_usage(stderr, 2);
-	w.listening = -1;
-	begin(&w);
-	if (!join(&w, (pid_t)pid, -1, -1)) {
+	if (!begin(&w, "watch", argc, argv))
+		return CLI_WRONG;
+	if (optind == argc)
+		return cli_wrong("watch", "a process is missing", NULL);
+	if (argc - optind > 1 || !cli_options_number(argv[optind], 1, &pid))
+		return cli_wrong("watch", "not a process",
+				 argv[argc - optind > 1 ? optind + 1 : optind]);
+	if (!join(&w, (pid_t)pid, -1, NULL)) {
 		fprintf(stderr, "writewatch: %s: %s\n", argv[optind], w.why);
 		return CLI_FAILED;
 	}
-	loop(&w, 0, NULL);
+	snprintf(title, sizeof(title), "process %s", argv[optind]);
+	w.report.command = title;
+	loop(&w, NULL);
 	return finish(&w) == 0 ? 0 : CLI_FAILED;
 }

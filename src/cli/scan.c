@@ -5,6 +5,7 @@
  * Called by run.c; calls the library and report.c.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,23 @@ struct piece {
 
 struct cli_process {
 	pid_t pid;
-	int pidfd, uffd;
+	int pidfd, uffd, pagemap;
+	bool begun; /* its mappings were looked at before */
 	struct ww *ww;
 	struct ww_backend_info info;
 	char name[16];
 	struct piece *piece; /* ascending */
 	size_t n, room;
+	/* Memory that the program watches itself: addresses, in pairs. */
+	uintptr_t *own;
+	size_t nown;
+	size_t hidden; /* bytes that are not watched */
 	bool resets;
 };
+
+#define MOST_PIECES 8192 /* of a process */
+/* Of a mapping. A sanitizer maps more, and writes to little of it. */
+#define MOST_BYTES (sizeof(void *) == 8 ? (size_t)-1 >> 23 : SIZE_MAX)
 
 static void read_name(struct cli_process *p)
 {
@@ -43,6 +53,14 @@ static void read_name(struct cli_process *p)
 		p->name[0] = '\0';
 	p->name[strcspn(p->name, "\n")] = '\0';
 	fclose(f);
+}
+
+static int open_pagemap(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
@@ -72,6 +90,7 @@ struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 	p->pid = pid;
 	p->pidfd = pidfd;
 	p->uffd = uffd;
+	p->pagemap = open_pagemap(pid);
 	read_name(p);
 	p->info.size = sizeof(p->info);
 	ww_info(p->ww, &p->info);
@@ -83,7 +102,8 @@ err_free:
 		       ? "not permitted: it is another user's, or not dumpable"
 	       : r == -ESRCH ? "there is no such process"
 	       : uffd >= 0
-		       ? "its kernel has no WP_ASYNC: needs Linux 6.7"
+		       ? "the kernel has no asynchronous write-protection, or "
+			 "refuses it (see `writewatch probe`)"
 		       : "a running process can be watched by a kernel with "
 			 "process_memwatch or soft-dirty only; start it with "
 			 "`writewatch run`";
@@ -101,7 +121,10 @@ void cli_process_close(struct cli_process *p)
 	close(p->pidfd);
 	if (p->uffd >= 0)
 		close(p->uffd);
+	if (p->pagemap >= 0)
+		close(p->pagemap);
 	free(p->piece);
+	free(p->own);
 	free(p);
 }
 
@@ -118,42 +141,171 @@ const char *cli_process_backend(const struct cli_process *p)
 /* The first piece that ends behind an address. */
 static size_t find(const struct cli_process *p, uintptr_t at)
 {
-	size_t i = 0;
+	size_t lo = 0, hi = p->n;
 
-	while (i < p->n && p->piece[i].end <= at)
-		i++;
-	return i;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (p->piece[mid].end <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+size_t cli_process_hidden(const struct cli_process *p)
+{
+	return p->hidden;
+}
+
+static bool make_room(struct cli_process *p)
+{
+	size_t room = p->room ? p->room * 2 : 64;
+	void *more;
+
+	if (p->n < p->room)
+		return true;
+	more = realloc(p->piece, room * sizeof(*p->piece));
+	if (!more)
+		return false;
+	p->piece = more;
+	p->room = room;
+	return true;
+}
+
+/* Memory that was mapped since the last look: the pages that exist were written
+ * since then. */
+static void report_existing(const struct cli_process *p, struct cli_report *r,
+			    double when, unsigned mapping, uintptr_t start,
+			    uintptr_t end)
+{
+	const uint64_t exists = 3ull << 62; /* present, or swapped */
+	uint64_t entry[512];
+
+	while (start < end) {
+		size_t n = (end - start) / r->page, i, run;
+		ssize_t got;
+
+		n = n < 512 ? n : 512;
+		got = pread(p->pagemap, entry, n * 8,
+			    (off_t)(start / r->page * 8));
+		if (got < 8)
+			return;
+		n = (size_t)got / 8;
+		for (i = 0; i < n; i = run) {
+			for (run = i; run < n && entry[run] & exists; run++)
+				;
+			if (run > i)
+				cli_report_add(r, when, mapping,
+					       start + i * r->page,
+					       (run - i) * r->page);
+			run += run == i;
+		}
+		start += n * r->page;
+	}
 }
 
 static void add_piece(struct cli_process *p, size_t at, uintptr_t start,
 		      uintptr_t end, unsigned mapping)
 {
-	if (ww_watch(p->ww, (void *)start, end - start, 0) != 0)
+	if (!make_room(p) ||
+	    ww_watch(p->ww, (void *)start, end - start, 0) != 0)
 		return; /* memory that can not be watched, or is gone */
-	if (p->n == p->room) {
-		size_t room = p->room ? p->room * 2 : 64;
-		void *more = realloc(p->piece, room * sizeof(*p->piece));
-
-		if (!more)
-			return;
-		p->piece = more;
-		p->room = room;
-	}
 	memmove(&p->piece[at + 1], &p->piece[at],
 		(p->n - at) * sizeof(*p->piece));
 	p->piece[at] = (struct piece){ start, end, mapping, true };
 	p->n++;
 }
 
+/* How far from an address on the memory is the program's own, or is not:
+ * *own. */
+static uintptr_t same_owner(const struct cli_process *p, uintptr_t start,
+			    uintptr_t end, bool *own)
+{
+	size_t i;
+
+	*own = false;
+	for (i = 0; i < p->nown; i += 2) {
+		if (p->own[i] <= start && start < p->own[i + 1]) {
+			*own = true;
+			return p->own[i + 1] < end ? p->own[i + 1] : end;
+		}
+		if (p->own[i] > start && p->own[i] < end)
+			end = p->own[i];
+	}
+	return end;
+}
+
+void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end)
+{
+	void *more = realloc(p->own, (p->nown + 2) * sizeof(*p->own));
+	size_t i, k;
+
+	ww_unwatch(p->ww, (void *)start, end - start, WW_WINDOW);
+	if (!more)
+		return;
+	p->own = more;
+	p->own[p->nown++] = start;
+	p->own[p->nown++] = end;
+	p->hidden += end - start;
+	/* Pieces that it cuts are watched anew by the next look. */
+	for (i = k = 0; i < p->n; i++) {
+		struct piece *piece = &p->piece[i];
+
+		if (piece->end <= start || piece->start >= end)
+			p->piece[k++] = *piece;
+		else
+			ww_unwatch(p->ww, (void *)piece->start,
+				   piece->end - piece->start, WW_WINDOW);
+	}
+	p->n = k;
+}
+
+/* The piece by which a mapping is known already: one inside, or, as registered
+ * memory does not become one with what it grows by, one of the same name right
+ * below. NULL: there is none. */
+static const struct piece *known_piece(const struct cli_process *p,
+				       const struct cli_report *r,
+				       uintptr_t start, uintptr_t end,
+				       const char *name)
+{
+	size_t i = find(p, start);
+	const struct piece *below = i ? &p->piece[i - 1] : NULL;
+
+	if (i < p->n && p->piece[i].start < end)
+		return &p->piece[i];
+	if (below && below->end == start &&
+	    !strncmp(r->mapping[below->mapping].name, name,
+		     sizeof(r->mapping[0].name) - 1))
+		return below;
+	return NULL;
+}
+
+static unsigned mapping_of(const struct cli_process *p, struct cli_report *r,
+			   uintptr_t start, uintptr_t end, const char *name)
+{
+	const struct piece *known = known_piece(p, r, start, end, name);
+	struct cli_mapping *m;
+
+	if (!known)
+		return cli_report_mapping(r, p->pid, p->name, start, end, name);
+	m = &r->mapping[known->mapping];
+	m->start = m->start < start ? m->start : start;
+	m->end = m->end > end ? m->end : end;
+	return known->mapping;
+}
+
 /* Watch what of one mapping is not watched yet. */
-static void cover(struct cli_process *p, struct cli_report *r, uintptr_t start,
-		  uintptr_t end, const char *name)
+static void cover(struct cli_process *p, struct cli_report *r, double when,
+		  uintptr_t start, uintptr_t end, const char *name)
 {
 	const uintptr_t first = start, last = end;
 
 	while (start < end) {
 		size_t i = find(p, start);
 		uintptr_t to = end;
+		bool own;
 
 		if (i < p->n && p->piece[i].start <= start) {
 			p->piece[i].there = true;
@@ -162,16 +314,24 @@ static void cover(struct cli_process *p, struct cli_report *r, uintptr_t start,
 		}
 		if (i < p->n && p->piece[i].start < end)
 			to = p->piece[i].start;
-		add_piece(p, i, start, to,
-			  cli_report_mapping(r, p->pid, p->name, first, last,
-					     name));
+		to = same_owner(p, start, to, &own);
+		if (!own && p->n < MOST_PIECES && to - start <= MOST_BYTES) {
+			unsigned m = mapping_of(p, r, first, last, name);
+
+			add_piece(p, i, start, to, m);
+			if (p->begun && p->pagemap >= 0)
+				report_existing(p, r, when, m, start, to);
+		} else if (!own)
+			p->hidden = to - start > p->hidden ? to - start
+							   : p->hidden;
 		start = to;
 	}
 }
 
-void cli_process_follow(struct cli_process *p, struct cli_report *r)
+void cli_process_follow(struct cli_process *p, struct cli_report *r,
+			double when)
 {
-	char path[64], line[512];
+	char path[64], line[5000];
 	size_t i, k;
 	FILE *f;
 
@@ -188,10 +348,10 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r)
 
 		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %*s %n",
 			   &start, &end, prot, &name) < 3 ||
-		    prot[1] != 'w')
-			continue;
+		    prot[1] != 'w' || strstr(line, "writewatch-run"))
+			continue; /* what can not be written, and our own */
 		line[strcspn(line, "\n")] = '\0';
-		cover(p, r, start, end,
+		cover(p, r, when, start, end,
 		      name && line[name] ? line + name : "anonymous");
 	}
 	fclose(f);
@@ -202,6 +362,7 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r)
 			       p->piece[i].end - p->piece[i].start, 0) != 0)
 			p->piece[k++] = p->piece[i];
 	p->n = k;
+	p->begun = true;
 }
 
 static void add_runs(const struct cli_process *p, struct cli_report *r,
@@ -220,25 +381,64 @@ static void add_runs(const struct cli_process *p, struct cli_report *r,
 	}
 }
 
-bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when)
+/* [from, from + len) in as many queries as it takes. */
+static int scan_range(const struct cli_process *p, struct cli_report *r,
+		      double when, char *from, size_t len)
 {
+	const unsigned flags = WW_WINDOW | (p->resets ? WW_RESET : 0);
+	char *end = from + len;
 	struct ww_range run[256];
-	char *from = NULL;
-	size_t len = 0, n, i;
+	size_t n, i;
 
 	do {
+		int e;
+
 		n = 256;
-		if (ww_get_ranges(p->ww, from, len,
-				  WW_WINDOW |
-					  (p->resets ? WW_RESET : 0),
-				  run, &n) != 0)
-			return false;
+		e = ww_get_ranges(p->ww, from, (size_t)(end - from), flags, run,
+				  &n);
+		if (e < 0)
+			return e;
 		for (i = 0; i < n; i++)
 			add_runs(p, r, when, &run[i]);
-		if (n && p->n) {
+		if (n)
 			from = (char *)run[n - 1].start + run[n - 1].len;
-			len = p->piece[p->n - 1].end - (uintptr_t)from;
-		}
-	} while (n == 256 && len && (uintptr_t)from < p->piece[p->n - 1].end);
-	return true;
+	} while (n == 256 && from < end);
+	return 0;
+}
+
+/* Some memory is not what was watched any more: let go of that. The next look at
+ * the mappings takes it for new. */
+static int scan_pieces(struct cli_process *p, struct cli_report *r, double when)
+{
+	size_t i, k;
+	int e = 0;
+
+	for (i = k = 0; i < p->n; i++) {
+		struct piece *piece = &p->piece[i];
+
+		e = scan_range(p, r, when, (char *)piece->start,
+			       piece->end - piece->start);
+		if (e == -EPERM)
+			ww_unwatch(p->ww, (void *)piece->start,
+				   piece->end - piece->start, WW_WINDOW);
+		else
+			p->piece[k++] = *piece;
+	}
+	p->n = k;
+	return e == -EPERM ? 0 : e;
+}
+
+bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when)
+{
+	char *start;
+	int e;
+
+	if (!p->n)
+		return true;
+	start = (char *)p->piece[0].start;
+	e = scan_range(p, r, when, start,
+		       p->piece[p->n - 1].end - (uintptr_t)start);
+	if (e == -EPERM)
+		e = scan_pieces(p, r, when);
+	return e == 0;
 }

@@ -16,6 +16,11 @@
 #include "base/fork.h"
 #include "kernel/uapi/userfaultfd.h"
 
+/* In a program that `writewatch run` watches: the command registered the memory,
+ * and lets go of it (cli/preload.c). Elsewhere there is no such function. */
+extern int writewatch_run_let_go(uintptr_t start, uintptr_t end)
+	__attribute__((weak, visibility("default")));
+
 static int make(int flags)
 {
 	int fd = ww_sys_userfaultfd(flags);
@@ -94,6 +99,9 @@ int ww_uffd_register(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 	if (!ww_fd_ok(fd))
 		return -EPERM;
 	r = ww_sys_ioctl(fd->fd, UFFDIO_REGISTER, &reg);
+	if (r == -EBUSY && writewatch_run_let_go &&
+	    writewatch_run_let_go(start, end) == 0)
+		r = ww_sys_ioctl(fd->fd, UFFDIO_REGISTER, &reg);
 	if (r == -EINVAL || r == -EPERM)
 		return -EOPNOTSUPP; /* special memory; shared and read-only */
 	if (r < 0)

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * live.c - what is written, while it is: on a terminal a ruler and under it a line
+ * an interval, as wide as the terminal; elsewhere a plain line.
+ *
+ * On the ruler each mapping has a part that grows with the logarithm of its
+ * size: else a heap of a gigabyte would hide everything. Mappings for which
+ * there is no room share the last part.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+#define MOST_COLUMNS 400
+#define LEFT 10	 /* columns for the time */
+#define RIGHT 26 /* for the numbers */
+#define LEAST_PART 6 /* columns of a mapping */
+#define AGAIN 20 /* lines, then the ruler comes again */
+
+struct part {
+	unsigned mapping; /* or OTHERS */
+	unsigned from, size; /* columns */
+};
+#define OTHERS UINT32_MAX
+
+static struct {
+	struct part part[MOST_COLUMNS / LEAST_PART + 1];
+	size_t n, nmappings; /* mappings that had been written then */
+	unsigned columns, lines;
+} ruler;
+
+static bool is_coloured(void)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return !(no && *no) && term && strcmp(term, "dumb") != 0;
+}
+
+static unsigned columns(void)
+{
+	struct winsize size;
+	unsigned n = 80;
+
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
+		n = size.ws_col;
+	n = n < MOST_COLUMNS ? n : MOST_COLUMNS;
+	return n > LEFT + RIGHT + 2 * LEAST_PART ? n - LEFT - RIGHT - 2
+						 : 2 * LEAST_PART;
+}
+
+/* --- the ruler --- */
+
+static const struct cli_report *sorting;
+
+static int by_address(const void *a, const void *b)
+{
+	const struct cli_mapping *x =
+		&sorting->mapping[((const struct part *)a)->mapping];
+	const struct cli_mapping *y =
+		&sorting->mapping[((const struct part *)b)->mapping];
+
+	if (x->pid != y->pid)
+		return x->pid < y->pid ? -1 : 1;
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+static double weight(const struct cli_report *r, const struct part *p)
+{
+	if (p->mapping == OTHERS)
+		return 4;
+	return 4 + log2(1 + (double)cli_mapping_size(
+				    r, &r->mapping[p->mapping]));
+}
+
+static void lay_out(const struct cli_report *r, unsigned width)
+{
+	size_t n, i, room = width / (LEAST_PART + 1);
+	unsigned *order = cli_report_order(r, &n), at = 0;
+	double all = 0, sum = 0;
+
+	ruler.columns = width;
+	ruler.nmappings = n;
+	ruler.n = n <= room ? n : room - 1;
+	for (i = 0; i < ruler.n; i++)
+		ruler.part[i].mapping = order[i];
+	sorting = r;
+	qsort(ruler.part, ruler.n, sizeof(ruler.part[0]), by_address);
+	if (n > ruler.n)
+		ruler.part[ruler.n++].mapping = OTHERS;
+	for (i = 0; i < ruler.n; i++)
+		all += weight(r, &ruler.part[i]);
+	for (i = 0; i < ruler.n; i++) {
+		unsigned end;
+
+		sum += weight(r, &ruler.part[i]);
+		end = (unsigned)(sum / all * width);
+		ruler.part[i].from = at;
+		ruler.part[i].size = end - at;
+		at = end;
+	}
+	free(order);
+}
+
+static void print_ruler(const struct cli_report *r)
+{
+	size_t i;
+
+	fprintf(stderr, "%*s", LEFT - 1, "");
+	for (i = 0; i < ruler.n; i++) {
+		const struct part *p = &ruler.part[i];
+		char label[64];
+		size_t len;
+
+		if (p->mapping == OTHERS)
+			snprintf(label, sizeof(label), "%zu more",
+				 ruler.nmappings - ruler.n + 1);
+		else
+			snprintf(label, sizeof(label), "%s",
+				 cli_short_name(
+					 r->mapping[p->mapping].name));
+		len = strlen(label);
+		if (len >= p->size)
+			len = p->size - 1;
+		fputc('|', stderr);
+		cli_put_plain(stderr, label, len);
+		fprintf(stderr, "%*s", (int)(p->size - 1 - len), "");
+	}
+	fprintf(stderr, "|%9s %10s\n", "pages", "MiB/s");
+	ruler.lines = 0;
+}
+
+/* --- a line --- */
+
+static const struct part *part_of(unsigned mapping)
+{
+	size_t i;
+
+	for (i = 0; i < ruler.n; i++)
+		if (ruler.part[i].mapping == mapping ||
+		    ruler.part[i].mapping == OTHERS)
+			return &ruler.part[i];
+	return NULL;
+}
+
+/* Add what part of each column's pages was written. */
+static void heat_up(const struct cli_report *r, const struct cli_written *w,
+		    double *heat)
+{
+	const struct cli_mapping *m = &r->mapping[w->mapping];
+	const struct part *p = part_of(w->mapping);
+	double pages = (double)cli_mapping_size(r, m), a, b;
+	unsigned i;
+
+	if (!p || !p->size)
+		return;
+	a = (double)(w->start - m->start) / (double)r->page / pages * p->size;
+	b = a + (double)(w->len / r->page) / pages * p->size;
+	for (i = (unsigned)a; i < p->size && i < b; i++) {
+		double low = a > i ? a : i, high = b < i + 1 ? b : i + 1;
+
+		heat[p->from + i] += high - low;
+	}
+}
+
+static void put_heat(double part, bool coloured)
+{
+	static const char shade[] = " .:-=+*#%@";
+	static const unsigned char colour[] = { 0,  52, 88,  124, 160,
+						196, 202, 208, 214, 226 };
+	int level = part <= 0 ? 0 : 1 + (int)(part * 8.99);
+
+	if (level > 9)
+		level = 9;
+	if (coloured && level)
+		fprintf(stderr, "\033[48;5;%um%c\033[0m", colour[level],
+			shade[level]);
+	else
+		fputc(shade[level], stderr);
+}
+
+static void heat_line(const struct cli_report *r, double when, size_t pages,
+		      double rate)
+{
+	double heat[MOST_COLUMNS] = { 0 };
+	const bool coloured = is_coloured();
+	unsigned width = columns();
+	size_t n, i;
+
+	free(cli_report_order(r, &n));
+	if (n != ruler.nmappings || width != ruler.columns ||
+	    ruler.lines == AGAIN) {
+		lay_out(r, width);
+		print_ruler(r);
+	}
+	for (i = r->shown; i < r->nwritten; i++)
+		heat_up(r, &r->written[i], heat);
+	fprintf(stderr, "%*.1f s|", LEFT - 3, when);
+	for (i = 0; i < ruler.columns; i++)
+		put_heat(heat[i], coloured);
+	fprintf(stderr, "|%9zu %10.1f\n", pages, rate);
+	ruler.lines++;
+}
+
+/* The three mappings that were written most. */
+static void plain_line(const struct cli_report *r, double when, size_t pages,
+		       double rate)
+{
+	size_t *count = calloc(r->nmappings + 1, sizeof(*count)), i, k;
+
+	fprintf(stderr, "%.1f s: %zu pages, %.1f MiB/s", when, pages, rate);
+	for (i = r->shown; count && i < r->nwritten; i++)
+		count[r->written[i].mapping] += r->written[i].len / r->page;
+	for (k = 0; count && k < 3; k++) {
+		size_t most = 0;
+
+		for (i = 1; i < r->nmappings; i++)
+			if (count[i] > count[most])
+				most = i;
+		if (!r->nmappings || !count[most])
+			break;
+		fputs(k ? ", " : ": ", stderr);
+		cli_put_plain(stderr, cli_short_name(r->mapping[most].name),
+			      40);
+		fprintf(stderr, " %zu", count[most]);
+		count[most] = 0;
+	}
+	fputc('\n', stderr);
+	free(count);
+}
+
+void cli_live_line(struct cli_report *self, double when)
+{
+	size_t pages = 0, i;
+	double rate;
+
+	for (i = self->shown; i < self->nwritten; i++)
+		if (cli_report_wants(self,
+				     &self->mapping[self->written[i].mapping]))
+			pages += self->written[i].len / self->page;
+	rate = (double)(pages * self->page) / self->interval / (1 << 20);
+	if (pages && !self->quiet) {
+		if (isatty(STDERR_FILENO))
+			heat_line(self, when, pages, rate);
+		else
+			plain_line(self, when, pages, rate);
+	}
+	self->shown = self->nwritten;
+}
