@@ -8,8 +8,8 @@
  * Each page has two counts: of stores that were begun and of stores that were
  * completed. A store that was begun after a query which reported the page had
  * returned, and completed before the next query began, must be in that one. Pages
- * that only the judging thread writes are judged exactly, where EXACT is
- * promised; it discards some of them, and puts other memory in their place.
+ * that only the judging thread writes are judged exactly, as long as EXACT is
+ * promised for them; it discards some of them, and puts other memory in their place.
  *
  * WRITEWATCH_TEST_SECONDS (3), WRITEWATCH_TEST_SEED.
  */
@@ -230,8 +230,12 @@ static void drop_some(uint64_t *random)
 	char *at = m + (PAGES + page) * PAGE;
 
 	if (*random >> 40 & 1) {
+		struct ww_range_info info = { .size = sizeof(info) };
+
 		CHECK(ww_discard(ww, at, n * PAGE, 0) == 0);
 		memset(mine + page, 0, n);
+		CHECK(ww_next_range(ww, at, &info) == 0);
+		exact = exact && info.caps & WW_CAP_EXACT;
 	} else if (replaces) {
 		CHECK(mmap(at, n * PAGE, RW,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
