@@ -189,10 +189,10 @@ static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 
 /* No page exists there. The memory may have been replaced, and is not registered
  * then: opening it fails only in that case, and changes nothing where no page
- * exists. (If one appears meanwhile, is reported, and closed, it is reported once
- * more: EXACT is not promised where pages are dropped.) Else before 6.4 it was
- * never touched; from 6.4 on the pages were
- * dropped: by this library, and are clean, or by the program, and are dirty. */
+ * exists. (A page that appears meanwhile, is reported and closed, is reported
+ * once more: EXACT is not promised where pages are dropped.) Else before 6.4 the
+ * memory was never touched; from 6.4 on the pages were dropped: by this library,
+ * and are clean, or by the program, and are dirty. */
 static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 {
 	struct sync *s = w->ww->priv;
