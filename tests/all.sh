@@ -1,31 +1,41 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# all.sh ci|full - every step that there is, one after the other; then a table of
-# the steps with their counts and seconds, and "N passed, N failed, N skipped".
+# all.sh ci|full - every step that there is, each shown when it has ended; then a
+# table of the steps with their counts and seconds, and "N passed, N failed, N skipped".
 # ci: the same steps, but fewer rounds of each race, fewer kernels and shorter
 # fuzzing, to end within half an hour on two processors.
 set -u
 cd "$(dirname "$0")/.."
 length=$1
-log=$(mktemp)
-trap 'rm -f "$log" "$log.table"' EXIT
-: >"$log.table"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$work/table"
+began=$(date +%s)
 
-# step NAME COMMAND...: the last line of it has the counts
-step() {
-	name=$1 from=$(date +%s)
+# step NAME COMMAND...: its output as a whole, when it has ended; the last line of
+# it has the counts
+step() (
+	name=$1 from=$(date +%s) log=$work/$1.log
 	shift
-	echo "== $name"
-	{ "$@" 2>&1; echo "status $?"; } | tee "$log"
-	status=$(sed -n '$s/^status //p' "$log")
-	line=$(sed '$d' "$log" | grep -E '^[0-9]+ passed, [0-9]+ failed' | tail -n 1)
+	status=0
+	echo "-- $name begins"
+	"$@" >"$log" 2>&1 || status=$?
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
 	[ -n "$line" ] || line="1 passed, 0 failed, 0 skipped"
 	case $status:$line in
 	0:* | *:*' passed, 0 failed'*) ;;
 	*) status=0 ;; # counted as failed already
 	esac
 	[ "$status" = 0 ] || line="${line%% passed*} passed, 1 failed, ${line##*failed, }"
-	printf '%-12s %5d s  %s\n' "$name" $(($(date +%s) - from)) "$line" >>"$log.table"
+	printf '%-12s %5d s  %s\n' "$name" $(($(date +%s) - from)) "$line" >>"$work/table"
+	flock "$work/table" sh -c 'echo "== $1"; cat "$2"; echo "status $3"' - \
+		"$name" "$log" "$status"
+)
+
+checks() {
+	for check; do
+		step "$check" sh tests/checks.sh "$check"
+	done
 }
 
 if [ "$length" = ci ]; then
@@ -45,18 +55,21 @@ fi
 
 step examples sh examples/run.sh -q
 step suite sh tests/run.sh --werror --coverage --build build-ci
-step bare sh tests/bare.sh
+# side by side: one waits for downloads, the other's programs use one processor
+{
+	step bare sh tests/bare.sh
+	checks tidy fuzz packages
+} &
 step mutants sh tests/mutants.sh
-for check in asan tsan m32 musl clang analyzer tidy fuzz packages abi; do
-	step $check sh tests/checks.sh $check
-done
+checks asan tsan m32 musl clang analyzer abi
+wait
 step kernels env WRITEWATCH_TEST_WRITES="${WRITEWATCH_TEST_WRITES:-$writes}" \
 	WRITEWATCH_TEST_SLOWNESS="${WRITEWATCH_TEST_SLOWNESS:-$slowness}" \
 	sh tests/run.sh --werror --coverage --build build-ci --kernels $kernels
 echo
-cat "$log.table"
-awk '{ s += $2; ok += $4; bad += $6; skip += $8 }
+cat "$work/table"
+awk -v all=$(($(date +%s) - began)) '{ ok += $4; bad += $6; skip += $8 }
 	END {
-		printf "%d s\n%d passed, %d failed, %d skipped\n", s, ok, bad, skip
+		printf "%d s\n%d passed, %d failed, %d skipped\n", all, ok, bad, skip
 		exit bad > 0
-	}' "$log.table"
+	}' "$work/table"
