@@ -61,7 +61,7 @@ step suite sh tests/run.sh --werror --coverage --build build-ci
 	checks tidy fuzz packages
 } &
 step mutants sh tests/mutants.sh
-checks asan tsan m32 musl clang analyzer abi
+checks asan tsan m32 musl clang analyzer abi reference
 wait
 step kernels env WRITEWATCH_TEST_WRITES="${WRITEWATCH_TEST_WRITES:-$writes}" \
 	WRITEWATCH_TEST_SLOWNESS="${WRITEWATCH_TEST_SLOWNESS:-$slowness}" \

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # check-abi-diff.sh - a program that was linked to the last release runs with this
-# library: abidiff against the last tag. That it would tell is tried first, on
-# two broken ones. Before the first release there is nothing to compare with.
+# library: abidiff against the kept dump of 0.1, and against the last tag if there
+# is one. That it would tell is tried first, on two broken ones.
 set -eu
 src=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d)
@@ -33,9 +33,29 @@ library fewer HEAD "sed -i '/^\tww_mark;/d' src/libwritewatch.map"
 library other HEAD "sed -i 's/^\tsize_t len;\$/\tunsigned len;/' include/writewatch.h"
 differs now fewer || { echo "abidiff does not see a missing call"; exit 1; }
 differs now other || { echo "abidiff does not see a changed struct"; exit 1; }
+# differs_from DUMP: is the library of now unfit for programs that were linked to it?
+differs_from() {
+	status=0
+	abidiff --no-added-syms --suppressions "$src/tests/abi/private.suppr" \
+		"$1" "$tmp/now/build/src/libwritewatch.so.0" \
+		>"$tmp/diff" 2>&1 || status=$?
+	[ $status != 0 ]
+}
+
+# Where tags do not travel: the dump that was made when the interface was frozen,
+# by: abidw --no-corpus-path --no-comp-dir-path --no-show-locs LIBRARY
+if [ "$(uname -m)" = x86_64 ]; then
+	dump=$src/tests/abi/libwritewatch.so.0-x86_64.abi
+	if differs_from "$dump"; then
+		cat "$tmp/diff"
+		echo "not compatible with $dump: the soname has to change"
+		exit 1
+	fi
+	echo "compatible with $(basename "$dump")"
+fi
+
 tag=$(git -C "$src" describe --tags --abbrev=0 2>/dev/null || true)
 if [ -z "$tag" ]; then
-	echo "no release yet to compare with"
 	exit 0
 fi
 library last "$tag"

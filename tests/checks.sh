@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # checks.sh [STEP...] - the suite under sanitizers and other compilers, and what
-# tools say of the source: asan tsan m32 musl clang analyzer tidy fuzz packages abi.
+# tools say of the source: asan tsan m32 musl clang analyzer tidy fuzz packages abi reference.
 # A line for each step, with its counts; ends with the sum. What fails is shown.
 # Builds in build-STEP; WRITEWATCH_CHECK_BACKENDS says which backends.
 set -eu
@@ -11,7 +11,7 @@ cd "$top"
 cache=${WRITEWATCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/writewatch}
 . tests/kernels/fetch.sh
 mkdir -p "$cache/packages"
-steps=${*:-asan tsan m32 musl clang analyzer tidy fuzz packages abi}
+steps=${*:-asan tsan m32 musl clang analyzer tidy fuzz packages abi reference}
 backends=${WRITEWATCH_CHECK_BACKENDS:-uffd-async uffd-sync mprotect}
 log=$(mktemp)
 trap 'rm -f "$log" "$log.tests"' EXIT
@@ -30,6 +30,7 @@ need debhelper dh
 need lintian lintian
 need git git
 need abigail-tools abidiff
+need doxygen doxygen
 install_missing
 
 library_sources() {
@@ -256,6 +257,25 @@ packages() {
 abi() {
 	passes abi sh tests/check-abi-diff.sh
 	tail -n 1 "$log"
+}
+
+# Each function's comment is understood, and its page is there.
+make_reference() {
+	build build-reference -Dtests=disabled -Dexamples=false -Dreference=enabled -Dwerror=true &&
+		rm -rf build-reference/installed &&
+		DESTDIR=$top/build-reference/installed meson install -C build-reference --no-rebuild --quiet &&
+		installed=build-reference/installed/usr/local/share &&
+		for name in $(sed -n 's/^\t\(ww_[a-z_]*\);$/\1/p' src/libwritewatch.map); do
+			[ -e $installed/man/man3/$name.3 ] &&
+				grep -q "\"fn.*$name\|$name" $installed/doc/libwritewatch/html/writewatch_8h.html || {
+				echo "$name has no page"
+				return 1
+			}
+		done
+}
+
+reference() {
+	passes reference make_reference
 }
 
 export WRITEWATCH_TEST_MOST="${WRITEWATCH_TEST_MOST:-100000}"
