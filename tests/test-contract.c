@@ -95,6 +95,22 @@ static void memory_in_the_place_of_discarded_pages_is_dirty(void **state)
 	test_unmap(m, N);
 }
 
+static void replaced_memory_can_be_discarded(void **state)
+{
+	begin();
+	mmap(m + 5 * PAGE, 2 * PAGE, RW,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	if (test_notices_replaced(ww)) {
+		test_write(m, 5, -1);
+		assert_int_equal(ww_discard(ww, m + 4 * PAGE, 4 * PAGE, 0), 0);
+		test_write(m, 6, -1);
+		test_expect(ww, m, N, WW_RESET, 6, -1);
+		assert_int_equal(m[5 * PAGE], 0);
+	}
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
 static void memory_of_another_kind_is_armed_as_what_it_is(void **state)
 {
 	int fd = memfd_create("ww", MFD_CLOEXEC);
@@ -275,6 +291,7 @@ TEST_MAIN("contract", CASE(unmapped_pages_are_neither_reported_nor_an_error),
 	  CASE(replaced_memory_is_dirty_once_and_armed_again),
 	  CASE(a_small_array_does_not_lose_replaced_memory),
 	  CASE(memory_in_the_place_of_discarded_pages_is_dirty),
+	  CASE(replaced_memory_can_be_discarded),
 	  CASE(memory_of_another_kind_is_armed_as_what_it_is),
 	  CASE(moved_memory_is_replaced_memory),
 	  CASE(hugetlb_put_in_place_is_refused),

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "base/heap.h"
+#include "core/collect.h"
 #include "kernel/advice.h"
 #include "kernel/arch.h"
 #include "kernel/sys.h"
@@ -194,7 +195,7 @@ static bool is_private(struct ww *ww, uintptr_t start, uintptr_t end)
 	return true;
 }
 
-static int discard(struct ww *ww, const struct ww_slice *s)
+static int try_discard(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_span span = { s, 1, s->area->kind };
 	int r;
@@ -206,6 +207,17 @@ static int discard(struct ww *ww, const struct ww_slice *s)
 	if (r == 0 && atomic_load(&s->area->mixed))
 		r = -EOPNOTSUPP; /* memory of another kind was put there */
 	return r < 0 ? r : ww_advise_drop(s->start, s->end);
+}
+
+static int discard(struct ww *ww, const struct ww_slice *s)
+{
+	int r = try_discard(ww, s);
+
+	/* Memory that was replaced, and that no query has noticed yet: a reset
+	 * arms it anew. */
+	if (r == -EPERM && ww_collect_nothing(ww, s->start, s->end) == 0)
+		r = try_discard(ww, s);
+	return r;
 }
 
 int ww_discard_range(struct ww *ww, uintptr_t start, uintptr_t end)
