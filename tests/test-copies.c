@@ -106,7 +106,6 @@ static void store_with_sigsegv_blocked(void *arg)
 {
 	sigset_t set;
 
-	(void)arg;
 	sigemptyset(&set);
 	sigaddset(&set, SIGSEGV);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);

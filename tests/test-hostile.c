@@ -61,7 +61,6 @@ static void use_early_descriptors(void *arg)
 				.flags = WW_OPEN_UFFD | WW_OPEN_PAGEMAP };
 	unsigned caps;
 
-	(void)arg;
 	ww = test_open();
 	caps = test_caps(ww);
 	ww_close(ww);
@@ -93,7 +92,6 @@ static void lend_the_wrong_ones(void *arg)
 	unsigned caps;
 	int before;
 
-	(void)arg;
 	ww = test_open();
 	caps = test_caps(ww);
 	ww_close(ww);
@@ -120,7 +118,6 @@ static void close_everything(void *arg)
 	size_t found;
 	int fd[64], i;
 
-	(void)arg;
 	begin();
 	caps = test_caps(ww);
 	sleeper = test_sleeper_start();
@@ -162,7 +159,6 @@ static void close_descriptors_again_and_again(void *arg)
 	time_t until = time(NULL) + 8;
 	int round, i;
 
-	(void)arg;
 	/* Each round has 16 answers of a thread, which a loaded machine takes
 	 * its time for. */
 	for (round = 0; round < 300 / (int)test_slowness() + 3 &&
@@ -193,7 +189,6 @@ static void share_a_pagemap(void *arg)
 	struct ww *other;
 	char *more = test_map(N);
 
-	(void)arg;
 	o.pagemap = open("/proc/self/pagemap", O_RDONLY);
 	CHECK(o.pagemap >= 0 && ww_open(&ww, &o) == 0);
 	m = test_map(N);
@@ -229,7 +224,6 @@ static void live_without_descriptors(void *arg)
 	struct ww *other;
 	int before, i;
 
-	(void)arg;
 	begin();
 	before = test_descriptors();
 	set_nofile(0);
@@ -257,7 +251,6 @@ static void fork_without_descriptors(void *arg)
 	pid_t pid;
 	int status;
 
-	(void)arg;
 	begin();
 	m[4 * PAGE] = 2;
 	pid = fork();
@@ -305,7 +298,6 @@ static void mark_in_a_child(void *arg)
 	int status;
 	pid_t pid;
 
-	(void)arg;
 	begin();
 	pid = fork();
 	if (pid == 0)
@@ -344,7 +336,6 @@ static void lose_proc(void *arg)
 	struct ww_backend_info info = { .size = sizeof(info) };
 	unsigned i;
 
-	(void)arg;
 	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0)
 		return;
 	CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 ||
@@ -362,7 +353,6 @@ static void a_system_without_proc_is_survived(void **state)
 
 static void lose_proc_later(void *arg)
 {
-	(void)arg;
 	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0)
 		return;
 	begin();
@@ -383,7 +373,6 @@ static void proc_may_go_after_the_opening(void **state)
 
 static void become_non_dumpable(void *arg)
 {
-	(void)arg;
 	if (getuid() == 0)
 		CHECK(setresuid(65534, 65534, 65534) == 0);
 	CHECK(prctl(PR_SET_DUMPABLE, 0) == 0);
@@ -403,7 +392,6 @@ static void run_out_of_address_space(void *arg)
 	size_t n = 2;
 	int r;
 
-	(void)arg;
 	begin();
 	more = test_map(1 << 16);
 	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
@@ -439,7 +427,6 @@ static void kill_on_userfaultfd(void *arg)
 	struct sock_fprog program = { sizeof(filter) / sizeof(filter[0]),
 				      filter };
 
-	(void)arg;
 	CHECK(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
 	CHECK(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
 	setenv("WRITEWATCH_DISABLE", "uffd-async,uffd-sync", 1);

@@ -182,7 +182,6 @@ static void cancel_threads(void *arg)
 	char *mine = test_map(1);
 	int round;
 
-	(void)arg;
 	ww = test_open();
 	m = test_map(N);
 	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
@@ -244,7 +243,6 @@ static void fork_with_a_lock(void *arg)
 	pthread_t t;
 	int i;
 
-	(void)arg;
 	CHECK(pthread_atfork(lock_host, unlock_host, unlock_host) == 0);
 	ww = test_open();
 	m = test_map(N);

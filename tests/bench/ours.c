@@ -57,7 +57,6 @@ size_t ours_get_runs(char *m, size_t len, void **out, size_t room)
 	static struct ww_range runs[16384];
 	size_t n, i, all = 0;
 
-	(void)out;
 	if (room > 16384)
 		room = 16384;
 	/* m NULL: everything that is watched */

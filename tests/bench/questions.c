@@ -124,7 +124,6 @@ static double time_of_writes(char *m, size_t len, size_t step)
 static double first_write(const struct technique *t, char *m,
 			  const struct work *w)
 {
-	(void)t;
 	return time_of_writes(m, w->len, PAGE);
 }
 
@@ -334,8 +333,6 @@ static double one_call(char *m, size_t n, size_t step)
 {
 	double start = now();
 
-	(void)m;
-	(void)step;
 	ours_get_runs(NULL, 0, NULL, n + 1);
 	return (now() - start) / (double)n;
 }

@@ -163,7 +163,6 @@ static void write_hot(const struct pipes *p, unsigned k, uint64_t *random)
 {
 	size_t i;
 
-	(void)p;
 	for (i = 0; i < 8; i++) {
 		size_t page = i * (N / 8) + 3;
 

@@ -9,7 +9,6 @@ static char *mirror, *base;
 
 static int copy_open(const char *name)
 {
-	(void)name;
 	return 0;
 }
 
@@ -29,8 +28,6 @@ static int copy_watch(char *m, size_t len)
 
 static void copy_unwatch(char *m, size_t len)
 {
-	(void)m;
-	(void)len;
 	free(mirror);
 }
 
@@ -57,23 +54,15 @@ const struct technique reference_copy = {
 
 static int nothing_watch(char *m, size_t len)
 {
-	(void)m;
-	(void)len;
 	return 0;
 }
 
 static void nothing_unwatch(char *m, size_t len)
 {
-	(void)m;
-	(void)len;
 }
 
 static size_t nothing_get(char *m, size_t len, void **out, size_t room)
 {
-	(void)m;
-	(void)len;
-	(void)out;
-	(void)room;
 	return 0;
 }
 

@@ -21,7 +21,6 @@ static void on_fault(int signo, siginfo_t *info, void *context)
 {
 	char *at = (char *)((uintptr_t)info->si_addr & ~(PAGE - 1));
 
-	(void)context;
 	if (at < base || at >= base + length) {
 		signal(signo, SIG_DFL);
 		return;
@@ -35,7 +34,6 @@ static int protect_open(const char *name)
 	struct sigaction act = { .sa_sigaction = on_fault,
 				 .sa_flags = SA_SIGINFO };
 
-	(void)name;
 	return sigaction(SIGSEGV, &act, &before);
 }
 

@@ -27,7 +27,6 @@ static int scan_open(const char *name)
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_WP_ASYNC };
 
-	(void)name;
 	uffd = (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_CLOEXEC);
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	return uffd < 0 || pagemap < 0 ? -1 : ioctl(uffd, UFFDIO_API, &api);

@@ -24,7 +24,6 @@ static int softdirty_open(const char *name)
 	volatile char *page = map(PAGE);
 	uint64_t entry = 0;
 
-	(void)name;
 	page[0] = 1;
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	clear_refs = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
@@ -44,16 +43,12 @@ static void clear(void)
 
 static int softdirty_watch(char *m, size_t len)
 {
-	(void)m;
-	(void)len;
 	clear();
 	return 0;
 }
 
 static void softdirty_unwatch(char *m, size_t len)
 {
-	(void)m;
-	(void)len;
 }
 
 static size_t softdirty_get(char *m, size_t len, void **out, size_t room)

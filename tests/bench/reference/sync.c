@@ -36,7 +36,6 @@ static void *answer(void *arg)
 	struct pollfd p[2] = { { uffd, POLLIN, 0 }, { quit, POLLIN, 0 } };
 	struct uffd_msg msg;
 
-	(void)arg;
 	while (poll(p, 2, -1) >= 0 && !p[1].revents) {
 		char *at;
 
@@ -56,7 +55,6 @@ static int sync_open(const char *name)
 				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
 					      UFFD_FEATURE_WP_UNPOPULATED };
 
-	(void)name;
 	uffd = (int)syscall(SYS_userfaultfd,
 			    UFFD_USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK);
 	if (uffd < 0)
