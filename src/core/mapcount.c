@@ -22,7 +22,9 @@ WW_DATA static struct {
 	atomic_uint counting; /* threads that count in ww_mapcount_take_two() */
 	atomic_long used, budget; /* mappings split off; how many may be */
 	atomic_long released; /* mappings given back since the last count */
-	atomic_bool closed; /* pages were closed since the last count */
+	/* Were pages closed since the last count? A word: gcc 12 for riscv64
+	 * exchanges bytes in libatomic. */
+	atomic_uint closed;
 } splits = { .budget = LONG_MAX };
 
 /* Mappings that we split off: two for each slice, and two for each run of open
@@ -63,7 +65,7 @@ bool ww_mapcount_take_two(void)
 	if (atomic_fetch_add(&splits.used, 2) + 2 <= budget)
 		return true;
 	if (atomic_fetch_add(&splits.counting, 1) > 0 ||
-	    atomic_exchange(&splits.closed, false)) {
+	    atomic_exchange(&splits.closed, 0)) {
 		/* Also if another thread counts: it may find mappings that are
 		 * free, so this thread may not fail without a count. */
 		long n = count_splits();
@@ -108,7 +110,7 @@ bool ww_mapcount_may_split(bool opens_pages)
 void ww_mapcount_closed(void)
 {
 	if (!atomic_load(&splits.closed))
-		atomic_store(&splits.closed, true);
+		atomic_store(&splits.closed, 1);
 }
 
 void ww_mapcount_released(void)
