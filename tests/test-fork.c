@@ -3,7 +3,6 @@
 #include "test.h"
 
 #include <sched.h>
-#include <sys/syscall.h>
 
 #define N 32
 
@@ -125,7 +124,7 @@ static void a_child_of_bare_clone_works(void **state)
 	pid_t pid;
 
 	begin();
-	pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+	pid = test_bare_fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		CHECK(says(m, WW_RESET, 0, 1, 2, 5, -1));

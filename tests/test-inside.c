@@ -8,7 +8,6 @@
 #include "test.h"
 
 #include <signal.h>
-#include <sys/syscall.h>
 
 #define N 64
 
@@ -34,7 +33,7 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 
 	if (armed && !in_child && a_handler_could_run()) {
 		forks++;
-		pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		pid = test_bare_fork();
 		in_child = pid == 0;
 		if (pid && (waitpid(pid, &status, 0) != pid || status))
 			children_failed++;

@@ -394,8 +394,7 @@ static void bare_clones_at_every_moment_work(void **state)
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	t = start(reset_all, NULL);
 	for (i = 0; i < 2000 / test_slowness(); i++) {
-		pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL,
-					   NULL);
+		pid_t pid = test_bare_fork();
 		int status;
 
 		CHECK(pid >= 0);

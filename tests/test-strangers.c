@@ -109,7 +109,7 @@ static atomic_int forks;
 static void fork_here(int signo)
 {
 	if (syscall(SYS_getpid) == parent && atomic_fetch_add(&forks, 1) < 300)
-		syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		test_bare_fork();
 }
 
 static void a_child_that_returns_into_a_query_leaves_the_parent_alone(

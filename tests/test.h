@@ -85,6 +85,9 @@ long test_mappings(void);
  * if it hangs. */
 int test_child(void (*fn)(void *), void *arg);
 
+/* fork() without libc: no pthread_atfork() handler runs. */
+pid_t test_bare_fork(void);
+
 /* A child that lives, with copies of our descriptors, until it is let go. */
 struct test_sleeper {
 	pid_t pid;
