@@ -46,45 +46,58 @@ update_suite() {
 	updated="${updated:-} $1-$2"
 }
 
-# The newest package that matches: find_package SUITE ARCH REGEX -> NAME VERSION
-find_package() {
-	private_apt "$1" "$2" cache pkgnames | grep -x "$3" | sort -V |
-		tail -n 1 | while read -r name; do
-		version=$(private_apt "$1" "$2" cache show "$name" |
-			sed -n 's/^Version: //p' | sort -V | tail -n 1)
-		echo "$name $version"
-	done
+# Packages that match, newest first: find_packages SUITE ARCH REGEX -> NAME VERSION
+find_packages() {
+	private_apt "$1" "$2" cache pkgnames | grep -x "$3" | sort -Vr |
+		while read -r name; do
+			private_apt "$1" "$2" cache show "$name" |
+				sed -n "s/^Version: /$name /p" | sort -Vr
+		done
+}
+
+# The newest that is in the cache: cached_package ARCH REGEX -> its folder
+cached_package() {
+	find "$cache/packages" -maxdepth 1 -name "*_$1" 2>/dev/null |
+		sort -V | while read -r dir; do
+		name=$(basename "$dir")
+		echo "${name%%_*}" | grep -qx "$2" && echo "$dir"
+	done | tail -n 1
+}
+
+# unpack_package SUITE ARCH NAME VERSION: sets $package to its folder
+unpack_package() {
+	package=$cache/packages/$3_$(echo "$4" | tr : %)_$2
+	[ -d "$package" ] && return 0
+	rm -rf "$package.part"
+	mkdir -p "$package.part"
+	(cd "$package.part" && private_apt "$1" "$2" get download "$3=$4" &&
+		dpkg-deb -x ./*.deb root && rm ./*.deb) \
+		>"$package.log" 2>&1 </dev/null || return 1
+	rm "$package.log"
+	mv "$package.part" "$package"
 }
 
 # Unpacked in the cache, by version: fetch_package SUITE ARCH REGEX sets
-# $package to the folder. False, and why on stdout, if it can not be had.
+# $package to the folder. Lists may name what the mirror has not yet, or not any
+# more: then the next older one. False, and why on stdout, if none can be had.
 fetch_package() {
 	package=
 	if ! update_suite "$1" "$2"; then
 		# what was fetched before is good enough
-		package=$(find "$cache/packages" -maxdepth 1 -name "*_$2" \
-			2>/dev/null | sort -V | while read -r dir; do
-			name=$(basename "$dir")
-			echo "${name%%_*}" | grep -qx "$3" && echo "$dir"
-		done | tail -n 1)
+		package=$(cached_package "$2" "$3")
 		[ -n "$package" ] && return 0
 		echo "the mirror of $1 can not be reached: $(tail -n 1 \
 			"$cache/apt/$1-$2/log")"
 		return 1
 	fi
-	found=$(find_package "$1" "$2" "$3")
-	[ -n "$found" ] || { echo "no package $3 in $1"; return 1; }
-	version=${found#* } found=${found% *}
-	package=$cache/packages/${found}_$(echo "$version" | tr : %)_$2
-	[ -d "$package" ] && return 0
-	rm -rf "$package.part"
-	mkdir -p "$package.part"
-	(cd "$package.part" &&
-		private_apt "$1" "$2" get download "$found=$version" &&
-		dpkg-deb -x ./*.deb root && rm ./*.deb) >"$package.log" 2>&1 || {
-		echo "$found can not be fetched: $(tail -n 1 "$package.log")"
-		return 1
-	}
-	rm "$package.log"
-	mv "$package.part" "$package"
+	found=$cache/apt/$1-$2/found.$$
+	find_packages "$1" "$2" "$3" >"$found"
+	[ -s "$found" ] || echo "no package $3 in $1"
+	while read -r candidate version; do
+		unpack_package "$1" "$2" "$candidate" "$version" && break
+		echo "$candidate can not be fetched: $(tail -n 1 "$package.log")"
+		package=
+	done <"$found"
+	rm "$found"
+	[ -n "$package" ]
 }
