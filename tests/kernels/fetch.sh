@@ -101,3 +101,45 @@ fetch_package() {
 	rm "$found"
 	[ -n "$package" ]
 }
+
+# A qemu newer than the machine's own, with every library that it needs, in the
+# cache by version: fetch_qemu SUITE PACKAGE COMMAND sets $qemu to a script that
+# runs it. False, and why on stdout, if it can not be had.
+fetch_qemu() {
+	host=$(dpkg --print-architecture) qemu=
+	if ! update_suite "$1" "$host"; then
+		qemu=$(find "$cache/qemu" -path "*/$2_*/$3" 2>/dev/null |
+			sort -V | tail -n 1)
+		[ -n "$qemu" ] || echo "the mirror of $1 can not be reached"
+		[ -n "$qemu" ]
+		return
+	fi
+	# shellcheck disable=SC2046 # NAME VERSION
+	set -- "$@" $(find_packages "$1" "$host" "$2" | head -n 1)
+	[ -n "${5:-}" ] || { echo "no package $2 in $1"; return 1; }
+	dir=$cache/qemu/$2_$(echo "$5" | tr : %)
+	qemu=$dir/$3
+	[ ! -x "$qemu" ] || return 0
+	rm -rf "$dir"
+	mkdir -p "$dir/debs/partial" "$dir/root"
+	# nothing counts as installed: all that it depends on is fetched
+	private_apt "$1" "$host" get install -y --download-only \
+		--no-install-recommends -o Dir::Cache::Archives="$dir/debs" \
+		"$2" >"$dir/log" 2>&1 || {
+		echo "$2 of $1 can not be fetched: $(tail -n 1 "$dir/log")"
+		return 1
+	}
+	for deb in "$dir"/debs/*.deb; do
+		dpkg-deb -x "$deb" "$dir/root" || return 1
+	done
+	rm -rf "$dir/debs"
+	ld=$(find "$dir/root" -name 'ld-linux*.so.*' | head -n 1)
+	libraries=$(dirname "$(find "$dir/root" -name libc.so.6 | head -n 1)")
+	cat >"$qemu" <<-X
+		#!/bin/sh
+		export QEMU_MODULE_DIR="$libraries/qemu"
+		exec "$ld" --library-path "$libraries" \\
+			"$dir/root/usr/bin/$3" -L "$dir/root/usr/share/qemu" "\$@"
+	X
+	chmod 755 "$qemu"
+}

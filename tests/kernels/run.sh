@@ -21,62 +21,82 @@ kernels=${*:-$(sed -n 's/^\([^# ][^ ]*\) .*/\1/p' "$here/kernels.list")}
 work=$top/$out/kernels
 mkdir -p "$work" "$cache/packages" "$cache/kernels"
 
-need qemu-system-x86 qemu-system-x86_64
-need qemu-system-arm qemu-system-aarch64
-need gcc-aarch64-linux-gnu aarch64-linux-gnu-gcc
-need libc6-dev-arm64-cross /usr/aarch64-linux-gnu/include/stdio.h
 need cpio cpio
 need xz-utils xz
 for tool in flex bison bc; do need $tool $tool; done
 install_missing
 
-# --- the test programs, by architecture ---
+# --- machines ---
 
-# programs ARCH: sets $tests to the folder that has them
+# machine NAME: sets what machines.list says of it, and has its tools. False, and
+# why on stdout, if they can not be had.
+machine() {
+	# shellcheck disable=SC2046 # a line is a list
+	set -- $(grep "^$1 " "$here/machines.list")
+	for_kernel=$2 for_programs=$3 triple=$4 family=$5 endian=$6 loader=$7
+	case ${10} in
+	*/*) fetch_qemu "${10%/*}" "${10#*/}" "${11}" || return 1 ;;
+	*)
+		need "${10}" "${11}"
+		qemu=${11} ;;
+	esac
+	if [ "$triple" != - ]; then
+		need "gcc-$(echo "$triple" | tr _ -)" "$triple-gcc"
+		need "libc6-dev-$1-cross" "/usr/$triple/include/stdio.h"
+	fi
+	(install_missing) && missing= && return
+	missing=
+	return 1
+}
+
+# --- the test programs, by machine ---
+
+# programs MACHINE: sets $tests to the folder that has them
 programs() {
 	tests=$top/$out
-	[ "$1" = amd64 ] && return
-	tests=$top/$out-$1
-	[ -z "${built_arm64:-}" ] || return 0
-	sysroot=$work/sysroot-$1
+	[ "$triple" = - ] && return
+	tests=$top/$out-$1 sysroot=$work/sysroot-$1
+	case " ${built:-} " in *" $1 "*) return ;; esac
 	rm -rf "$sysroot"
 	mkdir -p "$sysroot"
 	for p in libcmocka0 libcmocka-dev; do
-		fetch_package bookworm "$1" $p || return 1
+		fetch_package "$for_programs" "$1" $p || return 1
 		cp -a "$package/root/." "$sysroot"
 	done
+	cmocka=$(echo "$sysroot"/usr/lib/*-linux-gnu*)
 	cat >"$work/$1.ini" <<-X
 		[binaries]
-		c = 'aarch64-linux-gnu-gcc'
-		cpp = 'aarch64-linux-gnu-gcc'
-		ar = 'aarch64-linux-gnu-ar'
-		strip = 'aarch64-linux-gnu-strip'
+		c = '$triple-gcc'
+		cpp = '$triple-gcc'
+		ar = '$triple-ar'
+		strip = '$triple-strip'
 		pkgconfig = 'pkg-config'
 		[properties]
 		sys_root = '$sysroot'
-		pkg_config_libdir = '$sysroot/usr/lib/aarch64-linux-gnu/pkgconfig'
+		pkg_config_libdir = '$cmocka/pkgconfig'
 		[built-in options]
-		c_link_args = ['-L$sysroot/usr/lib/aarch64-linux-gnu']
+		c_link_args = ['-L$cmocka']
 		[host_machine]
 		system = 'linux'
-		cpu_family = 'aarch64'
-		cpu = 'aarch64'
-		endian = 'little'
+		cpu_family = '$family'
+		cpu = '${triple%%-*}'
+		endian = '$endian'
 	X
 	cross="--cross-file $work/$1.ini"
 	[ ! -f "$out-$1/build.ninja" ] || cross=
 	# shellcheck disable=SC2086 # nothing or two words
-	build "$out-$1" -Dtests=enabled -Dwerror=$werror $cross && built_arm64=1
+	build "$out-$1" -Dtests=enabled -Dwerror=$werror $cross
+	built="${built:-} $1"
 }
 
-# initramfs NAME ARCH MODULES: the programs, what they link to, and init
+# initramfs NAME MACHINE MODULES: the programs, what they link to, and init
 initramfs() {
 	root=$work/$1.root
 	rm -rf "$root"
 	mkdir -p "$root/bin" "$root/tests" "$root/modules" "$root/lib64" \
 		"$root/lib"
-	fetch_package bookworm "$2" busybox-static || return 1
-	cp "$package/root/bin/busybox" "$root/bin/"
+	fetch_package "$for_programs" "$2" busybox-static || return 1
+	find "$package/root" -path '*/bin/busybox' -exec cp {} "$root/bin/" \;
 	cp "$here/init" "$root/init"
 	chmod 755 "$root/init"
 	for f in "$tests"/tests/test-* "$tests/tests/probe"; do
@@ -86,26 +106,15 @@ initramfs() {
 	cp "$tests/examples/compat-layer" "$root/tests/test-compat-layer"
 	cp "$tests/src/writewatch" "$tests/src/writewatch-run.so" "$root/tests/"
 	cp "$tests"/src/libwritewatch.so.? "$root/lib/"
-	case $2 in
-	amd64)
-		cp -L "$(gcc -print-file-name=libgcc_s.so.1)" "$root/lib/" # pthread_cancel
-		ldd "$root"/tests/* | awk '$3 ~ /^\// { print $3 }
-			$1 ~ /^\/lib64/ { print $1 }' | sort -u |
-			grep -v libwritewatch >"$work/$1.libs"
-		while read -r lib; do
-			case $lib in
-			*/ld-linux*) cp -L "$lib" "$root/lib64/" ;;
-			*) cp -L "$lib" "$root/lib/" ;;
-			esac
-		done <"$work/$1.libs" ;;
-	*)
-		cp -L /usr/aarch64-linux-gnu/lib/ld-linux-aarch64.so.1 \
-			/usr/aarch64-linux-gnu/lib/libc.so.6 \
-			/usr/aarch64-linux-gnu/lib/libm.so.6 \
-			/usr/aarch64-linux-gnu/lib/libgcc_s.so.1 \
-			"$sysroot"/usr/lib/aarch64-linux-gnu/libcmocka.so.0 \
-			"$root/lib/" ;;
-	esac
+	if [ "$triple" = - ]; then
+		own_libraries "$1"
+	else
+		for lib in libc.so.6 libm.so.6 libgcc_s.so.1; do
+			cp -L "/usr/$triple/lib/$lib" "$root/lib/"
+		done
+		cp -L "/usr/$triple/lib/$(basename "$loader")" "$root/$loader"
+		cp -L "$sysroot"/usr/lib/*/libcmocka.so.0 "$root/lib/"
+	fi
 	for module in brd; do
 		find "$3" -name "$module.ko*" 2>/dev/null |
 			while read -r file; do cp "$file" "$root/modules/"; done
@@ -118,6 +127,7 @@ initramfs() {
 		echo "short='${WRITEWATCH_TEST_SHORT:-}'"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"
 		echo "bench='${WRITEWATCH_TEST_BENCH:-}'"
+		echo "users='${WRITEWATCH_TEST_USERS:-root nobody}'"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
 		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"
 		echo "by_backend='${WRITEWATCH_TEST_PROGRAMS-$by_backend}'"
@@ -127,6 +137,19 @@ initramfs() {
 	rm -rf "$root"
 }
 
+own_libraries() {
+	cp -L "$(gcc -print-file-name=libgcc_s.so.1)" "$root/lib/" # pthread_cancel
+	ldd "$root"/tests/* | awk '$3 ~ /^\// { print $3 }
+		$1 ~ /^\/lib64/ { print $1 }' | sort -u |
+		grep -v libwritewatch >"$work/$1.libs"
+	while read -r lib; do
+		case $lib in
+		*/ld-linux*) cp -L "$lib" "$root/lib64/" ;;
+		*) cp -L "$lib" "$root/lib/" ;;
+		esac
+	done <"$work/$1.libs"
+}
+
 plain_programs() {
 	[ "$1" != memwatch ] || printf 'test-process-memwatch '
 	echo test-kernel-facts test-softdirty-facts test-select test-core
@@ -134,16 +157,22 @@ plain_programs() {
 
 # --- a kernel ---
 
-# kernel NAME ARCH SUITE PACKAGE: sets $image and $modules
+# kernel NAME SUITE PACKAGE: sets $image and $modules
 kernel() {
 	modules=/nonexistent
-	if [ "$4" != built ]; then
-		fetch_package "$3" "$2" "$4" || return 1
-		image=$(echo "$package"/root/boot/vmlinuz-*)
+	if [ "$3" != built ]; then
+		fetch_package "$2" "$for_kernel" "$3" || return 1
+		image=$(find "$package/root" -name 'vmlinu[xz]*' -type f |
+			head -n 1)
 		modules=$package/root
+		case $3 in linux-binary-*) # split since 6.19
+			fetch_package "$2" "$for_kernel" "$(basename "$package" |
+				sed 's/_.*//; s/binary/modules/')" || return 1
+			modules=$package/root ;;
+		esac
 		return
 	fi
-	fetch_package "$3" "$2" linux-source-6[.]1 || return 1
+	fetch_package "$2" "$for_kernel" linux-source-6[.]1 || return 1
 	source=$package/root/usr/src/linux-source-6.1.tar.xz
 	hash=$(cat "$here/$1/memwatch.c" "$here/$1/config" \
 		"$here/$1/build.sh" | sha256sum | cut -c1-16)
@@ -234,8 +263,9 @@ ended() {
 for name in $kernels; do
 	# shellcheck disable=SC2046 # a line is a list
 	set -- $(grep "^$name " "$here/kernels.list")
-	if kernel "$@" && programs "$2" && initramfs "$1" "$2" "$modules"; then
-		echo "$1 $2 $image" >>"$work/ready"
+	if machine "$2" && kernel "$1" "$3" "$4" && programs "$2" &&
+		initramfs "$1" "$2" "$modules"; then
+		echo "$1 $2 $image $qemu" >>"$work/ready"
 		continue
 	fi
 	echo "SKIPPED: kernel $name, $3 $2"
