@@ -258,8 +258,10 @@ static void the_text_of_maps_says_the_same(void **state)
 		assert_int_equal(ww_maps_begin(&a, &by_query, 0), 0);
 		assert_int_equal(ww_maps_begin(&b, &by_text, 0), 0);
 		while ((r = ww_maps_next(&b, &y)) == 1) {
-			if (y.start > UINTPTR_MAX / 2 + 1)
-				continue; /* vsyscall: the kernel's */
+			/* vsyscall: the kernel's; programs of 32 bits have
+			 * memory of their own in the upper half */
+			if (y.start > UINTPTR_MAX - (16u << 20))
+				continue;
 			assert_int_equal(ww_maps_next(&a, &x), 1);
 			assert_int_equal(x.start, y.start);
 			assert_int_equal(x.end, y.end);
