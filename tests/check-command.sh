@@ -273,7 +273,7 @@ grep -q '^mprotect .*(.*x)' "$tmp/out"
 [ ! -s "$tmp/err" ]
 if command -v bash >/dev/null 2>&1; then
 	bash -c '. "$1/src/cli/completion.bash"
-		COMP_WORDS=(writewatch r) COMP_CWORD=1; _writewatch
+		COMP_WORDS=(writewatch ru) COMP_CWORD=1; _writewatch
 		[ "${COMPREPLY[*]}" = run ] || exit 1
 		COMP_WORDS=(writewatch run --sv) COMP_CWORD=2; _writewatch
 		[ "${COMPREPLY[*]}" = --svg ] || exit 1' - "$src"
