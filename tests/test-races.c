@@ -426,12 +426,13 @@ static atomic_uint refused;
 static void *hold_and_read(void *arg)
 {
 	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	char *byte = m + 3 * PAGE + (uintptr_t)arg; /* its own */
 
 	while (!atomic_load(&stop)) {
-		CHECK(ww_hold(ww, m + 3 * PAGE, 1, 0) == 0);
-		if (read(zero, m + 3 * PAGE, 1) != 1)
+		CHECK(ww_hold(ww, byte, 1, 0) == 0);
+		if (read(zero, byte, 1) != 1)
 			atomic_fetch_add(&refused, 1);
-		CHECK(ww_release(ww, m + 3 * PAGE, 1, 0) == 0);
+		CHECK(ww_release(ww, byte, 1, 0) == 0);
 	}
 	close(zero);
 	return NULL;
@@ -446,7 +447,7 @@ static void a_page_that_several_threads_hold_stays_open(void **state)
 	m = test_map(N);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	for (i = 0; i < 3; i++)
-		t[i] = start(hold_and_read, NULL);
+		t[i] = start(hold_and_read, (void *)(uintptr_t)i);
 	for (i = 0; i < 30000 / test_slowness(); i++) {
 		void *pages[N];
 		size_t n = N;

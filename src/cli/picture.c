@@ -108,8 +108,10 @@ static const struct cli_mapping *mapping_of(const struct picture *p,
 static bool begins_process(const struct picture *p, size_t i)
 {
 	const struct cli_mapping *m = mapping_of(p, &p->band[i]);
+	const struct cli_mapping *above =
+		i ? mapping_of(p, &p->band[i - 1]) : NULL;
 
-	return m && (i == 0 || mapping_of(p, &p->band[i - 1])->pid != m->pid);
+	return m && (!above || above->pid != m->pid);
 }
 
 static double height(const struct band *b)
