@@ -158,7 +158,7 @@ static void heat_up(const struct cli_report *r, const struct cli_written *w,
 	if (!p || !p->size)
 		return;
 	a = (double)(w->start - m->start) / (double)r->page / pages * p->size;
-	b = a + (double)(w->len / r->page) / pages * p->size;
+	b = a + (double)w->len / (double)r->page / pages * p->size;
 	for (i = (unsigned)a; i < p->size && i < b; i++) {
 		double low = a > i ? a : i, high = b < i + 1 ? b : i + 1;
 

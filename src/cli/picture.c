@@ -175,7 +175,7 @@ static struct band *band_of(struct picture *p, const unsigned *index,
 static void add(struct picture *p, struct band *b, const struct cli_written *w)
 {
 	size_t x = (size_t)(w->when / p->r->seconds * (double)p->columns);
-	double pages = (double)(w->len / p->r->page), a, end;
+	double pages = (double)w->len / (double)p->r->page, a, end;
 	const struct cli_mapping *m = mapping_of(p, b);
 	unsigned row;
 
@@ -282,16 +282,17 @@ static void draw_legend(const struct picture *p, FILE *f)
 
 static void draw_time(const struct picture *p, FILE *f)
 {
-	double step = tick(p->r->seconds), t;
+	double step = tick(p->r->seconds);
+	int i, n = (int)(p->r->seconds / step);
 
 	fprintf(f, "<g class=\"grid\">\n");
-	for (t = 0; t <= p->r->seconds; t += step)
-		fprintf(f, "<path d=\"M%.1f %dV%.0f\"/>\n", x_of(p, t),
-			RATE_TOP, p->bottom + 4);
+	for (i = 0; i <= n; i++)
+		fprintf(f, "<path d=\"M%.1f %dV%.0f\"/>\n",
+			x_of(p, i * step), RATE_TOP, p->bottom + 4);
 	fprintf(f, "</g>\n<g text-anchor=\"middle\">\n");
-	for (t = 0; t <= p->r->seconds; t += step)
+	for (i = 0; i <= n; i++)
 		fprintf(f, "<text x=\"%.1f\" y=\"%.0f\">%g</text>\n",
-			x_of(p, t), p->bottom + 18, t);
+			x_of(p, i * step), p->bottom + 18, i * step);
 	fprintf(f,
 		"</g>\n<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">time, "
 		"seconds</text>\n",

@@ -243,15 +243,16 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request,
 /* Without new privileges a program may sandbox itself: seccomp(2) comes next. */
 __attribute__((visibility("default"))) int prctl(int option, ...)
 {
-	unsigned long arg[4];
+	unsigned long a, b, c, d;
 	va_list args;
-	int i;
 
 	va_start(args, option);
-	for (i = 0; i < 4; i++)
-		arg[i] = va_arg(args, unsigned long);
+	a = va_arg(args, unsigned long);
+	b = va_arg(args, unsigned long);
+	c = va_arg(args, unsigned long);
+	d = va_arg(args, unsigned long);
 	va_end(args);
 	if (page && (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP))
 		atomic_store(&page->sandboxed, 1);
-	return (int)syscall(SYS_prctl, option, arg[0], arg[1], arg[2], arg[3]);
+	return (int)syscall(SYS_prctl, option, a, b, c, d);
 }

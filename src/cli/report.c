@@ -153,8 +153,8 @@ bool cli_report_wants(const struct cli_report *self,
 	char pid[16];
 
 	snprintf(pid, sizeof(pid), "%d", (int)m->pid);
-	if (self->only_process && strcmp(self->only_process, m->process) &&
-	    strcmp(self->only_process, pid))
+	if (self->only_process && strcmp(self->only_process, m->process) != 0 &&
+	    strcmp(self->only_process, pid) != 0)
 		return false;
 	return !self->only_mapping || strstr(m->name, self->only_mapping);
 }
