@@ -360,6 +360,7 @@ static void direct_reads_are_seen_over_resets(void **state)
 		end();
 		return;
 	}
+	memcpy(mirror, m, N * PAGE);
 	atomic_store(&collecting, true);
 	assert_int_equal(pthread_create(&t, NULL, collect_all_the_time, NULL),
 			 0);

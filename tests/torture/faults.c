@@ -126,6 +126,19 @@ int __wrap_ww_sys_reserve(void *at, size_t len, void **out)
 	return r;
 }
 
+int __real_ww_sys_mmap_shared(size_t len, void **out);
+int __wrap_ww_sys_mmap_shared(size_t len, void **out);
+
+int __wrap_ww_sys_mmap_shared(size_t len, void **out)
+{
+	int r;
+	TRIP(ww_sys_mmap_shared, ENOMEM);
+	r = __real_ww_sys_mmap_shared(len, out);
+	if (r == 0)
+		inject.used += (long)len;
+	return r;
+}
+
 int __real_ww_sys_mmap(size_t len, void **out);
 int __wrap_ww_sys_mmap(size_t len, void **out);
 int __real_ww_sys_munmap(void *at, size_t len);
