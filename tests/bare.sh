@@ -71,7 +71,7 @@ step() {
 		verdict=ok
 	else
 		verdict=FAILED
-		tail -n 30 "$work/out"
+		tail -n 200 "$work/out"
 	fi
 	echo "$suite, $1: $verdict, $(($(date +%s) - from)) s"
 	echo "$verdict" >>"$work/verdicts"
@@ -83,7 +83,7 @@ refuses() {
 		verdict=ok
 	else
 		verdict=FAILED
-		tail -n 30 "$work/out"
+		tail -n 200 "$work/out"
 	fi
 	echo "$suite, $1: $verdict"
 	echo "$verdict" >>"$work/verdicts"
