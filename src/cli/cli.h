@@ -36,6 +36,8 @@ int cli_run(int argc, char **argv);
 int cli_watch(int argc, char **argv);
 int cli_report(int argc, char **argv);
 
+/* Seconds, of a clock that nobody sets. */
+double cli_now(void);
 /* Print what failed, with errno. CLI_FAILED. */
 int cli_fail(const char *what);
 /* Print why the arguments are wrong. CLI_WRONG. */
@@ -97,6 +99,11 @@ void cli_report_count(struct cli_report *self);
 /* Indices of the mappings that were written and are asked for, in the order of
  * self->sort; free() it. *n: how many. NULL: none, or no memory. */
 unsigned *cli_report_order(const struct cli_report *self, size_t *n);
+/* How many there are. */
+size_t cli_report_rows(const struct cli_report *self);
+/* Put n indices in the order of process and address. */
+void cli_report_by_address(const struct cli_report *self, unsigned *order,
+			   size_t n);
 /* The files and the table. 0, or one could not be written. */
 int cli_report_end(struct cli_report *self);
 

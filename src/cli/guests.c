@@ -33,14 +33,6 @@ struct cli_guests {
 	size_t n;
 };
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 struct cli_guests *cli_guests_new(char *name, size_t room)
 {
 	struct cli_guests *self = calloc(1, sizeof(*self));
@@ -53,7 +45,7 @@ struct cli_guests *cli_guests_new(char *name, size_t room)
 		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (syscall(SYS_getrandom, &secret, sizeof(secret), 0) !=
 	    (long)sizeof(secret))
-		secret = (uint64_t)(now() * 1e9);
+		secret = (uint64_t)(cli_now() * 1e9);
 	snprintf(name, room, "writewatch-%d-%llx", (int)getpid(),
 		 (unsigned long long)secret);
 	memcpy(at.sun_path + 1, name, strlen(name));
@@ -88,7 +80,7 @@ static void accept_one(struct cli_guests *self)
 		return;
 	}
 	self->guest[self->n].connection = c;
-	self->guest[self->n++].since = now();
+	self->guest[self->n++].since = cli_now();
 }
 
 static void show_out(struct cli_guests *self, size_t i)
@@ -173,7 +165,7 @@ bool cli_guests_wait(struct cli_guests *self, double seconds,
 			self->guest[i] = self->guest[--self->n];
 			return true;
 		}
-		if (p[i].revents || now() - self->guest[i].since > PATIENCE)
+		if (p[i].revents || cli_now() - self->guest[i].since > PATIENCE)
 			show_out(self, i);
 	}
 	return false;

@@ -54,20 +54,6 @@ static unsigned columns(void)
 
 /* --- the ruler --- */
 
-static const struct cli_report *sorting;
-
-static int by_address(const void *a, const void *b)
-{
-	const struct cli_mapping *x =
-		&sorting->mapping[((const struct part *)a)->mapping];
-	const struct cli_mapping *y =
-		&sorting->mapping[((const struct part *)b)->mapping];
-
-	if (x->pid != y->pid)
-		return x->pid < y->pid ? -1 : 1;
-	return (x->start > y->start) - (x->start < y->start);
-}
-
 static double weight(const struct cli_report *r, const struct part *p)
 {
 	if (p->mapping == OTHERS)
@@ -85,10 +71,9 @@ static void lay_out(const struct cli_report *r, unsigned width)
 	ruler.columns = width;
 	ruler.nmappings = n;
 	ruler.n = n <= room ? n : room - 1;
+	cli_report_by_address(r, order, ruler.n);
 	for (i = 0; i < ruler.n; i++)
 		ruler.part[i].mapping = order[i];
-	sorting = r;
-	qsort(ruler.part, ruler.n, sizeof(ruler.part[0]), by_address);
 	if (n > ruler.n)
 		ruler.part[ruler.n++].mapping = OTHERS;
 	for (i = 0; i < ruler.n; i++)
@@ -188,10 +173,9 @@ static void heat_line(const struct cli_report *r, double when, size_t pages,
 	double heat[MOST_COLUMNS] = { 0 };
 	const bool coloured = is_coloured();
 	unsigned width = columns();
-	size_t n, i;
+	size_t i;
 
-	free(cli_report_order(r, &n));
-	if (n != ruler.nmappings || width != ruler.columns ||
+	if (cli_report_rows(r) != ruler.nmappings || width != ruler.columns ||
 	    ruler.lines == AGAIN) {
 		lay_out(r, width);
 		print_ruler(r);

@@ -86,19 +86,6 @@ static void put_size(FILE *f, double bytes)
 
 /* --- the layout --- */
 
-static int by_address(const void *a, const void *b, void *report)
-{
-	const struct cli_report *r = report;
-	const struct cli_mapping *x =
-		&r->mapping[((const struct band *)a)->mapping];
-	const struct cli_mapping *y =
-		&r->mapping[((const struct band *)b)->mapping];
-
-	if (x->pid != y->pid)
-		return x->pid < y->pid ? -1 : 1;
-	return (x->start > y->start) - (x->start < y->start);
-}
-
 static const struct cli_mapping *mapping_of(const struct picture *p,
 					    const struct band *b)
 {
@@ -153,11 +140,10 @@ static bool lay_out(struct picture *p)
 	p->columns = (size_t)fmin(ACROSS,
 				  fmax(1, p->r->seconds / p->r->interval));
 	p->n = p->written < MOST_BANDS ? p->written : MOST_BANDS;
+	if (order)
+		cli_report_by_address(p->r, order, p->n);
 	for (i = 0; order && i < p->n; i++)
 		p->band[i].mapping = order[i];
-	if (order)
-		qsort_r(p->band, p->n, sizeof(p->band[0]), by_address,
-			(void *)p->r);
 	if (p->written > p->n)
 		p->band[p->n++].mapping = OTHERS;
 	free(order);

@@ -159,14 +159,44 @@ bool cli_report_wants(const struct cli_report *self,
 	return !self->only_mapping || strstr(m->name, self->only_mapping);
 }
 
+static bool is_row(const struct cli_report *self, const struct cli_mapping *m)
+{
+	return m->writes && cli_report_wants(self, m);
+}
+
+size_t cli_report_rows(const struct cli_report *self)
+{
+	size_t n = 0, i;
+
+	for (i = 0; i < self->nmappings; i++)
+		n += is_row(self, &self->mapping[i]);
+	return n;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct cli_mapping *x = &sorting->mapping[*(const unsigned *)a];
+	const struct cli_mapping *y = &sorting->mapping[*(const unsigned *)b];
+
+	if (x->pid != y->pid)
+		return x->pid < y->pid ? -1 : 1;
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+void cli_report_by_address(const struct cli_report *self, unsigned *order,
+			   size_t n)
+{
+	sorting = self;
+	qsort(order, n, sizeof(*order), by_address);
+}
+
 unsigned *cli_report_order(const struct cli_report *self, size_t *n)
 {
 	unsigned *order = malloc((self->nmappings + 1) * sizeof(*order));
 	size_t i;
 
 	for (*n = i = 0; order && i < self->nmappings; i++)
-		if (self->mapping[i].writes &&
-		    cli_report_wants(self, &self->mapping[i]))
+		if (is_row(self, &self->mapping[i]))
 			order[(*n)++] = (unsigned)i;
 	sorting = self;
 	if (order)

@@ -57,17 +57,9 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 	errno = saved;
 }
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static double since(const struct watcher *w)
 {
-	return now() - w->start;
+	return cli_now() - w->start;
 }
 
 /* --- processes come and go --- */
@@ -183,8 +175,8 @@ static void look_at_all(struct watcher *w)
 			continue;
 		}
 		cli_process_follow(m->process, &w->report, since(w));
-		if (m->page && count_filters(cli_process_pid(m->process)) >
-				       w->filters)
+		if (m->page && !atomic_load(&m->page->sandboxed) &&
+		    count_filters(cli_process_pid(m->process)) > w->filters)
 			atomic_store(&m->page->sandboxed, 1);
 	}
 	cli_live_line(&w->report, since(w));
@@ -275,7 +267,7 @@ static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 	sigaction(SIGINT, &act, NULL);
 	sigaction(SIGTERM, &act, NULL);
 	sigaction(SIGHUP, &act, NULL);
-	w->start = now();
+	w->start = cli_now();
 	return true;
 }
 

@@ -44,6 +44,14 @@ static const char help[] =
 	"started; 125 if the command can not do its work; 2 for wrong arguments;\n"
 	"probe and bench with 1 if no backend is usable. See writewatch(1).\n";
 
+double cli_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 int cli_fail(const char *what)
 {
 	fprintf(stderr, "writewatch: %s: %s\n", what, strerror(errno));
