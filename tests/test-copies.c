@@ -12,21 +12,7 @@
 
 #define N 64
 
-static struct ww *ww;
-static char *m;
-
-static void begin(size_t npages)
-{
-	ww = test_open();
-	m = test_map(npages);
-	assert_int_equal(ww_watch(ww, m, npages * PAGE, 0), 0);
-}
-
-static void end(size_t npages)
-{
-	ww_close(ww);
-	test_unmap(m, npages);
-}
+static struct test_fixture f;
 
 /* --- crowds --- */
 
@@ -39,8 +25,8 @@ static void *write_all_at_once(void *arg)
 	uintptr_t k = (uintptr_t)arg;
 
 	pthread_barrier_wait(&together);
-	m[0] = 1; /* all in one page, */
-	((volatile char *)m)[(1 + k) * PAGE] = 1; /* and in one each */
+	f.m[0] = 1;				    /* all in one page, */
+	((volatile char *)f.m)[(1 + k) * PAGE] = 1; /* and in one each */
 	return NULL;
 }
 
@@ -51,7 +37,7 @@ static void thousands_of_threads_may_fault_at_once(void **state)
 	pthread_attr_t small;
 	uintptr_t i;
 
-	begin(THREADS + 1);
+	f = test_begin(THREADS + 1, 0);
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 64 << 10);
 	pthread_barrier_init(&together, NULL, (unsigned)threads);
@@ -61,12 +47,12 @@ static void thousands_of_threads_may_fault_at_once(void **state)
 				 0);
 	for (i = 0; i < threads; i++)
 		pthread_join(t[i], NULL);
-	assert_int_equal(test_count(ww, m, THREADS + 1, WW_RESET),
+	assert_int_equal(test_count(f.ww, f.m, THREADS + 1, WW_RESET),
 			 threads + 1);
-	assert_int_equal(test_count(ww, m, THREADS + 1, 0), 0);
+	assert_int_equal(test_count(f.ww, f.m, THREADS + 1, 0), 0);
 	pthread_barrier_destroy(&together);
 	free(t);
-	end(THREADS + 1);
+	test_end(f);
 }
 
 /* --- in signal handlers --- */
@@ -75,7 +61,7 @@ static void store_in_handler(int signo)
 {
 	int saved = errno;
 
-	((volatile char *)m)[(size_t)(signo == SIGUSR2) * PAGE] = 1;
+	((volatile char *)f.m)[(size_t)(signo == SIGUSR2) * PAGE] = 1;
 	if (signo == SIGUSR1)
 		raise(SIGUSR2);
 	errno = saved;
@@ -86,18 +72,18 @@ static void stores_in_signal_handlers_are_seen(void **state)
 	struct sigaction act = { .sa_handler = store_in_handler };
 	stack_t stack = { .ss_size = 1 << 16 };
 
-	begin(N);
+	f = test_begin(N, 0);
 	sigaction(SIGUSR1, &act, NULL);
 	act.sa_flags = SA_ONSTACK;
 	sigaction(SIGUSR2, &act, NULL);
 	stack.ss_sp = malloc(stack.ss_size);
 	sigaltstack(&stack, NULL);
 	raise(SIGUSR1);
-	test_expect(ww, m, N, WW_RESET, 0, 1, -1);
+	EXPECT_RESET(f, PAGES(0, 1));
 	stack.ss_flags = SS_DISABLE;
 	sigaltstack(&stack, NULL);
 	free(stack.ss_sp);
-	end(N);
+	test_end(f);
 }
 
 /* With SIGSEGV blocked the kernel kills who faults: a backend without signals
@@ -109,21 +95,21 @@ static void store_with_sigsegv_blocked(void *arg)
 	sigemptyset(&set);
 	sigaddset(&set, SIGSEGV);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	((volatile char *)m)[2 * PAGE] = 1;
-	_exit(test_count(ww, m, N, 0) >= 1 ? 0 : 1);
+	((volatile char *)f.m)[2 * PAGE] = 1;
+	_exit(test_count(f.ww, f.m, N, 0) >= 1 ? 0 : 1);
 }
 
 static void a_blocked_sigsegv_kills_only_where_signals_are_used(void **state)
 {
 	int status;
 
-	begin(N);
+	f = test_begin(N, 0);
 	status = test_child(store_with_sigsegv_blocked, NULL);
-	if (test_caps(ww) & WW_CAP_NO_SIGNAL)
+	if (test_caps(f.ww) & WW_CAP_NO_SIGNAL)
 		assert_int_equal(status, 0);
 	else
 		assert_true(status == 0 || status == -SIGSEGV);
-	end(N);
+	test_end(f);
 }
 
 /* --- a second copy --- */
@@ -166,13 +152,13 @@ static void check_both(struct copy *c, struct ww *other, char *theirs)
 	int i;
 
 	for (i = 0; i < 20; i++) {
-		((volatile char *)m)[i * PAGE] = 1;
+		((volatile char *)f.m)[i * PAGE] = 1;
 		((volatile char *)theirs)[(i + 20) * PAGE] = 1;
 		n = N;
 		CHECK(c->get(other, theirs, N * PAGE, WW_RESET, pages, &n,
 			     NULL) == 0);
 		CHECK(n == 1 && pages[0] == theirs + (i + 20) * PAGE);
-		CHECK(test_count(ww, m, N, WW_RESET) == 1);
+		CHECK(test_count(f.ww, f.m, N, WW_RESET) == 1);
 	}
 }
 
@@ -185,26 +171,28 @@ static void use_two_copies(void *arg)
 	char *theirs = test_map(N);
 
 	load_copy(&c);
+	f.m = test_map(N);
 	if (ours_first)
-		ww = test_open();
+		f.ww = test_open();
 	CHECK(c.open(&other, NULL) == 0);
 	if (!ours_first)
-		ww = test_open();
-	m = test_map(N);
+		f.ww = test_open();
 	/* one user of the soft-dirty bits in a process: documented */
-	if (!(test_caps(ww) & (WW_CAP_EXACT | WW_CAP_NO_SIGNAL)))
+	if (!(test_caps(f.ww) & (WW_CAP_EXACT | WW_CAP_NO_SIGNAL))) {
+		test_not_promised("two users of the kernel's bits");
 		return;
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
+	}
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
 	CHECK(c.watch(other, theirs, N * PAGE, 0) == 0);
 	check_both(&c, other, theirs);
 	/* one of them goes: its handler stays, as the library does */
 	c.close(other);
 	dlclose(c.handle);
 	((volatile char *)theirs)[5 * PAGE] = 1;
-	((volatile char *)m)[5 * PAGE] = 1;
-	CHECK(test_count(ww, m, N, WW_RESET) == 1);
-	ww_close(ww);
-	memset(m, 1, N * PAGE);
+	((volatile char *)f.m)[5 * PAGE] = 1;
+	CHECK(test_count(f.ww, f.m, N, WW_RESET) == 1);
+	ww_close(f.ww);
+	memset(f.m, 1, N * PAGE);
 }
 
 static void a_second_copy_of_the_library_works(void **state)
@@ -248,37 +236,38 @@ static void *call_everything(void *arg)
 		void *pages[8];
 		size_t n = 8;
 
-		((volatile char *)m)[(i * 7 + k) % N * PAGE] = 1;
+		((volatile char *)f.m)[(i * 7 + k) % N * PAGE] = 1;
 		switch (i % 9) {
 		case 0:
-			CHECK(ww_watch(ww, mine, 8 * PAGE, 0) == 0);
+			CHECK(ww_watch(f.ww, mine, 8 * PAGE, 0) == 0);
 			break;
 		case 1:
-			CHECK(ww_get(ww, mine, 8 * PAGE, WW_RESET, pages,
-				     &n, NULL) == 0);
+			CHECK(ww_get(f.ww, mine, 8 * PAGE, WW_RESET, pages, &n,
+				     NULL) == 0);
 			break;
 		case 2:
 			mine[PAGE] = 1;
-			CHECK(ww_get_ranges(ww, mine, 8 * PAGE, 0, runs, &n) ==
-			      0);
+			CHECK(ww_get_ranges(f.ww, mine, 8 * PAGE, 0, runs,
+					    &n) == 0);
 			break;
 		case 3:
-			CHECK(ww_mark(ww, mine + 3 * PAGE, 5, 0) == 0);
+			CHECK(ww_mark(f.ww, mine + 3 * PAGE, 5, 0) == 0);
 			break;
 		case 4:
-			CHECK(ww_protect(ww, mine, 2 * PAGE, PROT_READ, 0) == 0);
+			CHECK(ww_protect(f.ww, mine, 2 * PAGE, PROT_READ, 0) ==
+			      0);
 			break;
 		case 5:
-			CHECK(ww_protect(ww, mine, 2 * PAGE, RW, 0) == 0);
+			CHECK(ww_protect(f.ww, mine, 2 * PAGE, RW, 0) == 0);
 			break;
 		case 6:
-			CHECK(ww_reset(ww, mine, 8 * PAGE, 0) == 0);
+			CHECK(ww_reset(f.ww, mine, 8 * PAGE, 0) == 0);
 			break;
 		case 7:
-			CHECK(ww_discard(ww, mine, 8 * PAGE, 0) == 0);
+			CHECK(ww_discard(f.ww, mine, 8 * PAGE, 0) == 0);
 			break;
 		default:
-			CHECK(ww_unwatch(ww, mine, 8 * PAGE, 0) == 0);
+			CHECK(ww_unwatch(f.ww, mine, 8 * PAGE, 0) == 0);
 		}
 	}
 	return NULL;
@@ -294,7 +283,7 @@ static void a_world_stopped_anywhere_can_be_collected(void **state)
 	int round, rounds;
 	uintptr_t k;
 
-	begin(N);
+	f = test_begin(N, 0);
 	sigaction(SIGUSR1, &act, NULL);
 	rounds = (int)(3000 / test_slowness());
 	/* soft-dirty says that a thread stopped inside one of its calls stops
@@ -321,26 +310,26 @@ static void a_world_stopped_anywhere_can_be_collected(void **state)
 			syscall(SYS_tgkill, getpid(), tids[k], SIGUSR1);
 		while (atomic_load(&stopped) < MUTATORS)
 			sched_yield();
-		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages,
-					&n, NULL),
-				 0);
+		assert_int_equal(
+			ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL),
+			0);
 		n = N;
-		assert_int_equal(ww_get(ww, m, N * PAGE, 0, pages, &n, NULL),
-				 0);
-		if (test_caps(ww) & WW_CAP_EXACT)
+		assert_int_equal(
+			ww_get(f.ww, f.m, N * PAGE, 0, pages, &n, NULL), 0);
+		if (PROMISED(f.ww, WW_CAP_EXACT))
 			/* a store under way may fault again when it goes on,
 			 * but not while it is stopped; a page whose handler
 			 * was stopped while it opened it stays dirty */
 			assert_true(n <= MUTATORS);
-		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
-		assert_int_equal(ww_mark(ww, m, PAGE, 0), 0);
+		assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
+		assert_int_equal(ww_mark(f.ww, f.m, PAGE, 0), 0);
 		atomic_fetch_add(&resume, 1);
 	}
 	atomic_store(&quit, true);
 	for (k = 0; k < MUTATORS; k++)
 		pthread_join(t[k], NULL);
 	signal(SIGUSR1, SIG_DFL);
-	end(N);
+	test_end(f);
 }
 
 TEST_MAIN("copies", CASE(thousands_of_threads_may_fault_at_once),

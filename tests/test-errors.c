@@ -6,23 +6,19 @@
 
 #define N 8
 
-static struct ww *ww;
-static char *m;
+static struct test_fixture f;
 
 /* Watched, pages 1 and 3 dirty. */
 static void begin(void)
 {
-	ww = test_open();
-	m = test_map(N);
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-	test_write(m, 1, 3, -1);
+	f = test_begin(N, 0);
+	test_write(f.m, 1, 3, -1);
 }
 
 static void end(void)
 {
-	test_expect(ww, m, N, 0, 1, 3, -1); /* nothing changed */
-	ww_close(ww);
-	test_unmap(m, N);
+	EXPECT_DIRTY(f, PAGES(1, 3)); /* nothing changed */
+	test_end(f);
 }
 
 /* The same bad range, to every call that takes one. */
@@ -32,46 +28,47 @@ static void expect_range(void *start, size_t len, int code)
 	struct ww_range runs[4];
 	size_t n = 4, granularity = 77;
 
-	assert_int_equal(ww_get(ww, start, len, 0, pages, &n, &granularity),
+	assert_int_equal(ww_get(f.ww, start, len, 0, pages, &n, &granularity),
 			 code);
-	assert_int_equal(ww_get(ww, start, len, WW_RESET, pages, &n,
-				&granularity),
-			 code);
-	assert_int_equal(ww_get_ranges(ww, start, len, WW_RESET, runs, &n),
+	assert_int_equal(
+		ww_get(f.ww, start, len, WW_RESET, pages, &n, &granularity),
+		code);
+	assert_int_equal(ww_get_ranges(f.ww, start, len, WW_RESET, runs, &n),
 			 code);
 	assert_int_equal(n, 4);
 	assert_int_equal(granularity, 77);
-	assert_int_equal(ww_reset(ww, start, len, 0), code);
-	assert_int_equal(ww_unwatch(ww, start, len, 0), code);
-	assert_int_equal(ww_protect(ww, start, len, PROT_NONE, 0), code);
-	assert_int_equal(ww_discard(ww, start, len, 0), code);
+	assert_int_equal(ww_reset(f.ww, start, len, 0), code);
+	assert_int_equal(ww_unwatch(f.ww, start, len, 0), code);
+	assert_int_equal(ww_protect(f.ww, start, len, PROT_NONE, 0), code);
+	assert_int_equal(ww_discard(f.ww, start, len, 0), code);
 }
 
 static void bad_ranges_are_einval(void **state)
 {
 	begin();
-	expect_range(m + 1, PAGE, -EINVAL);
-	expect_range(m, PAGE - 1, -EINVAL);
-	expect_range(m, 0, -EINVAL);
-	expect_range(m, -PAGE, -EINVAL);
+	expect_range(f.m + 1, PAGE, -EINVAL);
+	expect_range(f.m, PAGE - 1, -EINVAL);
+	expect_range(f.m, 0, -EINVAL);
+	expect_range(f.m, -PAGE, -EINVAL);
 	expect_range((void *)-PAGE, 2 * PAGE, -EINVAL);
-	assert_int_equal(ww_watch(ww, m + 1, PAGE, 0), -EINVAL);
-	assert_int_equal(ww_watch(ww, m, 5, 0), -EINVAL);
-	assert_int_equal(ww_watch(ww, m, 0, 0), -EINVAL);
-	assert_int_equal(ww_watch(ww, m, -PAGE, 0), -EINVAL);
-	assert_int_equal(ww_mark(ww, m, SIZE_MAX, 0), -EINVAL);
+	assert_int_equal(ww_watch(f.ww, f.m + 1, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_watch(f.ww, f.m, 5, 0), -EINVAL);
+	assert_int_equal(ww_watch(f.ww, f.m, 0, 0), -EINVAL);
+	assert_int_equal(ww_watch(f.ww, f.m, -PAGE, 0), -EINVAL);
+	assert_int_equal(ww_mark(f.ww, f.m, SIZE_MAX, 0), -EINVAL);
 	end();
 }
 
 static void memory_not_wholly_watched_is_enoent(void **state)
 {
 	begin();
-	expect_range(m - PAGE, PAGE, -ENOENT);
-	expect_range(m - PAGE, 2 * PAGE, -ENOENT);
-	expect_range(m + (N - 1) * PAGE, 2 * PAGE, -ENOENT);
-	expect_range(m, (N + 1) * PAGE, -ENOENT);
-	assert_int_equal(test_range_info(ww, m + N * PAGE, NULL, NULL, NULL),
-			 -ENOENT);
+	expect_range(f.m - PAGE, PAGE, -ENOENT);
+	expect_range(f.m - PAGE, 2 * PAGE, -ENOENT);
+	expect_range(f.m + (N - 1) * PAGE, 2 * PAGE, -ENOENT);
+	expect_range(f.m, (N + 1) * PAGE, -ENOENT);
+	assert_int_equal(
+		test_range_info(f.ww, f.m + N * PAGE, NULL, NULL, NULL),
+		-ENOENT);
 	end();
 }
 
@@ -85,40 +82,45 @@ static void bad_arguments_are_einval(void **state)
 	struct ww *none;
 
 	begin();
-	assert_int_equal(ww_get(ww, m, PAGE, 4, pages, &n, NULL), -EINVAL);
-	assert_int_equal(ww_get(ww, m, PAGE, ~0u, pages, &n, NULL), -EINVAL);
-	assert_int_equal(ww_get(ww, m, PAGE, 0, NULL, &n, NULL), -EINVAL);
-	assert_int_equal(ww_get(ww, m, PAGE, 0, pages, NULL, NULL), -EINVAL);
-	assert_int_equal(ww_get(ww, m, PAGE, 0, pages, &zero, NULL), -EINVAL);
-	assert_int_equal(ww_get(NULL, m, PAGE, 0, pages, &n, NULL), -EINVAL);
-	assert_int_equal(ww_get(ww, NULL, 0, 0, pages, &n, NULL), -EINVAL);
-	assert_int_equal(ww_get_ranges(ww, m, PAGE, 4, runs, &n), -EINVAL);
-	assert_int_equal(ww_get_ranges(ww, m, PAGE, 0, NULL, &n), -EINVAL);
-	assert_int_equal(ww_get_ranges(ww, m, PAGE, 0, runs, NULL), -EINVAL);
-	assert_int_equal(ww_get_ranges(ww, m, PAGE, 0, runs, &zero), -EINVAL);
+	assert_int_equal(ww_get(f.ww, f.m, PAGE, 4, pages, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get(f.ww, f.m, PAGE, ~0u, pages, &n, NULL),
+			 -EINVAL);
+	assert_int_equal(ww_get(f.ww, f.m, PAGE, 0, NULL, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get(f.ww, f.m, PAGE, 0, pages, NULL, NULL),
+			 -EINVAL);
+	assert_int_equal(ww_get(f.ww, f.m, PAGE, 0, pages, &zero, NULL),
+			 -EINVAL);
+	assert_int_equal(ww_get(NULL, f.m, PAGE, 0, pages, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get(f.ww, NULL, 0, 0, pages, &n, NULL), -EINVAL);
+	assert_int_equal(ww_get_ranges(f.ww, f.m, PAGE, 4, runs, &n), -EINVAL);
+	assert_int_equal(ww_get_ranges(f.ww, f.m, PAGE, 0, NULL, &n), -EINVAL);
+	assert_int_equal(ww_get_ranges(f.ww, f.m, PAGE, 0, runs, NULL),
+			 -EINVAL);
+	assert_int_equal(ww_get_ranges(f.ww, f.m, PAGE, 0, runs, &zero),
+			 -EINVAL);
 	assert_int_equal(ww_get_ranges(NULL, NULL, 0, WW_WINDOW, runs, &n),
 			 -EINVAL);
-	assert_int_equal(ww_watch(ww, m, PAGE, 1u << 3), -EINVAL);
-	assert_int_equal(ww_watch(NULL, m, PAGE, 0), -EINVAL);
-	assert_int_equal(ww_unwatch(NULL, m, PAGE, 0), -EINVAL);
-	assert_int_equal(ww_reset(NULL, m, PAGE, 0), -EINVAL);
-	assert_int_equal(ww_mark(NULL, m, PAGE, 0), -EINVAL);
-	assert_int_equal(ww_discard(NULL, m, PAGE, 0), -EINVAL);
-	assert_int_equal(ww_protect(NULL, m, PAGE, RW, 0), -EINVAL);
-	assert_int_equal(ww_protect(ww, m, PAGE, 0x100, 0), -EINVAL);
-	assert_int_equal(ww_next_range(NULL, m, &range), -EINVAL);
-	assert_int_equal(ww_next_range(ww, m, NULL), -EINVAL);
+	assert_int_equal(ww_watch(f.ww, f.m, PAGE, 1u << 3), -EINVAL);
+	assert_int_equal(ww_watch(NULL, f.m, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_unwatch(NULL, f.m, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_reset(NULL, f.m, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_mark(NULL, f.m, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_discard(NULL, f.m, PAGE, 0), -EINVAL);
+	assert_int_equal(ww_protect(NULL, f.m, PAGE, RW, 0), -EINVAL);
+	assert_int_equal(ww_protect(f.ww, f.m, PAGE, 0x100, 0), -EINVAL);
+	assert_int_equal(ww_next_range(NULL, f.m, &range), -EINVAL);
+	assert_int_equal(ww_next_range(f.ww, f.m, NULL), -EINVAL);
 	range.size = sizeof(size_t);
-	assert_int_equal(ww_next_range(ww, m, &range), -EINVAL);
-	assert_int_equal(ww_info(ww, &info), -EINVAL);
-	assert_int_equal(ww_info(ww, NULL), -EINVAL);
+	assert_int_equal(ww_next_range(f.ww, f.m, &range), -EINVAL);
+	assert_int_equal(ww_info(f.ww, &info), -EINVAL);
+	assert_int_equal(ww_info(f.ww, NULL), -EINVAL);
 	assert_int_equal(ww_info(NULL, &info), -EINVAL);
 	assert_int_equal(ww_probe(0, &info), -EINVAL);
 	assert_int_equal(ww_probe(0, NULL), -EINVAL);
 	info.size = sizeof(info);
 	assert_int_equal(ww_probe(1000, &info), -ENOENT);
 	assert_int_equal(ww_open(NULL, NULL), -EINVAL);
-	none = ww;
+	none = f.ww;
 	{
 		struct ww_options o = { .size = 4 };
 
@@ -130,7 +132,7 @@ static void bad_arguments_are_einval(void **state)
 		o.require = 1u << 30;
 		assert_int_equal(ww_open(&none, &o), -EINVAL);
 	}
-	assert_ptr_equal(none, ww);
+	assert_ptr_equal(none, f.ww);
 	ww_close(NULL);
 	end();
 }
@@ -138,10 +140,10 @@ static void bad_arguments_are_einval(void **state)
 static void overlap_is_eexist(void **state)
 {
 	begin();
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), -EEXIST);
-	assert_int_equal(ww_watch(ww, m + PAGE, PAGE, 0), -EEXIST);
-	assert_int_equal(ww_watch(ww, m - PAGE, 2 * PAGE, 0), -EEXIST);
-	assert_int_equal(ww_watch(ww, m + (N - 1) * PAGE, 2 * PAGE, 0),
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), -EEXIST);
+	assert_int_equal(ww_watch(f.ww, f.m + PAGE, PAGE, 0), -EEXIST);
+	assert_int_equal(ww_watch(f.ww, f.m - PAGE, 2 * PAGE, 0), -EEXIST);
+	assert_int_equal(ww_watch(f.ww, f.m + (N - 1) * PAGE, 2 * PAGE, 0),
 			 -EEXIST);
 	end();
 }
@@ -153,16 +155,16 @@ static void unmapped_memory_and_holes_are_efault(void **state)
 	begin();
 	memset(h, 1, N * PAGE);
 	munmap(h + 3 * PAGE, PAGE);
-	assert_int_equal(ww_watch(ww, h + 3 * PAGE, PAGE, 0), -EFAULT);
-	assert_int_equal(ww_watch(ww, h, N * PAGE, 0), -EFAULT);
-	assert_int_equal(ww_watch(ww, h + 3 * PAGE, 2 * PAGE, 0), -EFAULT);
-	assert_int_equal(ww_watch(ww, h + 2 * PAGE, 2 * PAGE, 0), -EFAULT);
+	assert_int_equal(ww_watch(f.ww, h + 3 * PAGE, PAGE, 0), -EFAULT);
+	assert_int_equal(ww_watch(f.ww, h, N * PAGE, 0), -EFAULT);
+	assert_int_equal(ww_watch(f.ww, h + 3 * PAGE, 2 * PAGE, 0), -EFAULT);
+	assert_int_equal(ww_watch(f.ww, h + 2 * PAGE, 2 * PAGE, 0), -EFAULT);
 	/* and the rest of it can be watched */
-	assert_int_equal(test_range_info(ww, h, NULL, NULL, NULL), -ENOENT);
-	assert_int_equal(ww_watch(ww, h, 3 * PAGE, 0), 0);
+	assert_int_equal(test_range_info(f.ww, h, NULL, NULL, NULL), -ENOENT);
+	assert_int_equal(ww_watch(f.ww, h, 3 * PAGE, 0), 0);
 	test_write(h, 2, -1);
-	test_expect(ww, h, 3, 0, 2, -1);
-	assert_int_equal(ww_unwatch(ww, h, 3 * PAGE, 0), 0);
+	test_expect(f.ww, h, 3, 0, 2, -1);
+	assert_int_equal(ww_unwatch(f.ww, h, 3 * PAGE, 0), 0);
 	munmap(h - PAGE, (N + 2) * PAGE);
 	end();
 }
@@ -170,8 +172,9 @@ static void unmapped_memory_and_holes_are_efault(void **state)
 static void protecting_a_hole_is_efault(void **state)
 {
 	begin();
-	munmap(m + 6 * PAGE, PAGE);
-	assert_int_equal(ww_protect(ww, m + 6 * PAGE, PAGE, RW, 0), -EFAULT);
+	munmap(f.m + 6 * PAGE, PAGE);
+	assert_int_equal(ww_protect(f.ww, f.m + 6 * PAGE, PAGE, RW, 0),
+			 -EFAULT);
 	end();
 }
 
@@ -182,19 +185,20 @@ static void memory_of_the_wrong_kind_is_eopnotsupp(void **state)
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 
 	begin();
-	if (test_caps(ww) & WW_CAP_SHARED) {
-		assert_int_equal(ww_watch(ww, s, PAGE, 0), 0);
+	if (PROMISED(f.ww, WW_CAP_SHARED)) {
+		assert_int_equal(ww_watch(f.ww, s, PAGE, 0), 0);
 		s[0] = 1;
-		assert_int_equal(ww_discard(ww, s, PAGE, 0), -EOPNOTSUPP);
-		test_expect(ww, s, 1, 0, 0, -1);
-		assert_int_equal(ww_unwatch(ww, s, PAGE, 0), 0);
+		assert_int_equal(ww_discard(f.ww, s, PAGE, 0), -EOPNOTSUPP);
+		test_expect(f.ww, s, 1, 0, 0, -1);
+		assert_int_equal(ww_unwatch(f.ww, s, PAGE, 0), 0);
 	} else {
-		int r = ww_watch(ww, s, PAGE, 0);
+		int r = ww_watch(f.ww, s, PAGE, 0);
 
 		assert_true(r == 0 || r == -EOPNOTSUPP);
 	}
 	if (huge != MAP_FAILED) {
-		assert_int_equal(ww_watch(ww, huge, test_huge_page(), 0), -EOPNOTSUPP);
+		assert_int_equal(ww_watch(f.ww, huge, test_huge_page(), 0),
+				 -EOPNOTSUPP);
 		munmap(huge, test_huge_page());
 	}
 	munmap(s, PAGE);
@@ -205,14 +209,14 @@ static void locked_pages_are_not_discarded(void **state)
 {
 	begin();
 	/* the call itself: sanitizers make mlock() do nothing */
-	if (syscall(SYS_mlock, m + 5 * PAGE, PAGE) == 0) {
-		test_count(ww, m, N, WW_RESET);
-		test_write(m, 1, 3, 5, -1);
-		assert_int_equal(ww_discard(ww, m + 5 * PAGE, PAGE, 0),
+	if (syscall(SYS_mlock, f.m + 5 * PAGE, PAGE) == 0) {
+		test_count(f.ww, f.m, N, WW_RESET);
+		test_write(f.m, 1, 3, 5, -1);
+		assert_int_equal(ww_discard(f.ww, f.m + 5 * PAGE, PAGE, 0),
 				 -EOPNOTSUPP);
-		test_expect(ww, m, N, 0, 1, 3, 5, -1);
-		syscall(SYS_munlock, m + 5 * PAGE, PAGE);
-		assert_int_equal(ww_discard(ww, m + 5 * PAGE, PAGE, 0), 0);
+		EXPECT_DIRTY(f, PAGES(1, 3, 5));
+		syscall(SYS_munlock, f.m + 5 * PAGE, PAGE);
+		assert_int_equal(ww_discard(f.ww, f.m + 5 * PAGE, PAGE, 0), 0);
 	}
 	end();
 }

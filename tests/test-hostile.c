@@ -21,15 +21,13 @@
 
 #define N 16
 
-static struct ww *ww;
-static char *m;
+static struct test_fixture f;
 
 static void begin(void)
 {
-	ww = test_open();
-	m = test_map(N);
-	memset(m, 1, N * PAGE);
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	memset(f.m, 1, N * PAGE);
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
 }
 
 /* In a child, which may break itself; hanging is failing. */
@@ -48,7 +46,7 @@ static size_t dirty(unsigned flags)
 {
 	void *pages[N];
 	size_t n = N;
-	int r = ww_get(ww, m, N * PAGE, flags, pages, &n, NULL);
+	int r = ww_get(f.ww, f.m, N * PAGE, flags, pages, &n, NULL);
 
 	return r < 0 ? SIZE_MAX : n;
 }
@@ -61,23 +59,25 @@ static void use_early_descriptors(void *arg)
 				.flags = WW_OPEN_UFFD | WW_OPEN_PAGEMAP };
 	unsigned caps;
 
-	ww = test_open();
-	caps = test_caps(ww);
-	ww_close(ww);
-	if (!uses_userfaultfd(caps))
+	f.ww = test_open();
+	caps = test_caps(f.ww);
+	ww_close(f.ww);
+	if (!uses_userfaultfd(caps)) {
+		test_not_promised("a userfaultfd is used");
 		return;
+	}
 	o.uffd = (int)syscall(SYS_userfaultfd, 1 /* USER_MODE_ONLY */);
 	o.pagemap = open("/proc/self/pagemap", O_RDONLY);
 	CHECK(o.uffd >= 0 && o.pagemap >= 0);
 	if (getuid() == 0)
 		CHECK(setresuid(65534, 65534, 65534) == 0);
 	CHECK(prctl(PR_SET_DUMPABLE, 0) == 0);
-	CHECK(ww_open(&ww, &o) == 0);
-	m = test_map(N);
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
-	m[3 * PAGE] = 1;
+	CHECK(ww_open(&f.ww, &o) == 0);
+	f.m = test_map(N);
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
+	f.m[3 * PAGE] = 1;
 	CHECK(dirty(WW_RESET) == 1 && dirty(0) == 0);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void descriptors_made_early_serve_a_locked_down_host(void **state)
@@ -92,16 +92,18 @@ static void lend_the_wrong_ones(void *arg)
 	unsigned caps;
 	int before;
 
-	ww = test_open();
-	caps = test_caps(ww);
-	ww_close(ww);
-	if (!uses_userfaultfd(caps))
+	f.ww = test_open();
+	caps = test_caps(f.ww);
+	ww_close(f.ww);
+	if (!uses_userfaultfd(caps)) {
+		test_not_promised("a userfaultfd is used");
 		return;
+	}
 	before = test_descriptors();
 	o.uffd = o.pagemap = 999;
-	CHECK(ww_open(&ww, &o) == -EINVAL);
+	CHECK(ww_open(&f.ww, &o) == -EINVAL);
 	o.uffd = o.pagemap = 0;
-	CHECK(ww_open(&ww, &o) == -EINVAL);
+	CHECK(ww_open(&f.ww, &o) == -EINVAL);
 	CHECK(test_descriptors() == before);
 }
 
@@ -119,7 +121,7 @@ static void close_everything(void *arg)
 	int fd[64], i;
 
 	begin();
-	caps = test_caps(ww);
+	caps = test_caps(f.ww);
 	sleeper = test_sleeper_start();
 	for (i = 3; i < 64; i++)
 		if (i != sleeper.wake)
@@ -127,16 +129,16 @@ static void close_everything(void *arg)
 	/* the numbers are the host's own from now on */
 	for (i = 0; i < 32; i++)
 		fd[i] = eventfd(0, 0);
-	m[2 * PAGE] = m[5 * PAGE] = 2;
+	f.m[2 * PAGE] = f.m[5 * PAGE] = 2;
 	found = dirty(WW_RESET);
 	if (caps & WW_CAP_NO_SIGNAL && uses_userfaultfd(caps))
 		CHECK(found == SIZE_MAX); /* an error, never "clean" */
 	else
 		CHECK(found >= 2);
-	m[6 * PAGE] = 3;
-	ww_unwatch(ww, m, N * PAGE, 0);
-	m[7 * PAGE] = 3;
-	ww_close(ww);
+	f.m[6 * PAGE] = 3;
+	ww_unwatch(f.ww, f.m, N * PAGE, 0);
+	f.m[7 * PAGE] = 3;
+	ww_close(f.ww);
 	for (i = 0; i < 32; i++) {
 		uint64_t value;
 
@@ -144,7 +146,7 @@ static void close_everything(void *arg)
 		CHECK(fcntl(fd[i], F_SETFL, O_NONBLOCK) == 0);
 		CHECK(read(fd[i], &value, 8) < 0);
 	}
-	memset(m, 4, N * PAGE); /* all of it is let go */
+	memset(f.m, 4, N * PAGE); /* all of it is let go */
 	test_sleeper_end(sleeper);
 }
 
@@ -164,16 +166,16 @@ static void close_descriptors_again_and_again(void *arg)
 	for (round = 0; round < 300 / (int)test_slowness() + 3 &&
 			(round < 3 || time(NULL) < until); round++) {
 		begin();
-		CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
+		CHECK(ww_unwatch(f.ww, f.m, N * PAGE, 0) == 0);
 		for (i = 0; i < N; i++)
-			CHECK(ww_watch(ww, m + i * PAGE, PAGE, 0) == 0);
+			CHECK(ww_watch(f.ww, f.m + i * PAGE, PAGE, 0) == 0);
 		for (i = 3; i < 32; i++)
 			close(i);
-		m[5 * PAGE] = 2;
-		CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
-		ww_close(ww);
-		memset(m, 3, N * PAGE);
-		test_unmap(m, N);
+		f.m[5 * PAGE] = 2;
+		CHECK(ww_unwatch(f.ww, f.m, N * PAGE, 0) == 0);
+		ww_close(f.ww);
+		memset(f.m, 3, N * PAGE);
+		test_unmap(f.m, N);
 	}
 }
 
@@ -190,19 +192,19 @@ static void share_a_pagemap(void *arg)
 	char *more = test_map(N);
 
 	o.pagemap = open("/proc/self/pagemap", O_RDONLY);
-	CHECK(o.pagemap >= 0 && ww_open(&ww, &o) == 0);
-	m = test_map(N);
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
+	CHECK(o.pagemap >= 0 && ww_open(&f.ww, &o) == 0);
+	f.m = test_map(N);
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
 	CHECK(ww_open(&other, &o) == 0);
 	CHECK(ww_watch(other, more, N * PAGE, 0) == 0);
 	CHECK(lseek(o.pagemap, 4096, SEEK_SET) == 4096);
-	m[PAGE] = more[2 * PAGE] = 1;
+	f.m[PAGE] = more[2 * PAGE] = 1;
 	CHECK(dirty(WW_RESET) == 1);
 	CHECK(test_count(other, more, N, WW_RESET) == 1);
 	ww_close(other);
-	m[PAGE] = 2;
+	f.m[PAGE] = 2;
 	CHECK(dirty(WW_RESET) == 1);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void a_lent_descriptor_may_be_shared(void **state)
@@ -228,15 +230,15 @@ static void live_without_descriptors(void *arg)
 	before = test_descriptors();
 	set_nofile(0);
 	for (i = 0; i < 3; i++) {
-		m[i * PAGE] = 2;
+		f.m[i * PAGE] = 2;
 		CHECK(dirty(WW_RESET) == 1);
 	}
 	CHECK(ww_open(&other, NULL) == -ENOMEM);
 	set_nofile(1024);
 	CHECK(test_descriptors() == before);
-	m[9 * PAGE] = 2;
+	f.m[9 * PAGE] = 2;
 	CHECK(dirty(WW_RESET) == 1);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void descriptors_that_ran_out_are_enomem(void **state)
@@ -252,7 +254,7 @@ static void fork_without_descriptors(void *arg)
 	int status;
 
 	begin();
-	m[4 * PAGE] = 2;
+	f.m[4 * PAGE] = 2;
 	pid = fork();
 	if (pid == 0) {
 		pthread_t t;
@@ -263,10 +265,10 @@ static void fork_without_descriptors(void *arg)
 			CHECK(dirty(0) == SIZE_MAX || dirty(0) == N);
 		set_nofile(1024);
 		CHECK(dirty(WW_RESET) == N);
-		m[5 * PAGE] = 3;
+		f.m[5 * PAGE] = 3;
 		CHECK(dirty(WW_RESET) == 1);
-		CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
-		ww_close(ww);
+		CHECK(ww_unwatch(f.ww, f.m, N * PAGE, 0) == 0);
+		ww_close(f.ww);
 		/* and no thread of the host's was taken for one of ours */
 		CHECK(pthread_create(&t, NULL, (void *(*)(void *))strdup,
 				     "x") == 0 &&
@@ -279,13 +281,13 @@ static void fork_without_descriptors(void *arg)
 	pid = fork();
 	if (pid == 0) {
 		set_nofile(0);
-		ww_close(ww);
+		ww_close(f.ww);
 		_exit(0);
 	}
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
-	m[6 * PAGE] = 2;
+	f.m[6 * PAGE] = 2;
 	CHECK(dirty(WW_RESET) == 1);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void a_child_that_fails_to_renew_can_try_again(void **state)
@@ -301,10 +303,10 @@ static void mark_in_a_child(void *arg)
 	begin();
 	pid = fork();
 	if (pid == 0)
-		_exit(ww_mark(ww, m, 4 * PAGE, 0) != 0);
+		_exit(ww_mark(f.ww, f.m, 4 * PAGE, 0) != 0);
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 	CHECK(dirty(0) == 0);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void a_mark_of_a_child_does_not_touch_the_parent(void **state)
@@ -319,16 +321,16 @@ static void open_somehow(void)
 	int r;
 
 	unsetenv("WRITEWATCH_BACKEND");
-	r = ww_open(&ww, NULL);
+	r = ww_open(&f.ww, NULL);
 	if (r < 0) {
 		CHECK(r == -EOPNOTSUPP); /* no backend at all */
 		return;
 	}
-	m = test_map(N);
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
-	m[3 * PAGE] = 1;
+	f.m = test_map(N);
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
+	f.m[3 * PAGE] = 1;
 	CHECK(dirty(WW_RESET) == 1);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void lose_proc(void *arg)
@@ -336,8 +338,10 @@ static void lose_proc(void *arg)
 	struct ww_backend_info info = { .size = sizeof(info) };
 	unsigned i;
 
-	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0)
+	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0) {
+		test_not_promised("a mount namespace, as this user");
 		return;
+	}
 	CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 ||
 	      errno == EINVAL);
 	CHECK(umount2("/proc", MNT_DETACH) == 0);
@@ -353,17 +357,19 @@ static void a_system_without_proc_is_survived(void **state)
 
 static void lose_proc_later(void *arg)
 {
-	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0)
+	if (getuid() != 0 || unshare(CLONE_NEWNS) != 0) {
+		test_not_promised("a mount namespace, as this user");
 		return;
+	}
 	begin();
 	CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 ||
 	      errno == EINVAL);
 	CHECK(umount2("/proc", MNT_DETACH) == 0);
-	m[3 * PAGE] = 2;
+	f.m[3 * PAGE] = 2;
 	CHECK(dirty(WW_RESET) == 1);
-	CHECK(ww_unwatch(ww, m, N * PAGE, 0) == 0);
-	memset(m, 3, N * PAGE);
-	ww_close(ww);
+	CHECK(ww_unwatch(f.ww, f.m, N * PAGE, 0) == 0);
+	memset(f.m, 3, N * PAGE);
+	ww_close(f.ww);
 }
 
 static void proc_may_go_after_the_opening(void **state)
@@ -395,17 +401,17 @@ static void run_out_of_address_space(void *arg)
 	begin();
 	more = test_map(1 << 16);
 	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-	m[3 * PAGE] = 2;
-	r = ww_watch(ww, more, (1 << 16) * PAGE, 0);
+	f.m[3 * PAGE] = 2;
+	r = ww_watch(f.ww, more, (1 << 16) * PAGE, 0);
 	CHECK(r == -ENOMEM || r == 0);
 	if (r == 0) /* it fitted in what the allocator had */
-		CHECK(ww_unwatch(ww, more, (1 << 16) * PAGE, 0) == 0);
-	CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
-	CHECK(n == 1 && pages[0] == m + 3 * PAGE);
+		CHECK(ww_unwatch(f.ww, more, (1 << 16) * PAGE, 0) == 0);
+	CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+	CHECK(n == 1 && pages[0] == f.m + 3 * PAGE);
 	limit.rlim_cur = RLIM_INFINITY;
 	CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-	CHECK(ww_watch(ww, more, PAGE, 0) == 0);
-	ww_close(ww);
+	CHECK(ww_watch(f.ww, more, PAGE, 0) == 0);
+	ww_close(f.ww);
 }
 
 static void address_space_that_ran_out_is_enomem(void **state)
@@ -444,7 +450,7 @@ static int name_backend(void)
 {
 	struct ww_backend_info info = { .size = sizeof(info) };
 
-	if (ww_open(&ww, NULL) < 0 || ww_info(ww, &info) < 0)
+	if (ww_open(&f.ww, NULL) < 0 || ww_info(f.ww, &info) < 0)
 		return 1;
 	printf("%s\n", info.name);
 	return 0;
@@ -452,11 +458,11 @@ static int name_backend(void)
 
 static void read_name(const char *command, char *name, size_t size)
 {
-	FILE *f = popen(command, "r");
+	FILE *file = popen(command, "r");
 
-	assert_non_null(f);
-	assert_non_null(fgets(name, (int)size, f));
-	pclose(f);
+	assert_non_null(file);
+	assert_non_null(fgets(name, (int)size, file));
+	pclose(file);
 }
 
 static void set_user_id_programs_ignore_the_environment(void **state)

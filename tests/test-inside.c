@@ -41,8 +41,7 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 	return __real_ww_sys_ioctl(fd, request, arg);
 }
 
-static struct ww *ww;
-static char *m;
+static struct test_fixture f;
 
 /* Whether every second page, which is written, is reported. */
 static bool all_are_told(int how)
@@ -54,16 +53,16 @@ static bool all_are_told(int how)
 	int r;
 
 	if (how < 2) {
-		r = ww_get(ww, m, N * PAGE,
+		r = ww_get(f.ww, f.m, N * PAGE,
 			   how ? WW_RESET | WW_WINDOW : WW_RESET, pages, &n,
 			   NULL);
 		for (i = 0; !r && i < n; i++)
-			told[(size_t)((char *)pages[i] - m) / PAGE] = true;
+			told[(size_t)((char *)pages[i] - f.m) / PAGE] = true;
 	} else {
-		r = ww_get_ranges(ww, m, N * PAGE, WW_RESET, ranges, &n);
+		r = ww_get_ranges(f.ww, f.m, N * PAGE, WW_RESET, ranges, &n);
 		for (i = 0; !r && i < n; i++) {
 			size_t at =
-				(size_t)((char *)ranges[i].start - m) / PAGE;
+				(size_t)((char *)ranges[i].start - f.m) / PAGE;
 
 			for (end = at + ranges[i].len / PAGE; at < end; at++)
 				told[at] = true;
@@ -81,14 +80,13 @@ static void the_child_is_first(void **state)
 	size_t i;
 	int how, async;
 
-	ww = test_open();
-	m = test_map(N);
-	memset(m, 1, N * PAGE);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	memset(f.m, 1, N * PAGE);
 	async = !strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async");
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
 	for (how = 0; how < 3; how++) {
 		for (i = 0; i < N; i += 2)
-			((volatile char *)m)[i * PAGE] = 1;
+			((volatile char *)f.m)[i * PAGE] = 1;
 		forks = 0;
 		armed = true;
 		told = all_are_told(how);
@@ -99,8 +97,7 @@ static void the_child_is_first(void **state)
 		assert_int_equal(children_failed, 0);
 		assert_true(forks > 0 || !async);
 	}
-	ww_close(ww);
-	test_unmap(m, N);
+	test_end(f);
 }
 
 TEST_MAIN("inside", CASE(the_child_is_first))

@@ -10,34 +10,26 @@
 
 #define N 16
 
-static struct ww *ww;
-static char *m;
+static struct test_fixture f;
 static bool kernel_writes;
 
 static void begin(void)
 {
-	ww = test_open();
-	m = test_map(N);
-	kernel_writes = test_caps(ww) & WW_CAP_KERNEL_WRITES;
-	memset(m, 1, N * PAGE);
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-}
-
-static void end(void)
-{
-	ww_close(ww);
-	test_unmap(m, N);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	kernel_writes = PROMISED(f.ww, WW_CAP_KERNEL_WRITES);
+	memset(f.m, 1, N * PAGE);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
 }
 
 /* Where the kernel can not write by itself the buffer is held. */
 static void hold(char *at, size_t len)
 {
-	assert_int_equal(ww_hold(ww, at, len, 0), 0);
+	assert_int_equal(ww_hold(f.ww, at, len, 0), 0);
 }
 
 static void release(char *at, size_t len)
 {
-	assert_int_equal(ww_release(ww, at, len, 0), 0);
+	assert_int_equal(ww_release(f.ww, at, len, 0), 0);
 }
 
 /* Without KERNEL_WRITES it may be EFAULT, unless the buffer is held. */
@@ -56,23 +48,23 @@ static void read_is_seen(void **state)
 	int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 
 	begin();
-	expect_write(read(fd, m + 2 * PAGE + 10, 2 * PAGE), 2 * PAGE);
+	expect_write(read(fd, f.m + 2 * PAGE + 10, 2 * PAGE), 2 * PAGE);
 	if (!kernel_writes) {
-		hold(m + 2 * PAGE + 10, 2 * PAGE);
-		assert_int_equal(read(fd, m + 2 * PAGE + 10, 2 * PAGE),
+		hold(f.m + 2 * PAGE + 10, 2 * PAGE);
+		assert_int_equal(read(fd, f.m + 2 * PAGE + 10, 2 * PAGE),
 				 2 * PAGE);
-		release(m + 2 * PAGE + 10, 2 * PAGE);
+		release(f.m + 2 * PAGE + 10, 2 * PAGE);
 	}
-	test_expect(ww, m, N, WW_RESET, 2, 3, 4, -1);
-	test_expect(ww, m, N, 0, -1);
+	EXPECT_RESET(f, PAGES(2, 3, 4));
+	EXPECT_DIRTY(f, NO_PAGES);
 	/* the reset closed them again */
-	expect_write(read(fd, m + 2 * PAGE, 1), 1);
-	hold(m + 2 * PAGE, 1);
-	assert_int_equal(read(fd, m + 2 * PAGE, 1), 1);
-	release(m + 2 * PAGE, 1);
-	test_expect(ww, m, N, WW_RESET, 2, -1);
+	expect_write(read(fd, f.m + 2 * PAGE, 1), 1);
+	hold(f.m + 2 * PAGE, 1);
+	assert_int_equal(read(fd, f.m + 2 * PAGE, 1), 1);
+	release(f.m + 2 * PAGE, 1);
+	EXPECT_RESET(f, PAGES(2));
 	close(fd);
-	end();
+	test_end(f);
 }
 
 static void recv_is_seen(void **state)
@@ -83,13 +75,13 @@ static void recv_is_seen(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s), 0);
 	assert_int_equal(write(s[0], "0123456789", 10), 10);
 	if (!kernel_writes)
-		hold(m + PAGE - 5, 10);
-	assert_int_equal(recv(s[1], m + PAGE - 5, 10, 0), 10);
-	release(m + PAGE - 5, 10);
-	test_expect(ww, m, N, WW_RESET, 0, 1, -1);
+		hold(f.m + PAGE - 5, 10);
+	assert_int_equal(recv(s[1], f.m + PAGE - 5, 10, 0), 10);
+	release(f.m + PAGE - 5, 10);
+	EXPECT_RESET(f, PAGES(0, 1));
 	close(s[0]);
 	close(s[1]);
-	end();
+	test_end(f);
 }
 
 static void process_vm_writev_is_seen(void **state)
@@ -99,17 +91,17 @@ static void process_vm_writev_is_seen(void **state)
 	struct iovec remote;
 
 	begin();
-	remote = (struct iovec){ m + 7 * PAGE, 3 };
+	remote = (struct iovec){ f.m + 7 * PAGE, 3 };
 	expect_write(process_vm_writev(getpid(), &local, 1, &remote, 1, 0), 3);
 	if (!kernel_writes) {
-		hold(m + 7 * PAGE, 3);
+		hold(f.m + 7 * PAGE, 3);
 		assert_int_equal(process_vm_writev(getpid(), &local, 1, &remote,
 						   1, 0),
 				 3);
-		release(m + 7 * PAGE, 3);
+		release(f.m + 7 * PAGE, 3);
 	}
-	test_expect(ww, m, N, WW_RESET, 7, -1);
-	end();
+	EXPECT_RESET(f, PAGES(7));
+	test_end(f);
 }
 
 /* As ptrace: it forces its way through protection, without a signal. */
@@ -120,21 +112,21 @@ static void proc_mem_is_seen_where_the_kernel_tells(void **state)
 	begin();
 	assert_true(fd >= 0);
 	/* Where a thread answers faults it may be refused, by EIO. */
-	if (pwrite(fd, "x", 1, (off_t)(uintptr_t)(m + 3 * PAGE)) != 1) {
-		assert_false(test_caps(ww) & WW_CAP_NO_THREAD);
-		assert_int_equal(m[3 * PAGE], 1);
-		hold(m + 3 * PAGE, 1);
-		assert_int_equal(pwrite(fd, "x", 1,
-					(off_t)(uintptr_t)(m + 3 * PAGE)),
-				 1);
-		release(m + 3 * PAGE, 1);
+	if (pwrite(fd, "x", 1, (off_t)(uintptr_t)(f.m + 3 * PAGE)) != 1) {
+		assert_false(test_caps(f.ww) & WW_CAP_NO_THREAD);
+		assert_int_equal(f.m[3 * PAGE], 1);
+		hold(f.m + 3 * PAGE, 1);
+		assert_int_equal(
+			pwrite(fd, "x", 1, (off_t)(uintptr_t)(f.m + 3 * PAGE)),
+			1);
+		release(f.m + 3 * PAGE, 1);
 	}
 	if (kernel_writes)
-		test_expect(ww, m, N, WW_RESET, 3, -1);
+		EXPECT_RESET(f, PAGES(3));
 	else /* documented as lost */
-		assert_int_equal(ww_mark(ww, m + 3 * PAGE, 1, 0), 0);
+		assert_int_equal(ww_mark(f.ww, f.m + 3 * PAGE, 1, 0), 0);
 	close(fd);
-	end();
+	test_end(f);
 }
 
 static long wake_op(int *dummy, char *at)
@@ -149,16 +141,16 @@ static void futex_operations_are_seen(void **state)
 
 	begin();
 	/* As above: a thread may not be waited for. */
-	if (wake_op(&dummy, m + 6 * PAGE) != 0) {
+	if (wake_op(&dummy, f.m + 6 * PAGE) != 0) {
 		assert_int_equal(errno, EFAULT);
 		assert_false(kernel_writes &&
-			     test_caps(ww) & WW_CAP_NO_THREAD);
-		hold(m + 6 * PAGE, 4);
-		assert_int_equal(wake_op(&dummy, m + 6 * PAGE), 0);
-		release(m + 6 * PAGE, 4);
+			     test_caps(f.ww) & WW_CAP_NO_THREAD);
+		hold(f.m + 6 * PAGE, 4);
+		assert_int_equal(wake_op(&dummy, f.m + 6 * PAGE), 0);
+		release(f.m + 6 * PAGE, 4);
 	}
-	test_expect(ww, m, N, WW_RESET, 6, -1);
-	end();
+	EXPECT_RESET(f, PAGES(6));
+	test_end(f);
 }
 
 static void the_clock_is_seen(void **state)
@@ -166,35 +158,35 @@ static void the_clock_is_seen(void **state)
 	begin();
 	/* in user space by the vdso, or by the kernel */
 	if (!kernel_writes)
-		hold(m + 9 * PAGE, 16);
+		hold(f.m + 9 * PAGE, 16);
 	assert_int_equal(clock_gettime(CLOCK_MONOTONIC,
-				       (struct timespec *)(m + 9 * PAGE)),
+				       (struct timespec *)(f.m + 9 * PAGE)),
 			 0);
-	release(m + 9 * PAGE, 16);
-	test_expect(ww, m, N, WW_RESET, 9, -1);
-	end();
+	release(f.m + 9 * PAGE, 16);
+	EXPECT_RESET(f, PAGES(9));
+	test_end(f);
 }
 
 /* While a page is held every query reports it, and once more behind it. */
 static void held_pages_are_reported_by_each_query(void **state)
 {
 	begin();
-	hold(m + 3 * PAGE, PAGE);
-	hold(m + 3 * PAGE + 5, 2 * PAGE);
-	test_expect(ww, m, N, 0, 3, 4, 5, -1);
-	test_expect(ww, m, N, WW_RESET, 3, 4, 5, -1);
-	test_expect(ww, m, N, WW_RESET, 3, 4, 5, -1);
-	assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
-	test_write(m, 4, 7, -1);
-	test_expect(ww, m, N, WW_RESET, 3, 4, 5, 7, -1);
-	release(m + 3 * PAGE + 5, 2 * PAGE);
-	test_expect(ww, m, N, WW_RESET, 3, 4, 5, -1);
-	test_expect(ww, m, N, WW_RESET, 3, -1);
-	release(m + 3 * PAGE, PAGE);
-	release(m + 3 * PAGE, PAGE); /* one too many is ignored */
-	test_expect(ww, m, N, WW_RESET, 3, -1);
-	test_expect(ww, m, N, 0, -1);
-	end();
+	hold(f.m + 3 * PAGE, PAGE);
+	hold(f.m + 3 * PAGE + 5, 2 * PAGE);
+	EXPECT_DIRTY(f, PAGES(3, 4, 5));
+	EXPECT_RESET(f, PAGES(3, 4, 5));
+	EXPECT_RESET(f, PAGES(3, 4, 5));
+	assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
+	test_write(f.m, 4, 7, -1);
+	EXPECT_RESET(f, PAGES(3, 4, 5, 7));
+	release(f.m + 3 * PAGE + 5, 2 * PAGE);
+	EXPECT_RESET(f, PAGES(3, 4, 5));
+	EXPECT_RESET(f, PAGES(3));
+	release(f.m + 3 * PAGE, PAGE);
+	release(f.m + 3 * PAGE, PAGE); /* one too many is ignored */
+	EXPECT_RESET(f, PAGES(3));
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 /* The case that EFAULT, mark and retry lost: what a failed call has taken. */
@@ -205,18 +197,18 @@ static void a_datagram_arrives_whatever_is_reset(void **state)
 	begin();
 	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, s), 0);
 	for (i = 0; i < 100; i++) {
-		hold(m + 2 * PAGE, 8);
-		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
-		test_count(ww, m, N, WW_RESET);
+		hold(f.m + 2 * PAGE, 8);
+		assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
+		test_count(f.ww, f.m, N, WW_RESET);
 		assert_int_equal(send(s[0], &i, sizeof(i), 0), sizeof(i));
-		assert_int_equal(recv(s[1], m + 2 * PAGE, 8, 0), sizeof(i));
-		release(m + 2 * PAGE, 8);
-		assert_int_equal(*(int *)(m + 2 * PAGE), i);
-		test_expect(ww, m, N, WW_RESET, 2, -1);
+		assert_int_equal(recv(s[1], f.m + 2 * PAGE, 8, 0), sizeof(i));
+		release(f.m + 2 * PAGE, 8);
+		assert_int_equal(*(int *)(f.m + 2 * PAGE), i);
+		EXPECT_RESET(f, PAGES(2));
 	}
 	close(s[0]);
 	close(s[1]);
-	end();
+	test_end(f);
 }
 
 /* --- writes of devices --- */
@@ -285,14 +277,14 @@ static void a_fixed_buffer_is_seen_over_resets(void **state)
 	int pipes[2], i;
 
 	begin();
-	buffer = (struct iovec){ m + 5 * PAGE, PAGE };
+	buffer = (struct iovec){ f.m + 5 * PAGE, PAGE };
 	if (!ring_open(&ring)) {
 		print_message("  no io_uring here: %s\n", strerror(errno));
-		end();
+		test_end(f);
 		return;
 	}
 	assert_int_equal(pipe(pipes), 0);
-	hold(m + 5 * PAGE, PAGE);
+	hold(f.m + 5 * PAGE, PAGE);
 	if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS,
 		    &buffer, 1) != 0)
 		print_message("  no fixed buffers here: %s\n",
@@ -301,22 +293,22 @@ static void a_fixed_buffer_is_seen_over_resets(void **state)
 		for (i = 1; i < 20; i++) {
 			char c = (char)i;
 
-			ring_read(&ring, pipes[0], m + 5 * PAGE + i);
-			test_expect(ww, m, N, WW_RESET, 5, -1);
+			ring_read(&ring, pipes[0], f.m + 5 * PAGE + i);
+			EXPECT_RESET(f, PAGES(5));
 			assert_int_equal(write(pipes[1], &c, 1), 1);
 			assert_int_equal(ring_wait(&ring), 1);
 			/* in this page, not in a copy's original */
-			assert_int_equal(m[5 * PAGE + i], i);
-			test_expect(ww, m, N, WW_RESET, 5, -1);
+			assert_int_equal(f.m[5 * PAGE + i], i);
+			EXPECT_RESET(f, PAGES(5));
 		}
 	close(ring.fd);
-	release(m + 5 * PAGE, PAGE);
-	test_expect(ww, m, N, WW_RESET, 5, -1);
-	if (test_caps(ww) & WW_CAP_EXACT)
-		test_expect(ww, m, N, 0, -1);
+	release(f.m + 5 * PAGE, PAGE);
+	EXPECT_RESET(f, PAGES(5));
+	if (PROMISED(f.ww, WW_CAP_EXACT))
+		EXPECT_DIRTY(f, NO_PAGES);
 	close(pipes[0]);
 	close(pipes[1]);
-	end();
+	test_end(f);
 }
 
 static atomic_bool collecting;
@@ -327,9 +319,9 @@ static void collect(unsigned flags)
 	struct ww_range runs[N];
 	size_t n = N, i;
 
-	CHECK(ww_get_ranges(ww, m, N * PAGE, flags, runs, &n) == 0);
+	CHECK(ww_get_ranges(f.ww, f.m, N * PAGE, flags, runs, &n) == 0);
 	for (i = 0; i < n; i++)
-		memcpy(mirror + ((char *)runs[i].start - m), runs[i].start,
+		memcpy(mirror + ((char *)runs[i].start - f.m), runs[i].start,
 		       runs[i].len);
 }
 
@@ -357,15 +349,15 @@ static void direct_reads_are_seen_over_resets(void **state)
 	close(fd);
 	if (direct < 0) {
 		print_message("  no O_DIRECT here\n");
-		end();
+		test_end(f);
 		return;
 	}
-	memcpy(mirror, m, N * PAGE);
+	memcpy(mirror, f.m, N * PAGE);
 	atomic_store(&collecting, true);
 	assert_int_equal(pthread_create(&t, NULL, collect_all_the_time, NULL),
 			 0);
 	for (i = 0; i < 2000 / test_slowness() + 10; i++) {
-		char *at = m + (size_t)(i * 7 % N) * PAGE;
+		char *at = f.m + (size_t)(i * 7 % N) * PAGE;
 
 		hold(at, PAGE);
 		CHECK(pread(direct, at, PAGE, (off_t)(i % 64) * (off_t)PAGE) ==
@@ -375,30 +367,30 @@ static void direct_reads_are_seen_over_resets(void **state)
 	atomic_store(&collecting, false);
 	pthread_join(t, NULL);
 	collect(WW_RESET);
-	assert_memory_equal(mirror, m, N * PAGE);
+	assert_memory_equal(mirror, f.m, N * PAGE);
 	close(direct);
-	end();
+	test_end(f);
 }
 
 /* A child holds nothing, and unwatching ends a hold. */
 static void child_holds_nothing(void *arg)
 {
-	test_count(ww, m, N, WW_RESET);
-	_exit(test_count(ww, m, N, WW_RESET) != 0);
+	test_count(f.ww, f.m, N, WW_RESET);
+	_exit(test_count(f.ww, f.m, N, WW_RESET) != 0);
 }
 
 static void holds_end_with_the_watch_and_with_fork(void **state)
 {
 	begin();
-	hold(m, N * PAGE);
+	hold(f.m, N * PAGE);
 	assert_int_equal(test_child(child_holds_nothing, NULL), 0);
-	assert_int_equal(test_count(ww, m, N, WW_RESET), N);
-	assert_int_equal(ww_unwatch(ww, m, N * PAGE, 0), 0);
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-	test_expect(ww, m, N, 0, -1);
-	release(m, N * PAGE);
-	test_expect(ww, m, N, 0, -1);
-	end();
+	assert_int_equal(test_count(f.ww, f.m, N, WW_RESET), N);
+	assert_int_equal(ww_unwatch(f.ww, f.m, N * PAGE, 0), 0);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
+	EXPECT_DIRTY(f, NO_PAGES);
+	release(f.m, N * PAGE);
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 static void write_from_watched_memory_is_not_a_write(void **state)
@@ -406,10 +398,10 @@ static void write_from_watched_memory_is_not_a_write(void **state)
 	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
 	begin();
-	assert_int_equal(write(fd, m, N * PAGE), N * PAGE);
-	test_expect(ww, m, N, 0, -1);
+	assert_int_equal(write(fd, f.m, N * PAGE), N * PAGE);
+	EXPECT_DIRTY(f, NO_PAGES);
 	close(fd);
-	end();
+	test_end(f);
 }
 
 /* Windows marks what is locked. Here the kernel faults the pages for writing,
@@ -420,17 +412,17 @@ static void locking_marks_or_is_held(void **state)
 			     WW_CAP_NO_THREAD | WW_CAP_NO_SIGNAL;
 
 	begin();
-	if ((test_caps(ww) & all) == all) {
-		assert_int_equal(syscall(SYS_mlock, m + 2 * PAGE, PAGE), 0);
-		munlock(m + 2 * PAGE, PAGE);
-		test_expect(ww, m, N, WW_RESET, 2, -1);
+	if ((test_caps(f.ww) & all) == all) {
+		assert_int_equal(syscall(SYS_mlock, f.m + 2 * PAGE, PAGE), 0);
+		munlock(f.m + 2 * PAGE, PAGE);
+		EXPECT_RESET(f, PAGES(2));
 	}
-	hold(m + 5 * PAGE, PAGE);
-	assert_int_equal(syscall(SYS_mlock, m + 5 * PAGE, PAGE), 0);
-	munlock(m + 5 * PAGE, PAGE);
-	release(m + 5 * PAGE, PAGE);
-	test_expect(ww, m, N, WW_RESET, 5, -1);
-	end();
+	hold(f.m + 5 * PAGE, PAGE);
+	assert_int_equal(syscall(SYS_mlock, f.m + 5 * PAGE, PAGE), 0);
+	munlock(f.m + 5 * PAGE, PAGE);
+	release(f.m + 5 * PAGE, PAGE);
+	EXPECT_RESET(f, PAGES(5));
+	test_end(f);
 }
 
 TEST_MAIN("kernel-writes", CASE(read_is_seen), CASE(recv_is_seen),

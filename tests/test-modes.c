@@ -21,7 +21,10 @@ static unsigned range_caps(struct ww *ww, char *m)
 /* Is more told for this range than its tracker would? */
 static bool is_used(struct ww *ww, char *m)
 {
-	return (test_caps(ww) & ~range_caps(ww, m)) == WW_CAP_EXACT;
+	if ((test_caps(ww) & ~range_caps(ww, m)) == WW_CAP_EXACT)
+		return true;
+	test_not_promised("the permission is used");
+	return false;
 }
 
 static bool told(struct ww *ww, char *m, size_t npages, size_t page)
@@ -47,7 +50,7 @@ static void a_permission_that_is_not_used_changes_nothing(void **state)
 		char *m = test_map(64);
 
 		assert_int_equal(ww_watch(ww, m, 64 * PAGE, flags[f]), 0);
-		if (!is_used(ww, m) && test_caps(ww) & WW_CAP_EXACT)
+		if (!is_used(ww, m) && PROMISED(ww, WW_CAP_EXACT))
 			for (i = 0; i < 40; i++) {
 				test_write(m, 5, 40, -1);
 				test_expect(ww, m, 64, WW_RESET, 5, 40, -1);
@@ -101,7 +104,7 @@ static void coarse_ends_where_the_range_does(void **state)
 	assert_int_equal(ww_watch(ww, m + 10 * PAGE, 6 * PAGE, 0), 0);
 	assert_int_equal(ww_watch(ww, m + 20 * PAGE, 4 * PAGE, 0), 0);
 	test_write(m, 17, 24, 9, -1);
-	if (test_caps(ww) & WW_CAP_EXACT) {
+	if (PROMISED(ww, WW_CAP_EXACT)) {
 		test_expect(ww, m + 10 * PAGE, 6, 0, -1);
 		test_expect(ww, m + 20 * PAGE, 4, 0, -1);
 	}
@@ -186,14 +189,14 @@ static void hot_pages_are_told_until_they_cool_down(void **state)
 	while (longer <= LONGER && told(ww, m, 256, 100))
 		longer++;
 	assert_true(longer <= LONGER);
-	if (test_caps(ww) & WW_CAP_EXACT) /* else it does not show */
+	if (PROMISED(ww, WW_CAP_EXACT)) /* else it does not show */
 		assert_int_equal(longer > 0, is_used(ww, m));
 	/* and is clean as any other then */
-	if (test_caps(ww) & WW_CAP_EXACT)
+	if (PROMISED(ww, WW_CAP_EXACT))
 		test_expect(ww, m, 256, 0, -1);
 	test_write(m, 100, -1);
 	assert_true(told(ww, m, 256, 100));
-	if (test_caps(ww) & WW_CAP_EXACT)
+	if (PROMISED(ww, WW_CAP_EXACT))
 		test_expect(ww, m, 256, 0, -1);
 	ww_close(ww);
 	test_unmap(m, 256);
@@ -208,7 +211,7 @@ static void hot_is_not_what_is_written_now_and_then(void **state)
 	for (i = 0; i < 60; i++) {
 		if (i % 4 != 3)
 			test_write(m, 70, -1);
-		if (test_caps(ww) & WW_CAP_EXACT)
+		if (PROMISED(ww, WW_CAP_EXACT))
 			assert_int_equal(told(ww, m, 256, 70), i % 4 != 3);
 	}
 	ww_close(ww);

@@ -10,8 +10,8 @@
 
 #define N 64
 
-static struct ww *ww, *pair[2];
-static char *m;
+static struct test_fixture f;
+static struct ww *pair[2];
 
 /* --- two trackers --- */
 
@@ -23,7 +23,7 @@ static void *watch_at_once(void *arg)
 	uintptr_t k = (uintptr_t)arg;
 
 	pthread_barrier_wait(&together);
-	result[k] = ww_watch(pair[k], m, N * PAGE, 0);
+	result[k] = ww_watch(pair[k], f.m, N * PAGE, 0);
 	return NULL;
 }
 
@@ -33,7 +33,7 @@ static void of_two_that_watch_at_once_the_winner_sees_all(void **state)
 
 	pair[0] = test_open();
 	pair[1] = test_open();
-	m = test_map(N);
+	f.m = test_map(N);
 	pthread_barrier_init(&together, NULL, 2);
 	for (round = 0; round < 4000 / test_slowness(); round++) {
 		pthread_t t[2];
@@ -45,21 +45,22 @@ static void of_two_that_watch_at_once_the_winner_sees_all(void **state)
 		for (k = 0; k < 2; k++)
 			pthread_join(t[k], NULL);
 		for (i = 0; i < N; i += 7)
-			((volatile char *)m)[i * PAGE] = 1;
+			((volatile char *)f.m)[i * PAGE] = 1;
 		assert_true(result[0] != 0 || result[1] != 0);
 		for (k = 0; k < 2; k++) {
 			if (result[k] != 0) {
 				assert_int_equal(result[k], -EBUSY);
 				continue;
 			}
-			assert_int_equal(test_count(pair[k], m, N, 0), 10);
-			assert_int_equal(ww_unwatch(pair[k], m, N * PAGE, 0), 0);
+			assert_int_equal(test_count(pair[k], f.m, N, 0), 10);
+			assert_int_equal(ww_unwatch(pair[k], f.m, N * PAGE, 0),
+					 0);
 		}
 	}
 	pthread_barrier_destroy(&together);
 	ww_close(pair[0]);
 	ww_close(pair[1]);
-	test_unmap(m, N);
+	test_unmap(f.m, N);
 }
 
 static atomic_bool stop;
@@ -67,9 +68,9 @@ static atomic_bool stop;
 static void *watch_and_unwatch(void *arg)
 {
 	while (!atomic_load(&stop))
-		if (ww_watch(pair[1], m, N * PAGE, 0) == 0) {
-			((volatile char *)m)[PAGE] = 1;
-			CHECK(ww_unwatch(pair[1], m, N * PAGE, 0) == 0);
+		if (ww_watch(pair[1], f.m, N * PAGE, 0) == 0) {
+			((volatile char *)f.m)[PAGE] = 1;
+			CHECK(ww_unwatch(pair[1], f.m, N * PAGE, 0) == 0);
 		}
 	return arg;
 }
@@ -82,31 +83,31 @@ static void memory_changes_hands_without_a_loss(void **state)
 
 	pair[0] = test_open();
 	pair[1] = test_open();
-	m = test_map(N);
+	f.m = test_map(N);
 	atomic_store(&stop, false);
 	pthread_create(&t, NULL, watch_and_unwatch, NULL);
 	for (round = 0; round < 3000 / test_slowness(); round++) {
 		int r;
 
 		do
-			r = ww_watch(pair[0], m, N * PAGE, 0);
+			r = ww_watch(pair[0], f.m, N * PAGE, 0);
 		while (r == -EBUSY);
 		assert_int_equal(r, 0);
-		((volatile char *)m)[5 * PAGE] = 1;
-		assert_true(test_count(pair[0], m, N, 0) >= 1);
-		assert_int_equal(ww_unwatch(pair[0], m, N * PAGE, 0), 0);
+		((volatile char *)f.m)[5 * PAGE] = 1;
+		assert_true(test_count(pair[0], f.m, N, 0) >= 1);
+		assert_int_equal(ww_unwatch(pair[0], f.m, N * PAGE, 0), 0);
 	}
 	atomic_store(&stop, true);
 	pthread_join(t, NULL);
 	ww_close(pair[0]);
 	ww_close(pair[1]);
-	test_unmap(m, N);
+	test_unmap(f.m, N);
 }
 
 static void *reset_the_other_half(void *arg)
 {
 	while (!atomic_load(&stop))
-		CHECK(ww_reset(pair[0], m, N / 2 * PAGE, 0) == 0);
+		CHECK(ww_reset(pair[0], f.m, N / 2 * PAGE, 0) == 0);
 	return arg;
 }
 
@@ -115,7 +116,7 @@ static void *store_in_this_half(void *arg)
 	unsigned i;
 
 	for (i = 0; !atomic_load(&stop); i++)
-		__atomic_store_n(m + (N / 2 + i % (N / 2)) * PAGE, 1,
+		__atomic_store_n(f.m + (N / 2 + i % (N / 2)) * PAGE, 1,
 				 __ATOMIC_RELAXED);
 	return arg;
 }
@@ -127,13 +128,13 @@ static void stores_survive_an_unwatch_while_others_reset(void **state)
 	int round;
 
 	pair[0] = test_open();
-	m = test_map(N);
-	assert_int_equal(ww_watch(pair[0], m, N / 2 * PAGE, 0), 0);
+	f.m = test_map(N);
+	assert_int_equal(ww_watch(pair[0], f.m, N / 2 * PAGE, 0), 0);
 	atomic_store(&stop, false);
 	pthread_create(&t[0], NULL, reset_the_other_half, NULL);
 	pthread_create(&t[1], NULL, store_in_this_half, NULL);
 	for (round = 0; round < 3000 / test_slowness() + 50; round++) {
-		char *half = m + N / 2 * PAGE;
+		char *half = f.m + N / 2 * PAGE;
 
 		assert_int_equal(ww_watch(pair[0], half, N / 2 * PAGE, 0), 0);
 		assert_int_equal(ww_unwatch(pair[0], half, N / 2 * PAGE, 0), 0);
@@ -142,7 +143,7 @@ static void stores_survive_an_unwatch_while_others_reset(void **state)
 	pthread_join(t[0], NULL);
 	pthread_join(t[1], NULL);
 	ww_close(pair[0]);
-	test_unmap(m, N);
+	test_unmap(f.m, N);
 }
 
 /* --- cancelled threads --- */
@@ -155,11 +156,11 @@ static void *call_until_cancelled(void *arg)
 		void *pages[N];
 		size_t n = N;
 
-		CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) ==
+		CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) ==
 		      0);
-		CHECK(ww_watch(ww, mine, PAGE, 0) == 0);
+		CHECK(ww_watch(f.ww, mine, PAGE, 0) == 0);
 		mine[0] = 1;
-		CHECK(ww_unwatch(ww, mine, PAGE, 0) == 0);
+		CHECK(ww_unwatch(f.ww, mine, PAGE, 0) == 0);
 		pthread_testcancel();
 	}
 	return NULL;
@@ -170,7 +171,7 @@ static void *store_until_cancelled(void *arg)
 	unsigned i;
 
 	for (i = 0;; i++) {
-		((volatile char *)m)[i % N * PAGE] = 1;
+		((volatile char *)f.m)[i % N * PAGE] = 1;
 		if (i % 64 == 0)
 			pthread_testcancel();
 	}
@@ -182,9 +183,8 @@ static void cancel_threads(void *arg)
 	char *mine = test_map(1);
 	int round;
 
-	ww = test_open();
-	m = test_map(N);
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
 	for (round = 0; round < 600 / (int)test_slowness() + 5; round++) {
 		pthread_t t[2];
 		int k;
@@ -197,10 +197,10 @@ static void cancel_threads(void *arg)
 			pthread_join(t[k], NULL);
 		}
 		/* nothing is locked, and no page is closed for ever */
-		memset(m, 1, N * PAGE);
-		CHECK(test_count(ww, m, N, WW_RESET) == N);
+		memset(f.m, 1, N * PAGE);
+		CHECK(test_count(f.ww, f.m, N, WW_RESET) == N);
 	}
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void cancelled_threads_leave_nothing_locked(void **state)
@@ -229,8 +229,8 @@ static void *collect_under_lock(void *arg)
 		size_t n = N;
 
 		pthread_mutex_lock(&host);
-		((volatile char *)m)[3 * PAGE] = 1;
-		CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) ==
+		((volatile char *)f.m)[3 * PAGE] = 1;
+		CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) ==
 		      0);
 		pthread_mutex_unlock(&host);
 	}
@@ -244,9 +244,8 @@ static void fork_with_a_lock(void *arg)
 	int i;
 
 	CHECK(pthread_atfork(lock_host, unlock_host, unlock_host) == 0);
-	ww = test_open();
-	m = test_map(N);
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
 	atomic_store(&stop, false);
 	pthread_create(&t, NULL, collect_under_lock, NULL);
 	for (i = 0; i < 500 / (int)test_slowness() + 5; i++) {
@@ -255,15 +254,15 @@ static void fork_with_a_lock(void *arg)
 
 		if (pid == 0) {
 			/* forked in the middle of a gate, perhaps */
-			memset(m, 2, N * PAGE);
-			_exit(test_count(ww, m, N, WW_RESET) != N);
+			memset(f.m, 2, N * PAGE);
+			_exit(test_count(f.ww, f.m, N, WW_RESET) != N);
 		}
 		CHECK(pid > 0 && waitpid(pid, &status, 0) == pid &&
 		      status == 0);
 	}
 	atomic_store(&stop, true);
 	pthread_join(t, NULL);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 static void a_lock_of_the_host_s_may_be_held_around_queries(void **state)

@@ -4,31 +4,12 @@
 
 #define N 64
 
-struct fixture {
-	struct ww *ww;
-	char *m;
-};
-
-static struct fixture begin(void)
-{
-	struct fixture f = { test_open(), test_map(N) };
-
-	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
-	return f;
-}
-
-static void end(struct fixture f)
-{
-	ww_close(f.ww);
-	test_unmap(f.m, N);
-}
-
 static void fresh_memory_is_clean(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
-	test_expect(f.ww, f.m, N, 0, -1);
-	end(f);
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 static void memory_written_before_the_watch_is_clean(void **state)
@@ -38,7 +19,7 @@ static void memory_written_before_the_watch_is_clean(void **state)
 
 	/* as pages of 64 KiB they may be pieces of huge pages, which are
 	 * reported whole where EXACT is not promised (test-kinds.c) */
-	if (!(test_caps(ww) & WW_CAP_EXACT))
+	if (!PROMISED(ww, WW_CAP_EXACT))
 		madvise(m, N * PAGE, MADV_NOHUGEPAGE);
 	memset(m, 1, N * PAGE);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
@@ -52,33 +33,34 @@ static void memory_written_before_the_watch_is_clean(void **state)
 
 static void written_pages_are_reported_in_order(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	test_write(f.m, 40, 0, 63, 7, 8, -1);
-	test_expect(f.ww, f.m, N, 0, 0, 7, 8, 40, 63, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 0, 7, 8, 40, 63, -1);
-	test_expect(f.ww, f.m, N, 0, -1);
+	EXPECT_DIRTY(f, PAGES(0, 7, 8, 40, 63));
+	EXPECT_RESET(f, PAGES(0, 7, 8, 40, 63));
+	EXPECT_DIRTY(f, NO_PAGES);
 	test_write(f.m, 8, 9, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 8, 9, -1);
-	end(f);
+	EXPECT_RESET(f, PAGES(8, 9));
+	test_end(f);
 }
 
 static void reads_are_not_reported(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	volatile char sum = 0;
 	int i;
 
 	test_write(f.m, 4, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 4, -1);
+	EXPECT_RESET(f, PAGES(4));
 	if (!(test_caps(f.ww) & (WW_CAP_EXACT | WW_CAP_NO_THREAD))) {
-		end(f);
+		test_not_promised("reads are not reported");
+		test_end(f);
 		return;
 	}
 	for (i = 0; i < N; i++)
 		sum += f.m[(size_t)i * PAGE];
 	(void)sum;
-	test_expect(f.ww, f.m, N, 0, -1);
+	EXPECT_DIRTY(f, NO_PAGES);
 	/* also in a small array, which zero pages must not fill */
 	{
 		void *page;
@@ -91,39 +73,39 @@ static void reads_are_not_reported(void **state)
 		assert_int_equal(n, 1);
 		assert_ptr_equal(page, f.m + 60 * PAGE);
 	}
-	test_expect(f.ww, f.m, N, 0, -1);
-	end(f);
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 static void a_store_of_the_same_value_is_reported(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	if (test_only_compares()) {
-		end(f);
+		test_end(f);
 		return;
 	}
 	f.m[0] = 1;
-	test_expect(f.ww, f.m, N, WW_RESET, 0, -1);
+	EXPECT_RESET(f, PAGES(0));
 	*(volatile char *)f.m = 1;
-	test_expect(f.ww, f.m, N, WW_RESET, 0, -1);
+	EXPECT_RESET(f, PAGES(0));
 	memset(f.m, 0, 2 * PAGE);
-	test_expect(f.ww, f.m, N, WW_RESET, 0, 1, -1);
-	end(f);
+	EXPECT_RESET(f, PAGES(0, 1));
+	test_end(f);
 }
 
 static void a_straddling_store_is_two_pages(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	memset(f.m + 3 * PAGE - 2, 1, 4);
-	test_expect(f.ww, f.m, N, WW_RESET, 2, 3, -1);
-	end(f);
+	EXPECT_RESET(f, PAGES(2, 3));
+	test_end(f);
 }
 
 static void a_full_array_resets_only_what_it_holds(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	void *pages[4];
 	size_t n = 4;
 
@@ -134,19 +116,19 @@ static void a_full_array_resets_only_what_it_holds(void **state)
 	assert_int_equal(n, 4);
 	assert_ptr_equal(pages[0], f.m + PAGE);
 	assert_ptr_equal(pages[3], f.m + 10 * PAGE);
-	test_expect(f.ww, f.m, N, 0, 11, 12, 13, -1);
+	EXPECT_DIRTY(f, PAGES(11, 12, 13));
 	n = 1;
 	while (ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) == 0 &&
 	       n == 1)
 		;
 	assert_int_equal(n, 0);
-	test_expect(f.ww, f.m, N, 0, -1);
-	end(f);
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 static void a_full_array_of_ranges_resets_only_what_it_holds(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	struct ww_range runs[2];
 	size_t n = 2;
 
@@ -158,32 +140,32 @@ static void a_full_array_of_ranges_resets_only_what_it_holds(void **state)
 	assert_ptr_equal(runs[0].start, f.m + PAGE);
 	assert_int_equal(runs[0].len, 3 * PAGE);
 	assert_ptr_equal(runs[1].start, f.m + 10 * PAGE);
-	test_expect(f.ww, f.m, N, 0, 20, -1);
-	end(f);
+	EXPECT_DIRTY(f, PAGES(20));
+	test_end(f);
 }
 
 static void reset_cleans_only_the_range(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	test_write(f.m, 1, 2, 3, 4, -1);
 	assert_int_equal(ww_reset(f.ww, f.m + 2 * PAGE, 2 * PAGE, 0), 0);
-	test_expect(f.ww, f.m, N, 0, 1, 4, -1);
+	EXPECT_DIRTY(f, PAGES(1, 4));
 	assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
-	test_expect(f.ww, f.m, N, 0, -1);
+	EXPECT_DIRTY(f, NO_PAGES);
 	test_write(f.m, 3, -1);
-	test_expect(f.ww, f.m, N, 0, 3, -1);
-	end(f);
+	EXPECT_DIRTY(f, PAGES(3));
+	test_end(f);
 }
 
 static void a_query_looks_only_at_its_range(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	test_write(f.m, 9, 10, 19, 20, -1);
 	test_expect(f.ww, f.m + 10 * PAGE, 10, WW_RESET, 0, 9, -1);
-	test_expect(f.ww, f.m, N, 0, 9, 20, -1);
-	end(f);
+	EXPECT_DIRTY(f, PAGES(9, 20));
+	test_end(f);
 }
 
 static void ranges_that_touch_are_one_for_a_query(void **state)
@@ -230,7 +212,7 @@ static void a_window_skips_what_is_not_watched(void **state)
 
 static void unwatch_of_a_part_splits(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	struct ww_range r;
 
 	test_write(f.m, 1, 20, 40, -1);
@@ -247,18 +229,18 @@ static void unwatch_of_a_part_splits(void **state)
 	assert_int_equal(r.len, 32 * PAGE);
 	/* and it can be watched again, clean */
 	assert_int_equal(ww_watch(f.ww, f.m + 16 * PAGE, 16 * PAGE, 0), 0);
-	test_expect(f.ww, f.m, N, 0, -1);
+	EXPECT_DIRTY(f, NO_PAGES);
 	test_write(f.m, 15, 16, 31, 32, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 15, 16, 31, 32, -1);
-	end(f);
+	EXPECT_RESET(f, PAGES(15, 16, 31, 32));
+	test_end(f);
 }
 
 static void memory_is_writable_after_unwatch_and_close(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	test_write(f.m, 1, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 1, -1);
+	EXPECT_RESET(f, PAGES(1));
 	assert_int_equal(ww_unwatch(f.ww, f.m, 8 * PAGE, 0), 0);
 	/* as writable as before: a system call can tell without a handler */
 	assert_int_equal(pread(open("/dev/zero", O_RDONLY | O_CLOEXEC), f.m,
@@ -273,21 +255,21 @@ static void memory_is_writable_after_unwatch_and_close(void **state)
 
 static void mark_reports_whole_pages(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	assert_int_equal(ww_mark(f.ww, f.m + 3 * PAGE - 1, 2, 0), 0);
 	assert_int_equal(ww_mark(f.ww, f.m + 9 * PAGE + 5, 0, 0), 0);
 	assert_int_equal(ww_mark(f.ww, f.m - PAGE, 1, 0), 0); /* not watched */
-	test_expect(f.ww, f.m, N, 0, 2, 3, -1);
+	EXPECT_DIRTY(f, PAGES(2, 3));
 	test_write(f.m, 1, 3, 4, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 1, 2, 3, 4, -1);
-	test_expect(f.ww, f.m, N, 0, -1);
-	end(f);
+	EXPECT_RESET(f, PAGES(1, 2, 3, 4));
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 static void marks_beyond_a_full_array_stay(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	void *pages[3];
 	size_t n = 3;
 
@@ -297,14 +279,14 @@ static void marks_beyond_a_full_array_stay(void **state)
 				NULL),
 			 0);
 	assert_int_equal(n, 3);
-	test_expect(f.ww, f.m, N, WW_RESET, 4, 6, -1);
-	test_expect(f.ww, f.m, N, 0, -1);
-	end(f);
+	EXPECT_RESET(f, PAGES(4, 6));
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 static void discard_cleans_and_empties(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	volatile char c;
 	unsigned caps;
 
@@ -312,41 +294,41 @@ static void discard_cleans_and_empties(void **state)
 	test_count(f.ww, f.m, N, WW_RESET);
 	test_write(f.m, 1, 2, 3, 20, -1);
 	assert_int_equal(ww_discard(f.ww, f.m + 2 * PAGE, 8 * PAGE, 0), 0);
-	test_expect(f.ww, f.m, N, 0, 1, 20, -1);
+	EXPECT_DIRTY(f, PAGES(1, 20));
 	c = f.m[2 * PAGE];
 	assert_int_equal(c, 0);
 	c = f.m[9 * PAGE];
 	assert_int_equal(test_range_info(f.ww, f.m, NULL, &caps, NULL), 0);
 	if (caps & WW_CAP_EXACT || test_caps(f.ww) & WW_CAP_NO_THREAD) {
-		test_expect(f.ww, f.m, N, 0, 1, 20, -1);
+		EXPECT_DIRTY(f, PAGES(1, 20));
 		test_write(f.m, 3, 4, -1);
-		test_expect(f.ww, f.m, N, WW_RESET, 1, 3, 4, 20, -1);
+		EXPECT_RESET(f, PAGES(1, 3, 4, 20));
 	} else { /* the two that were read may look written, once */
 		assert_true(test_count(f.ww, f.m, N, WW_RESET) <= 4);
-		test_expect(f.ww, f.m, N, 0, -1);
+		EXPECT_DIRTY(f, NO_PAGES);
 	}
-	end(f);
+	test_end(f);
 }
 
 static void protect_neither_dirties_nor_cleans(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
 	if (test_only_compares()) {
-		end(f);
+		test_end(f);
 		return;
 	}
 	test_write(f.m, 1, 2, 9, -1);
 	assert_int_equal(ww_protect(f.ww, f.m, 4 * PAGE, PROT_READ, 0), 0);
 	assert_int_equal(ww_protect(f.ww, f.m + 8 * PAGE, 4 * PAGE, PROT_NONE, 0),
 			 0);
-	test_expect(f.ww, f.m, N, 0, 1, 2, 9, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 1, 2, 9, -1);
+	EXPECT_DIRTY(f, PAGES(1, 2, 9));
+	EXPECT_RESET(f, PAGES(1, 2, 9));
 	assert_int_equal(ww_protect(f.ww, f.m, N * PAGE, RW, 0), 0);
-	test_expect(f.ww, f.m, N, 0, -1);
+	EXPECT_DIRTY(f, NO_PAGES);
 	test_write(f.m, 2, 10, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 2, 10, -1);
-	end(f);
+	EXPECT_RESET(f, PAGES(2, 10));
+	test_end(f);
 }
 
 static void reserved_memory_can_be_watched_and_committed(void **state)
@@ -368,44 +350,44 @@ static void reserved_memory_can_be_watched_and_committed(void **state)
 
 static void foreign_mprotect_is_harmless_where_promised(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 
-	if (test_caps(f.ww) & WW_CAP_FOREIGN_MPROTECT) {
+	if (PROMISED(f.ww, WW_CAP_FOREIGN_MPROTECT)) {
 		test_write(f.m, 1, 2, -1);
 		mprotect(f.m, N * PAGE, PROT_READ);
 		mprotect(f.m, N * PAGE, RW);
 		test_write(f.m, 5, -1);
-		test_expect(f.ww, f.m, N, WW_RESET, 1, 2, 5, -1);
+		EXPECT_RESET(f, PAGES(1, 2, 5));
 		mprotect(f.m, 4 * PAGE, PROT_NONE);
 		mprotect(f.m, N * PAGE, RW);
-		test_expect(f.ww, f.m, N, 0, -1);
+		EXPECT_DIRTY(f, NO_PAGES);
 		test_write(f.m, 2, -1);
-		test_expect(f.ww, f.m, N, WW_RESET, 2, -1);
+		EXPECT_RESET(f, PAGES(2));
 	}
-	end(f);
+	test_end(f);
 }
 
 static void two_trackers_do_not_disturb_each_other(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	struct ww *other = test_open();
 	char *m = test_map(N);
 
 	assert_int_equal(ww_watch(other, m, N * PAGE, 0), 0);
 	test_write(f.m, 1, -1);
 	test_write(m, 2, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 1, -1);
+	EXPECT_RESET(f, PAGES(1));
 	test_expect(other, m, N, WW_RESET, 2, -1);
 	ww_close(other);
 	test_write(f.m, 3, -1);
-	test_expect(f.ww, f.m, N, WW_RESET, 3, -1);
+	EXPECT_RESET(f, PAGES(3));
 	test_unmap(m, N);
-	end(f);
+	test_end(f);
 }
 
 static void range_info_tells_the_range_as_watched(void **state)
 {
-	struct fixture f = begin();
+	struct test_fixture f = test_begin(N, 0);
 	struct ww_range r;
 	unsigned caps = 0, lost = 9;
 
@@ -414,7 +396,7 @@ static void range_info_tells_the_range_as_watched(void **state)
 	assert_int_equal(r.len, N * PAGE);
 	assert_int_equal(caps, test_caps(f.ww));
 	assert_int_equal(lost, 0);
-	end(f);
+	test_end(f);
 }
 
 TEST_MAIN("query", CASE(fresh_memory_is_clean),

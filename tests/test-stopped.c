@@ -17,8 +17,8 @@
 #define MUTATORS 3
 #define GRAIN 0x10000u
 
-static struct ww *ww;
-static char *m, *mine[MUTATORS + 1];
+static struct test_fixture f;
+static char *mine[MUTATORS + 1];
 static pid_t tids[MUTATORS];
 static atomic_uint stopped, resume;
 static atomic_bool quit;
@@ -45,54 +45,55 @@ static void one_call(unsigned i, char *own)
 
 	switch (i % 16) {
 	case 0:
-		CHECK(ww_watch(ww, own, 8 * PAGE, 0) == 0);
+		CHECK(ww_watch(f.ww, own, 8 * PAGE, 0) == 0);
 		own[2 * PAGE] = 1;
 		break;
 	case 1:
-		CHECK(ww_get(ww, own, 8 * PAGE, WW_RESET, pages, &n, NULL) ==
+		CHECK(ww_get(f.ww, own, 8 * PAGE, WW_RESET, pages, &n, NULL) ==
 		      0);
 		CHECK(n >= 1);
 		break;
 	case 2:
-		CHECK(ww_get_ranges(ww, m, N * PAGE, 0, runs, &n) == 0);
+		CHECK(ww_get_ranges(f.ww, f.m, N * PAGE, 0, runs, &n) == 0);
 		/* who stops the others lets go of it while they look */
 		for (k = 0; k < 100; k++) {
 			n = 8;
-			CHECK(ww_get_ranges(ww, mine[MUTATORS], 8 * PAGE,
+			CHECK(ww_get_ranges(f.ww, mine[MUTATORS], 8 * PAGE,
 					    WW_WINDOW, runs, &n) == 0);
 		}
 		break;
 	case 3:
-		CHECK(ww_mark(ww, own + 3 * PAGE, 5, 0) == 0);
+		CHECK(ww_mark(f.ww, own + 3 * PAGE, 5, 0) == 0);
 		break;
 	case 4:
-		CHECK(ww_hold(ww, own, PAGE, 0) == 0);
-		CHECK(ww_release(ww, own, PAGE, 0) == 0);
+		CHECK(ww_hold(f.ww, own, PAGE, 0) == 0);
+		CHECK(ww_release(f.ww, own, PAGE, 0) == 0);
 		break;
 	case 5:
-		CHECK(ww_protect(ww, own, 2 * PAGE, PROT_READ, 0) == 0);
+		CHECK(ww_protect(f.ww, own, 2 * PAGE, PROT_READ, 0) == 0);
 		break;
 	case 6:
-		CHECK(ww_protect(ww, own, 2 * PAGE, RW, 0) == 0);
+		CHECK(ww_protect(f.ww, own, 2 * PAGE, RW, 0) == 0);
 		break;
 	case 7:
-		CHECK(ww_reset(ww, own, 8 * PAGE, 0) == 0);
+		CHECK(ww_reset(f.ww, own, 8 * PAGE, 0) == 0);
 		break;
 	case 8:
-		CHECK(ww_discard(ww, own, 8 * PAGE, 0) == 0);
+		CHECK(ww_discard(f.ww, own, 8 * PAGE, 0) == 0);
 		break;
 	case 9:
-		CHECK(ww_next_range(ww, NULL, &info) == 0);
+		CHECK(ww_next_range(f.ww, NULL, &info) == 0);
 		break;
 	case 10:
-		CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+		CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) ==
+		      0);
 		break;
 	case 11:
-		CHECK(ww_unwatch(ww, own, 4 * PAGE, 0) == 0);
+		CHECK(ww_unwatch(f.ww, own, 4 * PAGE, 0) == 0);
 		break;
 	case 12:
-		CHECK(ww_unwatch(ww, own + 4 * PAGE, 4 * PAGE, WW_UNMAPPING) ==
-		      0);
+		CHECK(ww_unwatch(f.ww, own + 4 * PAGE, 4 * PAGE,
+				 WW_UNMAPPING) == 0);
 		break;
 	case 13:
 		CHECK(ww_open(&other, NULL) == 0);
@@ -121,7 +122,7 @@ static void *mutate(void *arg)
 	for (i = 0; !atomic_load(&quit); i++) {
 		void *p = malloc(100 + i % 5000);
 
-		((volatile char *)m)[(i * 7 + k) % N * PAGE] = 1;
+		((volatile char *)f.m)[(i * 7 + k) % N * PAGE] = 1;
 		one_call(i, mine[k]);
 		free(p);
 	}
@@ -141,11 +142,10 @@ static void every_call_returns_in_a_stopped_world(void **state)
 	uintptr_t k;
 
 	mallopt(M_ARENA_MAX, 1);
-	ww = test_open();
-	m = test_map(N);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
 	CHECK(ww_win32_tracker());
 	ww_close(test_open()); /* on top of cmocka's handler again */
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
 	sigaction(SIGUSR1, &act, NULL);
 	for (k = 0; k <= MUTATORS; k++)
 		mine[k] = test_map(8);
@@ -180,7 +180,7 @@ static void every_call_returns_in_a_stopped_world(void **state)
 		pthread_join(t[k], NULL);
 	alarm(0);
 	signal(SIGUSR1, SIG_DFL);
-	ww_close(ww);
+	ww_close(f.ww);
 }
 
 TEST_MAIN("stopped", CASE(every_call_returns_in_a_stopped_world))

@@ -24,33 +24,25 @@
 #define MADV_WIPEONFORK 18
 #endif
 
-static struct ww *ww;
-static char *m;
+static struct test_fixture f;
 
 static void begin(void)
 {
-	ww = test_open();
-	m = test_map(N);
-	memset(m, 1, N * PAGE);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	memset(f.m, 1, N * PAGE);
 }
 
 static void watch(void)
 {
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-}
-
-static void end(void)
-{
-	ww_close(ww);
-	test_unmap(m, N);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
 }
 
 /* --- whose memory is it? --- */
 
 static void all_is_told(void *arg)
 {
-	_exit(test_count(ww, m, N, WW_RESET) == N &&
-			      test_count(ww, m, N, WW_RESET) == 0
+	_exit(test_count(f.ww, f.m, N, WW_RESET) == N &&
+			      test_count(f.ww, f.m, N, WW_RESET) == 0
 		      ? 0
 		      : 1);
 }
@@ -60,11 +52,11 @@ static void wiped_memory_is_dirty_in_a_child(void **state)
 {
 	begin();
 	watch();
-	assert_int_equal(madvise(m, N * PAGE, MADV_WIPEONFORK), 0);
-	test_count(ww, m, N, WW_RESET);
+	assert_int_equal(madvise(f.m, N * PAGE, MADV_WIPEONFORK), 0);
+	test_count(f.ww, f.m, N, WW_RESET);
 	assert_int_equal(test_child(all_is_told, NULL), 0);
-	test_expect(ww, m, N, 0, -1);
-	end();
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
 }
 
 static void is_not_ours(void *arg)
@@ -72,32 +64,34 @@ static void is_not_ours(void *arg)
 	struct ww_range_info info = { .size = sizeof(info) };
 	void *pages[N];
 	size_t n = N;
-	char *p = mmap(m, N * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-		       -1, 0);
+	char *p = mmap(f.m, N * PAGE, RW,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
-	CHECK(p == m);
-	CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == -ENOENT);
-	CHECK(ww_get(ww, NULL, 0, WW_RESET | WW_WINDOW, pages, &n, NULL) == 0);
-	CHECK(ww_next_range(ww, NULL, &info) == -ENOENT);
-	CHECK(mprotect(m, N * PAGE, PROT_READ) == 0);
-	CHECK(ww_reset(ww, NULL, 0, WW_WINDOW) == 0);
+	CHECK(p == f.m);
+	CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) ==
+	      -ENOENT);
+	CHECK(ww_get(f.ww, NULL, 0, WW_RESET | WW_WINDOW, pages, &n, NULL) ==
+	      0);
+	CHECK(ww_next_range(f.ww, NULL, &info) == -ENOENT);
+	CHECK(mprotect(f.m, N * PAGE, PROT_READ) == 0);
+	CHECK(ww_reset(f.ww, NULL, 0, WW_WINDOW) == 0);
 	/* what is there is watched like any memory */
-	CHECK(mprotect(m, N * PAGE, RW) == 0);
-	CHECK(ww_watch(ww, m, N * PAGE, 0) == 0);
-	((volatile char *)m)[3 * PAGE] = 1;
-	CHECK(test_count(ww, m, N, WW_RESET) == 1);
+	CHECK(mprotect(f.m, N * PAGE, RW) == 0);
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
+	((volatile char *)f.m)[3 * PAGE] = 1;
+	CHECK(test_count(f.ww, f.m, N, WW_RESET) == 1);
 	_exit(0);
 }
 
 static void memory_that_a_child_has_not_is_not_watched_there(void **state)
 {
 	begin();
-	assert_int_equal(madvise(m, N * PAGE, MADV_DONTFORK), 0);
+	assert_int_equal(madvise(f.m, N * PAGE, MADV_DONTFORK), 0);
 	watch();
 	assert_int_equal(test_child(is_not_ours, NULL), 0);
-	test_write(m, 5, -1);
-	test_expect(ww, m, N, WW_RESET, 5, -1);
-	end();
+	test_write(f.m, 5, -1);
+	EXPECT_RESET(f, PAGES(5));
+	test_end(f);
 }
 
 /* --- a fork in the middle of a query --- */
@@ -132,10 +126,11 @@ static void a_child_that_returns_into_a_query_leaves_the_parent_alone(
 		bool told[N] = { false };
 
 		for (i = 0; i < N; i += 3)
-			((volatile char *)m)[(size_t)i * PAGE] = (char)round;
-		CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+			((volatile char *)f.m)[(size_t)i * PAGE] = (char)round;
+		CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) ==
+		      0);
 		for (i = 0; i < (int)n; i++)
-			told[((char *)pages[i] - m) / PAGE] = true;
+			told[((char *)pages[i] - f.m) / PAGE] = true;
 		for (i = 0; i < N; i += 3)
 			if (!told[i]) {
 				fprintf(stderr, "page %d is LOST in %s\n", i,
@@ -152,7 +147,7 @@ static void a_child_that_returns_into_a_query_leaves_the_parent_alone(
 	while (waitpid(-1, NULL, 0) > 0)
 		;
 	signal(SIGCHLD, SIG_DFL);
-	end();
+	test_end(f);
 }
 
 /* --- others look --- */
@@ -165,7 +160,7 @@ static void *look(void *arg)
 		void *pages[N];
 		size_t n = N;
 
-		CHECK(ww_get(ww, m, N * PAGE, 0, pages, &n, NULL) == 0);
+		CHECK(ww_get(f.ww, f.m, N * PAGE, 0, pages, &n, NULL) == 0);
 		CHECK(n <= N);
 	}
 	return NULL;
@@ -180,9 +175,8 @@ static void replaced_memory_is_dirty_while_others_look(void **state)
 
 	begin();
 	watch();
-	if (!test_notices_replaced(ww)) {
-		print_message("not promised: replaced memory is seen\n");
-		end();
+	if (!test_notices_replaced(f.ww)) {
+		test_end(f);
 		return;
 	}
 	pthread_create(&t, NULL, look, NULL);
@@ -192,17 +186,17 @@ static void replaced_memory_is_dirty_while_others_look(void **state)
 		size_t n = N, i;
 		bool told = false;
 
-		assert_ptr_equal(mmap(m + page * PAGE, PAGE, RW,
+		assert_ptr_equal(mmap(f.m + page * PAGE, PAGE, RW,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 				      -1, 0),
-				 m + page * PAGE);
+				 f.m + page * PAGE);
 		if (round & 1)
-			((volatile char *)m)[page * PAGE] = 1;
-		assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n,
-					NULL),
-				 0);
+			((volatile char *)f.m)[page * PAGE] = 1;
+		assert_int_equal(
+			ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL),
+			0);
 		for (i = 0; i < n; i++)
-			told = told || pages[i] == m + page * PAGE;
+			told = told || pages[i] == f.m + page * PAGE;
 		if (!told) {
 			print_error("round %d: page %zu is LOST\n", round,
 				    page);
@@ -212,7 +206,7 @@ static void replaced_memory_is_dirty_while_others_look(void **state)
 	atomic_store(&quit, true);
 	pthread_join(t, NULL);
 	atomic_store(&quit, false);
-	end();
+	test_end(f);
 }
 
 /* A look opens nothing, and so makes nothing dirty. */
@@ -224,31 +218,31 @@ static void a_look_changes_nothing(void **state)
 
 	begin();
 	assert_int_equal(ftruncate(fd, N * (off_t)PAGE), 0);
-	assert_ptr_equal(mmap(m, N * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0),
-			 m);
-	if (ww_watch(ww, m, N * PAGE, 0) == 0) {
+	assert_ptr_equal(mmap(f.m, N * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0),
+			 f.m);
+	if (ww_watch(f.ww, f.m, N * PAGE, 0) == 0) {
 		pthread_create(&t, NULL, look, NULL);
 		for (round = 0; round < 3000 / (int)test_slowness(); round++) {
-			test_write(m, round % N, -1);
-			test_count(ww, m, N, WW_RESET);
-			madvise(m, N * PAGE, MADV_DONTNEED);
-			wrong += test_count(ww, m, N, 0);
+			test_write(f.m, round % N, -1);
+			test_count(f.ww, f.m, N, WW_RESET);
+			madvise(f.m, N * PAGE, MADV_DONTNEED);
+			wrong += test_count(f.ww, f.m, N, 0);
 		}
 		atomic_store(&quit, true);
 		pthread_join(t, NULL);
 		atomic_store(&quit, false);
 		assert_int_equal(wrong, 0);
 	} else {
-		print_message("not promised: shared memory\n");
+		test_not_promised("shared memory");
 	}
 	close(fd);
-	end();
+	test_end(f);
 }
 
 /* --- progress --- */
 
 #define WRITERS 2
-#define PAGES 32
+#define STORED 32
 
 static atomic_long most;
 
@@ -260,7 +254,7 @@ static long faults_of_this_thread(void)
 {
 	struct rusage u;
 
-	if (!(test_caps(ww) & WW_CAP_NO_SIGNAL))
+	if (!(test_caps(f.ww) & WW_CAP_NO_SIGNAL))
 		return signals;
 	getrusage(RUSAGE_THREAD, &u);
 	return u.ru_nvcsw;
@@ -283,7 +277,7 @@ static void *store_here_and_there(void *arg)
 
 		random = random * 6364136223846793005u + 1442695040888963407u;
 		before = faults_of_this_thread();
-		((volatile char *)m)[(random >> 33) % PAGES * PAGE] = 1;
+		((volatile char *)f.m)[(random >> 33) % STORED * PAGE] = 1;
 		n = faults_of_this_thread() - before;
 		old = atomic_load(&most);
 		while (n > old &&
@@ -304,24 +298,24 @@ static void a_store_lands_after_a_few_faults(void **state)
 	struct ww_options options = WW_OPTIONS_INIT;
 
 	options.flags = WW_OPEN_HOST_SIGNALS;
-	assert_int_equal(ww_open(&ww, &options), 0);
+	assert_int_equal(ww_open(&f.ww, &options), 0);
 	sigaction(SIGSEGV, &act, NULL);
-	m = test_map(PAGES);
+	f.m = test_map(STORED);
+	f.npages = STORED;
 	atomic_store(&forks, 0);
 	atomic_store(&most, 0);
-	assert_int_equal(ww_watch(ww, m, PAGES * PAGE, 0), 0);
+	assert_int_equal(ww_watch(f.ww, f.m, STORED * PAGE, 0), 0);
 	for (k = 0; k < WRITERS; k++)
 		pthread_create(&t[k], NULL, store_here_and_there, (void *)k);
 	while (atomic_load(&forks) < WRITERS)
-		test_count(ww, m, PAGES, WW_RESET);
+		test_count(f.ww, f.m, STORED, WW_RESET);
 	for (k = 0; k < WRITERS; k++)
 		pthread_join(t[k], NULL);
 	print_message("  a store took %ld faults at most\n",
 		      atomic_load(&most));
 	assert_true(atomic_load(&most) <= 24);
 	signal(SIGSEGV, SIG_DFL);
-	ww_close(ww);
-	test_unmap(m, PAGES);
+	test_end(f);
 }
 
 /* --- no way back --- */
@@ -356,31 +350,31 @@ static void code_that_could_not_be_opened_again_is_refused(void **state)
 
 static void the_library_s_own_memory_is_refused(void **state)
 {
-	FILE *f = fopen("/proc/self/maps", "r");
+	FILE *file = fopen("/proc/self/maps", "r");
 	char line[512], flags[8];
 	int refused = 0;
 
 	begin();
 	watch();
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f)) {
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file)) {
 		uintptr_t start, stop;
 
 		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &start,
 			   &stop, flags) != 3 ||
 		    flags[1] != 'w' || !strstr(line, "libwritewatch.so"))
 			continue;
-		assert_int_equal(ww_watch(ww, (void *)start, stop - start, 0),
+		assert_int_equal(ww_watch(f.ww, (void *)start, stop - start, 0),
 				 -EOPNOTSUPP);
 		refused++;
 	}
-	fclose(f);
+	fclose(file);
 	assert_true(refused > 0);
 	/* the tracker itself lies in the heap that it is made from */
-	assert_int_equal(ww_watch(ww, (void *)((uintptr_t)ww & ~(PAGE - 1)),
+	assert_int_equal(ww_watch(f.ww, (void *)((uintptr_t)f.ww & ~(PAGE - 1)),
 				  PAGE, 0),
 			 -EOPNOTSUPP);
-	end();
+	test_end(f);
 }
 
 TEST_MAIN("strangers", CASE(wiped_memory_is_dirty_in_a_child),

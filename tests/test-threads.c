@@ -11,8 +11,7 @@
 
 #define N 4096
 
-static struct ww *ww;
-static char *m;
+static struct test_fixture f;
 static atomic_bool stop;
 
 /* Each page is written exactly once, with collectors racing: a lost write has
@@ -27,7 +26,7 @@ static void *write_once(void *arg)
 	unsigned i;
 
 	for (i = o->first; i < N; i += o->step)
-		((volatile char *)m)[(size_t)i * PAGE] = 1;
+		((volatile char *)f.m)[(size_t)i * PAGE] = 1;
 	return NULL;
 }
 
@@ -38,9 +37,9 @@ static unsigned collect(size_t room)
 	void *pages[512];
 	size_t n = room, i;
 
-	CHECK(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+	CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
 	for (i = 0; i < n; i++)
-		atomic_fetch_add(&seen[((char *)pages[i] - m) / PAGE], 1);
+		atomic_fetch_add(&seen[((char *)pages[i] - f.m) / PAGE], 1);
 	return (unsigned)n;
 }
 
@@ -58,9 +57,7 @@ static void once_only_writes_are_never_lost(void **state)
 	static const size_t rooms[] = { 1, 7, 64, 512 };
 	unsigned round, i;
 
-	ww = test_open();
-	m = test_map(N);
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	f = test_begin(N, 0);
 	for (round = 0; round < (test_slowness() > 1 ? 2 : 12); round++) {
 		struct once parts[2] = { { 0, 2 }, { 1, 2 } };
 		size_t room[2] = { rooms[round % 4], rooms[(round + 2) % 4] };
@@ -84,8 +81,7 @@ static void once_only_writes_are_never_lost(void **state)
 		for (i = 0; i < N; i++)
 			assert_true(seen[i] > 0);
 	}
-	ww_close(ww);
-	test_unmap(m, N);
+	test_end(f);
 }
 
 /* Ranges come and go next to one that is being queried and written. */
@@ -95,12 +91,12 @@ static void *churn(void *arg)
 	unsigned i;
 
 	for (i = 0; i < 3000 / (unsigned)test_slowness(); i++) {
-		CHECK(ww_watch(ww, mine, 8 * PAGE, 0) == 0);
+		CHECK(ww_watch(f.ww, mine, 8 * PAGE, 0) == 0);
 		((volatile char *)mine)[PAGE] = 1;
-		CHECK(ww_unwatch(ww, mine + 2 * PAGE, 2 * PAGE, 0) == 0);
-		CHECK(ww_unwatch(ww, mine, 2 * PAGE, 0) == 0);
+		CHECK(ww_unwatch(f.ww, mine + 2 * PAGE, 2 * PAGE, 0) == 0);
+		CHECK(ww_unwatch(f.ww, mine, 2 * PAGE, 0) == 0);
 		((volatile char *)mine)[5 * PAGE] = 1;
-		CHECK(ww_unwatch(ww, mine + 4 * PAGE, 4 * PAGE, 0) == 0);
+		CHECK(ww_unwatch(f.ww, mine + 4 * PAGE, 4 * PAGE, 0) == 0);
 		((volatile char *)mine)[5 * PAGE] = 2;
 	}
 	return NULL;
@@ -113,8 +109,8 @@ static void *query_all(void *arg)
 	while (!atomic_load(&stop)) {
 		size_t n = 64;
 
-		CHECK(ww_get_ranges(ww, NULL, 0, WW_WINDOW | WW_RESET,
-				    runs, &n) == 0);
+		CHECK(ww_get_ranges(f.ww, NULL, 0, WW_WINDOW | WW_RESET, runs,
+				    &n) == 0);
 	}
 	return NULL;
 }
@@ -125,9 +121,9 @@ static void ranges_come_and_go_while_others_query(void **state)
 	char *area;
 	int i;
 
-	ww = test_open();
+	f.ww = test_open();
 	area = test_map(64);
-	assert_int_equal(ww_watch(ww, area + 30 * PAGE, 4 * PAGE, 0), 0);
+	assert_int_equal(ww_watch(f.ww, area + 30 * PAGE, 4 * PAGE, 0), 0);
 	atomic_store(&stop, false);
 	for (i = 0; i < 2; i++) {
 		pthread_create(&queriers[i], NULL, query_all, NULL);
@@ -140,8 +136,8 @@ static void ranges_come_and_go_while_others_query(void **state)
 	for (i = 0; i < 2; i++)
 		pthread_join(queriers[i], NULL);
 	test_write(area, 31, -1);
-	test_expect(ww, area + 30 * PAGE, 4, WW_RESET, 1, -1);
-	ww_close(ww);
+	test_expect(f.ww, area + 30 * PAGE, 4, WW_RESET, 1, -1);
+	ww_close(f.ww);
 	test_unmap(area, 64);
 }
 
@@ -152,8 +148,9 @@ static void *change_protection(void *arg)
 	int i;
 
 	for (i = 0; i < 2000 / test_slowness(); i++) {
-		CHECK(ww_protect(ww, m + 64 * PAGE, 64 * PAGE, PROT_READ, 0) == 0);
-		CHECK(ww_protect(ww, m + 64 * PAGE, 64 * PAGE, RW, 0) == 0);
+		CHECK(ww_protect(f.ww, f.m + 64 * PAGE, 64 * PAGE, PROT_READ,
+				 0) == 0);
+		CHECK(ww_protect(f.ww, f.m + 64 * PAGE, 64 * PAGE, RW, 0) == 0);
 	}
 	return NULL;
 }
@@ -163,7 +160,7 @@ static void *write_beside(void *arg)
 	unsigned i = 0;
 
 	while (!atomic_load(&stop))
-		((volatile char *)m)[(i++ % 64) * PAGE] = 1;
+		((volatile char *)f.m)[(i++ % 64) * PAGE] = 1;
 	return NULL;
 }
 
@@ -173,9 +170,7 @@ static void protection_changes_race_queries(void **state)
 	pthread_t writer, collector, changer;
 	int i;
 
-	ww = test_open();
-	m = test_map(N);
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	f = test_begin(N, 0);
 	atomic_store(&stop, false);
 	pthread_create(&writer, NULL, write_beside, NULL);
 	pthread_create(&collector, NULL, collect_until_stop, &room);
@@ -187,10 +182,9 @@ static void protection_changes_race_queries(void **state)
 	while (collect(512))
 		;
 	for (i = 64; i < 128; i++)
-		test_write(m, i, -1);
-	assert_int_equal(test_count(ww, m, N, WW_RESET), 64);
-	ww_close(ww);
-	test_unmap(m, N);
+		test_write(f.m, i, -1);
+	assert_int_equal(test_count(f.ww, f.m, N, WW_RESET), 64);
+	test_end(f);
 }
 
 /* --- stopped worlds --- */
@@ -212,7 +206,7 @@ static void suspend(int signo)
 
 static void *mutate(void *arg)
 {
-	char *mine = m + (size_t)(uintptr_t)arg * 1024 * PAGE;
+	char *mine = f.m + (size_t)(uintptr_t)arg * 1024 * PAGE;
 	unsigned i = 0;
 
 	while (!atomic_load(&stop)) {
@@ -220,10 +214,10 @@ static void *mutate(void *arg)
 		size_t n = 8;
 
 		((volatile char *)mine)[(i++ % 512) * PAGE]++;
-		CHECK(ww_get(ww, mine, 512 * PAGE, i & 1 ? WW_RESET : 0,
+		CHECK(ww_get(f.ww, mine, 512 * PAGE, i & 1 ? WW_RESET : 0,
 			     pages, &n, NULL) == 0);
-		CHECK(ww_reset(ww, mine + 8 * PAGE, 4 * PAGE, 0) == 0);
-		CHECK(ww_mark(ww, mine + 16 * PAGE, 1, 0) == 0);
+		CHECK(ww_reset(f.ww, mine + 8 * PAGE, 4 * PAGE, 0) == 0);
+		CHECK(ww_mark(f.ww, mine + 16 * PAGE, 1, 0) == 0);
 	}
 	return NULL;
 }
@@ -238,9 +232,7 @@ static void a_stopped_world_can_be_collected(void **state)
 	long round;
 	int i;
 
-	ww = test_open();
-	m = test_map(N);
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	f = test_begin(N, 0);
 	sigemptyset(&act.sa_mask);
 	sigaction(SIGUSR2, &act, NULL);
 	atomic_store(&stop, false);
@@ -256,27 +248,26 @@ static void a_stopped_world_can_be_collected(void **state)
 		while (atomic_load(&stopped) < 2)
 			sched_yield();
 		/* the world stands still */
-		assert_int_equal(ww_watch(ww, more, 2 * PAGE, 0), 0);
+		assert_int_equal(ww_watch(f.ww, more, 2 * PAGE, 0), 0);
 		collect(512);
-		assert_int_equal(ww_reset(ww, m, N * PAGE, 0), 0);
-		((volatile char *)m)[4000 * PAGE] = 1;
-		assert_int_equal(ww_mark(ww, m + 3000 * PAGE, PAGE, 0), 0);
-		test_expect(ww, m + 2048 * PAGE, 2048, WW_RESET, 952, 1952,
+		assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
+		((volatile char *)f.m)[4000 * PAGE] = 1;
+		assert_int_equal(ww_mark(f.ww, f.m + 3000 * PAGE, PAGE, 0), 0);
+		test_expect(f.ww, f.m + 2048 * PAGE, 2048, WW_RESET, 952, 1952,
 			    -1);
 		test_write(more, 1, -1);
-		test_expect(ww, more, 2, WW_RESET, 1, -1);
+		test_expect(f.ww, more, 2, WW_RESET, 1, -1);
 		atomic_store(&resume, true);
 		while (atomic_load(&stopped))
 			sched_yield();
-		assert_int_equal(ww_unwatch(ww, more, 2 * PAGE, 0), 0);
+		assert_int_equal(ww_unwatch(f.ww, more, 2 * PAGE, 0), 0);
 		test_unmap(more, 2);
 	}
 	alarm(0);
 	atomic_store(&stop, true);
 	for (i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
-	ww_close(ww);
-	test_unmap(m, N);
+	test_end(f);
 }
 
 /* Stores race the unwatch of their memory: none may crash, and each must be
@@ -289,7 +280,7 @@ static void *store_always(void *arg)
 		unsigned i;
 
 		for (i = 0; i < 64; i++)
-			((volatile unsigned long *)(m + i * PAGE))[1]++;
+			((volatile unsigned long *)(f.m + i * PAGE))[1]++;
 		atomic_fetch_add(&stores, 1);
 	}
 	return NULL;
@@ -300,29 +291,28 @@ static void stores_race_unwatch_and_close(void **state)
 	pthread_t t;
 	unsigned i;
 
-	ww = test_open();
-	m = test_map(N);
+	f = (struct test_fixture){ test_open(), test_map(N), N };
 	atomic_store(&stop, false);
 	atomic_store(&stores, 0);
 	pthread_create(&t, NULL, store_always, NULL);
 	for (i = 0; i < 2000 / (unsigned)test_slowness(); i++) {
-		assert_int_equal(ww_watch(ww, m, 64 * PAGE, 0), 0);
+		assert_int_equal(ww_watch(f.ww, f.m, 64 * PAGE, 0), 0);
 		if (i % 3 == 0)
-			assert_int_equal(ww_reset(ww, m, 64 * PAGE, 0), 0);
+			assert_int_equal(ww_reset(f.ww, f.m, 64 * PAGE, 0), 0);
 		if (i % 100 == 0) {
-			ww_close(ww);
-			ww = test_open();
+			ww_close(f.ww);
+			f.ww = test_open();
 		} else {
-			assert_int_equal(ww_unwatch(ww, m, 64 * PAGE, 0), 0);
+			assert_int_equal(ww_unwatch(f.ww, f.m, 64 * PAGE, 0),
+					 0);
 		}
 	}
 	atomic_store(&stop, true);
 	pthread_join(t, NULL);
 	for (i = 0; i < 64; i++)
-		assert_int_equal(((unsigned long *)(m + i * PAGE))[1],
+		assert_int_equal(((unsigned long *)(f.m + i * PAGE))[1],
 				 atomic_load(&stores));
-	ww_close(ww);
-	test_unmap(m, N);
+	test_end(f);
 }
 
 TEST_MAIN("threads", CASE(once_only_writes_are_never_lost),

@@ -23,12 +23,20 @@ unsigned test_caps(const struct ww *ww)
 	return info.caps;
 }
 
+void test_not_promised(const char *what)
+{
+	print_message("not promised: %s\n", what);
+}
+
 bool test_notices_replaced(const struct ww *ww)
 {
 	unsigned caps = test_caps(ww);
 
-	return caps & WW_CAP_FOREIGN_MPROTECT &&
-	       (caps & WW_CAP_EXACT || !(caps & WW_CAP_NO_THREAD));
+	if (caps & WW_CAP_FOREIGN_MPROTECT &&
+	    (caps & WW_CAP_EXACT || !(caps & WW_CAP_NO_THREAD)))
+		return true;
+	test_not_promised("replaced memory is noticed");
+	return false;
 }
 
 bool test_only_compares(void)
@@ -37,7 +45,7 @@ bool test_only_compares(void)
 
 	if (!backend || strcmp(backend, "copy"))
 		return false;
-	print_message("not promised by a copy\n");
+	test_not_promised("writes that do not change the content");
 	return true;
 }
 
@@ -69,6 +77,33 @@ char *test_map(size_t npages)
 void test_unmap(char *memory, size_t npages)
 {
 	assert_int_equal(munmap(memory - PAGE, (npages + 2) * PAGE), 0);
+}
+
+struct test_fixture test_begin(size_t npages, unsigned flags)
+{
+	struct test_fixture f = { test_open(), test_map(npages), npages };
+
+	assert_int_equal(ww_watch(f.ww, f.m, npages * PAGE, flags), 0);
+	return f;
+}
+
+void test_end(struct test_fixture f)
+{
+	ww_close(f.ww);
+	test_unmap(f.m, f.npages);
+}
+
+bool test_promised(const struct ww *ww, unsigned caps, bool *said)
+{
+	unsigned bit;
+
+	if (test_caps(ww) & caps)
+		return true;
+	for (bit = 1; bit && !*said; bit <<= 1)
+		if (caps & bit)
+			test_not_promised(ww_cap_name(bit));
+	*said = true;
+	return false;
 }
 
 void test_write(char *memory, ...)

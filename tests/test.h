@@ -41,7 +41,8 @@
 struct ww *test_open(void);
 unsigned test_caps(const struct ww *ww);
 
-/* Does the backend tell memory that was replaced behind its back? */
+/* Does the backend notice memory that was replaced behind its back? Says so, if
+ * not. */
 bool test_notices_replaced(const struct ww *ww);
 
 /* A backend that compares content (backend-copy.c) does not see a store of what was
@@ -56,6 +57,28 @@ long test_slowness(void);
 char *test_map(size_t npages);
 void test_unmap(char *memory, size_t npages);
 
+/* What most cases begin with: a tracker that watches npages of such memory. */
+struct test_fixture {
+	struct ww *ww;
+	char *m;
+	size_t npages;
+};
+
+struct test_fixture test_begin(size_t npages, unsigned flags);
+void test_end(struct test_fixture f);
+
+/* Says that a case, or the rest of it, does not apply here. */
+void test_not_promised(const char *what);
+
+/* Is one of the capabilities promised for the tracker? If not, a case says so,
+ * once where it asks, and expects less. */
+#define PROMISED(ww, caps)                                                     \
+	({                                                                     \
+		static bool said_;                                             \
+		test_promised((ww), (caps), &said_);                           \
+	})
+bool test_promised(const struct ww *ww, unsigned caps, bool *said);
+
 /* Write to pages, given as indices up to -1. */
 void test_write(char *memory, ...);
 
@@ -63,6 +86,15 @@ void test_write(char *memory, ...);
  * up to -1. flags go to the last of the two. */
 void test_expect(struct ww *ww, char *memory, size_t npages, unsigned flags,
 		 ...);
+
+/* The same for the memory of a fixture: EXPECT_DIRTY(f, PAGES(0, 7, 8)) looks,
+ * EXPECT_RESET() resets, too. */
+#define PAGES(...) __VA_ARGS__, -1
+#define NO_PAGES -1
+#define EXPECT_DIRTY(f, ...)                                                   \
+	test_expect((f).ww, (f).m, (f).npages, 0, __VA_ARGS__)
+#define EXPECT_RESET(f, ...)                                                   \
+	test_expect((f).ww, (f).m, (f).npages, WW_RESET, __VA_ARGS__)
 
 /* Dirty pages in the range. */
 size_t test_count(struct ww *ww, char *memory, size_t npages, unsigned flags);

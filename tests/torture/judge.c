@@ -22,10 +22,10 @@
 
 #define WRITERS 2
 #define OTHERS 6
-#define PAGES 512 /* judged by the counts */
-#define PART (PAGES / 4) /* of one kind and flags */
+#define NPAGES 512	  /* judged by the counts */
+#define PART (NPAGES / 4) /* of one kind and flags */
 #define OWN 1500 /* judged exactly: more than one fast walk of the kernel */
-#define ALL (PAGES + OWN)
+#define ALL (NPAGES + OWN)
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
@@ -36,7 +36,7 @@
 
 static struct ww *ww;
 static char *m, *other[OTHERS];
-static atomic_uint begun[PAGES], completed[PAGES];
+static atomic_uint begun[NPAGES], completed[NPAGES];
 static atomic_bool quit;
 static uint64_t seed;
 static bool seen_by_kernel;
@@ -69,7 +69,7 @@ static void *write_pages(void *arg)
 		zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	while (!atomic_load(&quit)) {
 		uint64_t r = next(&random);
-		size_t page = r % (r >> 40 & 1 ? PAGES : 8);
+		size_t page = r % (r >> 40 & 1 ? NPAGES : 8);
 		char *at = m + page * PAGE + 8 * k;
 
 		atomic_fetch_add(&begun[page], 1);
@@ -102,10 +102,10 @@ static void *disturb(void *arg)
 	uint64_t random = first(100);
 
 	while (!atomic_load(&quit)) {
-		char *at = m + next(&random) % PAGES * PAGE;
+		char *at = m + next(&random) % NPAGES * PAGE;
 		size_t len = (1 + (random >> 40) % 8) * PAGE;
 
-		if (at + len > m + PAGES * PAGE)
+		if (at + len > m + NPAGES * PAGE)
 			len = PAGE;
 		switch ((random >> 50) % 4) {
 		case 0:
@@ -165,7 +165,8 @@ static void *come_and_go(void *arg)
 
 /* --- the judge --- */
 
-static unsigned sure[PAGES]; /* begun when the query that reported it was back */
+static unsigned
+	sure[NPAGES]; /* begun when the query that reported it was back */
 static bool mine[OWN];	     /* written since they were reported */
 static bool told[ALL];
 static bool exact, replaces;
@@ -227,7 +228,7 @@ static void ask(uint64_t *random)
 static void drop_some(uint64_t *random)
 {
 	size_t page = next(random) % (OWN - 8), n = 1 + (*random >> 32) % 8;
-	char *at = m + (PAGES + page) * PAGE;
+	char *at = m + (NPAGES + page) * PAGE;
 
 	if (*random >> 40 & 1) {
 		struct ww_range_info info = { .size = sizeof(info) };
@@ -246,21 +247,21 @@ static void drop_some(uint64_t *random)
 
 static void judge(uint64_t *random)
 {
-	static unsigned before[PAGES];
+	static unsigned before[NPAGES];
 	size_t i, n = next(random) % 40;
 
 	for (i = 0; i < n; i++) {
 		size_t page = next(random) % OWN;
 
-		*(volatile char *)(m + (PAGES + page) * PAGE) += 1;
+		*(volatile char *)(m + (NPAGES + page) * PAGE) += 1;
 		mine[page] = true;
 		if (*random >> 54 == 0)
 			drop_some(random);
 	}
-	for (i = 0; i < PAGES; i++)
+	for (i = 0; i < NPAGES; i++)
 		before[i] = atomic_load(&completed[i]);
 	ask(random);
-	for (i = 0; i < PAGES; i++) {
+	for (i = 0; i < NPAGES; i++) {
 		if (before[i] != sure[i] && (int)(before[i] - sure[i]) > 0 && !told[i])
 			lost(i, "LOST");
 		reported += told[i];
@@ -268,10 +269,10 @@ static void judge(uint64_t *random)
 			sure[i] = atomic_load(&begun[i]);
 	}
 	for (i = 0; i < OWN; i++) {
-		if (mine[i] && !told[PAGES + i])
-			lost(PAGES + i, "LOST");
-		if (exact && !mine[i] && told[PAGES + i])
-			lost(PAGES + i, "reported, but was not written");
+		if (mine[i] && !told[NPAGES + i])
+			lost(NPAGES + i, "LOST");
+		if (exact && !mine[i] && told[NPAGES + i])
+			lost(NPAGES + i, "reported, but was not written");
 		mine[i] = false;
 	}
 	judged++;
@@ -296,7 +297,7 @@ static void map_all(void)
 		assert_int_equal(ww_watch(ww, m + i * PART * PAGE, PART * PAGE,
 					  flags[i]),
 				 0);
-	assert_int_equal(ww_watch(ww, m + PAGES * PAGE, OWN * PAGE, 0), 0);
+	assert_int_equal(ww_watch(ww, m + NPAGES * PAGE, OWN * PAGE, 0), 0);
 	for (i = 0; i < OTHERS; i++)
 		other[i] = test_map(8);
 }
@@ -331,7 +332,7 @@ static void every_query_is_right(void **state)
 	for (i = 0; i < WRITERS + 3; i++)
 		pthread_join(t[i], NULL);
 	judge(&random);
-	for (i = 0; i < PAGES; i++)
+	for (i = 0; i < NPAGES; i++)
 		stores += atomic_load(&completed[i]);
 	print_message("  seed %llu: %llu stores, %llu queries judged, %llu pages reported\n",
 		      (unsigned long long)seed, (unsigned long long)stores,
