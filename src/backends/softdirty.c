@@ -28,236 +28,6 @@
 #include "kernel/pagemap.h"
 #include "kernel/sys.h"
 
-struct soft {
-	struct ww_fd pagemap, clear_refs;
-	/* While the gate is closed: the table that it closed, and its pin. */
-	struct ww_ticket ticket;
-	const struct ww_table *table;
-};
-
-/* One gate at a time in the process. Two locks make it fair: take `door`, take
- * `lock`, drop `door`. A thread that resets in a loop queues at the door like
- * the others; with one lock it would always win. Signals are blocked meanwhile:
- * a thread that a collector stops does not have the gate, and a handler of the
- * host's does not write to what its own thread has closed. */
-WW_DATA static struct {
-	struct ww_lock door, lock;
-	uint64_t mask; /* of the thread that has the lock */
-} serial;
-
-static void take_serial(void)
-{
-	uint64_t mask;
-
-	ww_sys_block_signals(&mask);
-	ww_lock_take_inside(&serial.door);
-	ww_lock_take_inside(&serial.lock);
-	ww_lock_drop_inside(&serial.door);
-	serial.mask = mask;
-}
-
-static void drop_serial(void)
-{
-	uint64_t mask = serial.mask;
-
-	ww_lock_drop_inside(&serial.lock);
-	ww_sys_restore_signals(mask);
-}
-
-/* --- the gate --- */
-
-static struct ww_soft_area *state(const struct ww_area *a)
-{
-	return a->state;
-}
-
-/* A step of the gate, done to every slice of every tracker, as the tables were
- * when the gate began. */
-struct gate {
-	struct soft *mine; /* of the tracker that closed the gate */
-	void (*fn)(struct soft *mine, const struct ww_slice *s);
-};
-
-static struct soft *soft_of(const struct ww *ww)
-{
-	return ww->backend->fault == ww_softdirty_fault ? ww->priv : NULL;
-}
-
-static bool each_slice_of(struct ww *ww, void *arg)
-{
-	const struct gate *g = arg;
-	struct soft *soft = soft_of(ww);
-	struct ww_cursor c;
-
-	/* a tracker that was opened since the gate began has no table here */
-	if (!soft || !soft->table)
-		return false;
-	for (c = ww_table_seek(soft->table, 0); ww_cursor_slice(&c);
-	     ww_cursor_next(&c))
-		g->fn(g->mine, ww_cursor_slice(&c));
-	return false;
-}
-
-static void each_slice(struct soft *mine,
-		       void (*fn)(struct soft *mine, const struct ww_slice *s))
-{
-	ww_trackers_each(each_slice_of, &(struct gate){ mine, fn });
-}
-
-static bool hold_table(struct ww *ww, void *arg)
-{
-	struct soft *soft = soft_of(ww);
-
-	if (soft) {
-		soft->ticket = ww_readers_enter(&ww->ranges.readers);
-		soft->table = ww_ranges_table(&ww->ranges);
-	}
-	return false;
-}
-
-static bool drop_table(struct ww *ww, void *arg)
-{
-	struct soft *soft = soft_of(ww);
-
-	if (soft && soft->table) {
-		soft->table = NULL;
-		ww_readers_leave(&ww->ranges.readers, soft->ticket);
-	}
-	return false;
-}
-
-static size_t page_at(const struct ww_slice *s, uintptr_t at)
-{
-	return ww_area_page(s->area, at);
-}
-
-/* A page that could not be closed may be written in the gate unseen. */
-static void not_closed(struct ww_area *a, size_t first, size_t end)
-{
-	ww_area_note_lost(a, ww_area_at(a, first), ww_area_at(a, end));
-	state(a)->unclosed = true;
-}
-
-/* For all slices before the first is closed: an area may have several. */
-static void begin_slice(struct soft *soft, const struct ww_slice *s)
-{
-	state(s->area)->unclosed = false;
-}
-
-/* Held pages stay open, and are reported whatever their bits say. A thread that
- * holds one meanwhile waits for the gate (ww_area_hold()). */
-static int close_free(void *arg, struct ww_area *a, uintptr_t start,
-		      uintptr_t end)
-{
-	ww_prots_apply_mapped(&state(a)->prots, a, ww_area_page(a, start),
-			      ww_area_page(a, end), false, not_closed);
-	return 0;
-}
-
-static void close_slice(struct soft *soft, const struct ww_slice *s)
-{
-	struct ww_span span = { s, 1, s->area->kind };
-
-	ww_span_each_free(&span, s->start, s->end, close_free, NULL);
-}
-
-/* Another thread may have taken the room that closing gave back (RLIMIT_DATA,
- * mappings). The handler then tries again for each page that is written, and so
- * does the next gate. */
-static void not_opened(struct ww_area *a, size_t first, size_t end)
-{
-	atomic_store(&ww_softdirty_stuck, true);
-}
-
-static void open_slice(struct soft *soft, const struct ww_slice *s)
-{
-	ww_prots_apply_mapped(&state(s->area)->prots, s->area,
-			      page_at(s, s->start), page_at(s, s->end), true,
-			      not_opened);
-	/* A query may have taken what not_closed() marked before the clear. */
-	if (state(s->area)->unclosed)
-		ww_area_mark(s->area, s->start, s->end);
-}
-
-static int is_dirty(uint64_t entry)
-{
-	return (entry & PM_SOFT_DIRTY) != 0;
-}
-
-static int make_pending(void *area, int class, uintptr_t start, uintptr_t end)
-{
-	ww_area_mark(area, start, end);
-	return 0;
-}
-
-static void save_slice(struct soft *soft, const struct ww_slice *s)
-{
-	if (ww_pagemap_runs(&soft->pagemap, s->start, s->end, is_dirty,
-			    make_pending, s->area) < 0)
-		ww_area_mark(s->area, s->start, s->end); /* not known */
-}
-
-/* A thread that begins a hold waits until the gate is open again. One ticket
- * will do: there is one gate at a time, and an area is entered once. */
-static void enter_slice(struct soft *soft, const struct ww_slice *s)
-{
-	struct ww_soft_area *a = state(s->area);
-
-	/* unless it was a thread of the parent's */
-	if (!a->entered || a->ticket.generation != ww_fork_generation())
-		a->ticket = ww_readers_enter(&s->area->changers);
-	a->entered = true;
-}
-
-static void leave_slice(struct soft *soft, const struct ww_slice *s)
-{
-	struct ww_soft_area *a = state(s->area);
-
-	if (a->entered)
-		ww_readers_leave(&s->area->changers, a->ticket);
-	a->entered = false;
-}
-
-/* All that is dirty in the process becomes pending, and clean. Serial lock. */
-static int harvest(struct soft *soft)
-{
-	struct ww_ticket ticket;
-	int r;
-
-	if (!ww_fd_ok(&soft->clear_refs) || !ww_fd_ok(&soft->pagemap))
-		return -EPERM;
-	ticket = ww_trackers_enter();
-	ww_trackers_each(hold_table, NULL);
-	each_slice(soft, enter_slice);
-	ww_turns_wait(&ww_softdirty_turns, 0, UINTPTR_MAX);
-	/* Before a page is closed: a writer that faults must find the gate. */
-	atomic_fetch_add(&ww_softdirty_moves, 1);
-	atomic_store(&ww_softdirty_gate, ww_fork_generation());
-	each_slice(soft, begin_slice);
-	each_slice(soft, close_slice);
-	each_slice(soft, save_slice);
-	r = ww_sys_write(soft->clear_refs.fd, "4", 1) < 0 ? -EPERM : 0;
-	each_slice(soft, open_slice);
-	/* A thread that faulted on a closed page, and reaches the handler only
-	 * now, finds it writable. */
-	atomic_store(&ww_softdirty_gate, 0);
-	atomic_fetch_add(&ww_softdirty_moves, 1);
-	each_slice(soft, leave_slice);
-	ww_trackers_each(drop_table, NULL);
-	ww_trackers_leave(ticket);
-	return r;
-}
-
-static int serial_harvest(struct ww *ww)
-{
-	int r;
-
-	take_serial();
-	r = harvest(ww->priv);
-	drop_serial();
-	return r;
-}
-
 /* --- attach, detach --- */
 
 static size_t soft_state_bytes(size_t npages)
@@ -267,7 +37,8 @@ static size_t soft_state_bytes(size_t npages)
 
 static void soft_init_state(struct ww_area *a)
 {
-	ww_prots_init(&state(a)->prots, state(a) + 1, ww_area_page(a, a->end));
+	ww_prots_init(&ww_softdirty_state(a)->prots, ww_softdirty_state(a) + 1,
+		      ww_area_page(a, a->end));
 }
 
 static int soft_attach(struct ww *ww, const struct ww_slice *s,
@@ -286,15 +57,15 @@ static int soft_arm(struct ww *ww, const struct ww_slice *s)
 
 	if (ww_process_is_other(&ww->process))
 		return 0;
-	take_serial();
-	r = harvest(ww->priv);
+	ww_softdirty_take_gate();
+	r = ww_softdirty_harvest(ww->priv);
 	if (r == 0)
 		ww_area_forget(s->area, s->start, s->end);
 	/* Clear before the advice: with it the mapping may merge with a watched
 	 * neighbour, which it would make wholly dirty. */
 	if (r == 0)
 		r = ww_advise_keep_apart(s->start, s->end);
-	drop_serial();
+	ww_softdirty_drop_gate();
 	return r;
 }
 
@@ -304,17 +75,27 @@ static void soft_detach(struct ww *ww, const struct ww_slice *s, bool open)
 		return;
 	/* Wait for a gate that still has the slice in its table: it opens the
 	 * slice. No later gate closes it, because no table has it any more. */
-	take_serial();
+	ww_softdirty_take_gate();
 	if (open && atomic_load(&ww_softdirty_stuck))
-		ww_prots_apply_mapped(&state(s->area)->prots, s->area,
-				      page_at(s, s->start), page_at(s, s->end),
-				      true, NULL);
-	drop_serial();
+		ww_prots_apply_mapped(&ww_softdirty_state(s->area)->prots,
+				      s->area, ww_softdirty_page(s, s->start),
+				      ww_softdirty_page(s, s->end), true, NULL);
+	ww_softdirty_drop_gate();
 	if (open)
 		ww_advise_let_join(s->start, s->end);
 }
 
 /* --- queries --- */
+
+static int serial_harvest(struct ww *ww)
+{
+	int r;
+
+	ww_softdirty_take_gate();
+	r = ww_softdirty_harvest(ww->priv);
+	ww_softdirty_drop_gate();
+	return r;
+}
 
 static int soft_begin(struct ww *ww, const struct ww_query *q)
 {
@@ -333,7 +114,7 @@ static int found(void *q, int class, uintptr_t start, uintptr_t end)
 
 static int soft_collect(struct ww *ww, struct ww_query *q)
 {
-	struct soft *soft = ww->priv;
+	struct ww_soft *soft = ww->priv;
 	uintptr_t end = ww_span_end(&q->span);
 	int r = 0;
 
@@ -344,8 +125,8 @@ static int soft_collect(struct ww *ww, struct ww_query *q)
 		/* Gates may close and open meanwhile, and no page is missed: a
 		 * gate makes it pending before clearing its bit, and pending
 		 * pages are looked at after the entries were read. */
-		r = ww_pagemap_runs(&soft->pagemap, q->pos, end, is_dirty,
-				    found, q);
+		r = ww_pagemap_runs(&soft->pagemap, q->pos, end,
+				    ww_softdirty_is_dirty, found, q);
 		if (r < 0)
 			return ww_process_check(&ww->process) < 0 ? -ESRCH : r;
 	}
@@ -359,14 +140,14 @@ static int soft_rearm(struct ww *ww, const struct ww_span *span)
 
 	if (ww_process_is_other(&ww->process))
 		return -EOPNOTSUPP;
-	/* Harvest and forget under one lock: what another thread's harvest made
+	/* Harvest and forget under one lock: what another thread's ww_softdirty_harvest made
 	 * pending between the two would be forgotten. */
-	take_serial();
-	r = harvest(ww->priv);
+	ww_softdirty_take_gate();
+	r = ww_softdirty_harvest(ww->priv);
 	if (r == 0)
 		ww_span_each(span, ww_span_start(span), ww_span_end(span),
 			     ww_area_forget);
-	drop_serial();
+	ww_softdirty_drop_gate();
 	return r;
 }
 
@@ -374,47 +155,49 @@ static int soft_rearm(struct ww *ww, const struct ww_span *span)
 
 static int soft_protect(struct ww *ww, const struct ww_slice *s, int prot)
 {
-	struct ww_prots *prots = &state(s->area)->prots;
-	size_t first = page_at(s, s->start), end = page_at(s, s->end);
+	struct ww_prots *prots = &ww_softdirty_state(s->area)->prots;
+	size_t first = ww_softdirty_page(s, s->start),
+	       end = ww_softdirty_page(s, s->end);
 	int r = ww_prots_way_back(prot);
 
 	if (r < 0)
 		return r;
-	take_serial();
+	ww_softdirty_take_gate();
 	r = ww_sys_mprotect(s->start, s->end - s->start, prot);
 	if (r == 0)
 		ww_prots_set(prots, s->area, first, end, prot);
 	else /* a part may have the new protection */
 		ww_prots_restore(prots, s->area, first, end);
-	drop_serial();
+	ww_softdirty_drop_gate();
 	return r;
 }
 
 static int soft_wanted(struct ww_area *a, uintptr_t at, uintptr_t *end)
 {
-	return ww_prots_wanted(&state(a)->prots, a, at, end);
+	return ww_prots_wanted(&ww_softdirty_state(a)->prots, a, at, end);
 }
 
 static int soft_discard(struct ww *ww, const struct ww_slice *s)
 {
 	int r;
 
-	take_serial();
+	ww_softdirty_take_gate();
 	ww_area_forget(s->area, s->start, s->end);
 	r = ww_advise_drop(s->start, s->end);
-	drop_serial();
+	ww_softdirty_drop_gate();
 	return r;
 }
 
 /* --- open, close, fork child --- */
 
-static void close_descriptors(struct soft *soft)
+static void close_descriptors(struct ww_soft *soft)
 {
 	ww_fd_finish(&soft->clear_refs);
 	ww_fd_finish(&soft->pagemap);
 }
 
-static int open_descriptors(struct soft *soft, const struct ww_process *process,
+static int open_descriptors(struct ww_soft *soft,
+			    const struct ww_process *process,
 			    const struct ww_options *o)
 {
 	const char *reason;
@@ -433,11 +216,10 @@ static int open_descriptors(struct soft *soft, const struct ww_process *process,
 
 static int soft_open(struct ww *ww, const struct ww_options *options)
 {
-	struct soft *soft = ww->priv;
+	struct ww_soft *soft = ww->priv;
 	int r;
 
-	ww_lock_init(&serial.door, WW_LOCK_GATE);
-	ww_lock_init(&serial.lock, WW_LOCK_GATE);
+	ww_softdirty_init_locks();
 	r = open_descriptors(soft, &ww->process, options);
 	if (r < 0)
 		return r;
@@ -456,7 +238,7 @@ static int soft_open(struct ww *ww, const struct ww_options *options)
 
 static void soft_close(struct ww *ww)
 {
-	struct soft *soft = ww->priv;
+	struct ww_soft *soft = ww->priv;
 
 	if (!ww_process_is_other(&ww->process))
 		ww_softdirty_release(1);
@@ -465,7 +247,7 @@ static void soft_close(struct ww *ww)
 
 static int soft_renew(struct ww *ww)
 {
-	struct soft *soft = ww->priv;
+	struct ww_soft *soft = ww->priv;
 
 	/* To write to the parent's clear_refs would clear the parent's bits. */
 	close_descriptors(soft);
@@ -478,9 +260,9 @@ static int soft_renew(struct ww *ww)
 static int soft_inherit(struct ww *ww, const struct ww_slice *s,
 			enum ww_kind kind)
 {
-	take_serial();
-	open_slice(NULL, s);
-	drop_serial();
+	ww_softdirty_take_gate();
+	ww_softdirty_open_slice(NULL, s);
+	ww_softdirty_drop_gate();
 	return 0;
 }
 
@@ -502,9 +284,10 @@ static int try_clear(volatile char *page)
 	for (i = 0; i < 2; i++) {
 		page[0] = 1;
 		if (ww_sys_pread(pagemap.fd, &entry, 8, at) != 8 ||
-		    !is_dirty(entry) || ww_sys_write(clear_refs, "4", 1) != 1 ||
+		    !ww_softdirty_is_dirty(entry) ||
+		    ww_sys_write(clear_refs, "4", 1) != 1 ||
 		    ww_sys_pread(pagemap.fd, &entry, 8, at) != 8 ||
-		    is_dirty(entry))
+		    ww_softdirty_is_dirty(entry))
 			return 1;
 	}
 	return 0;
@@ -522,7 +305,7 @@ static int try_page(volatile char *page)
 	page[0] = 1;
 	ww_sys_pread(fd, &entry, 8, at);
 	ww_sys_close(fd);
-	if (!is_dirty(entry))
+	if (!ww_softdirty_is_dirty(entry))
 		return -ENOSYS;
 	r = ww_sys_in_child(try_clear, page);
 	return r > 0 ? -ENOSYS : r;
@@ -552,7 +335,7 @@ const struct ww_backend ww_backend_softdirty = {
 	.takes_spans = true,
 	.one_prot_an_area = true,
 	.plain_pages = true,
-	.priv_bytes = sizeof(struct soft),
+	.priv_bytes = sizeof(struct ww_soft),
 	.state_bytes = soft_state_bytes,
 	.init_state = soft_init_state,
 	.attach = soft_attach,

@@ -9,8 +9,9 @@
 #include "backends/prots.h"
 #include "core/backend.h"
 #include "core/turns.h"
+#include "kernel/pagemap.h"
 
-/* The gate (softdirty.c): the fork generation that closed it; 0: open. While it
+/* The gate (softdirty-gate.c): the fork generation that closed it; 0: open. While it
  * is closed watched pages are read-only, and writers wait. */
 extern atomic_uint ww_softdirty_gate;
 
@@ -38,8 +39,47 @@ struct ww_soft_area {
 _Static_assert(sizeof(struct ww_soft_area) % sizeof(void *) == 0,
 	       "words lie behind it");
 
+static inline struct ww_soft_area *ww_softdirty_state(const struct ww_area *a)
+{
+	return a->state;
+}
+
+static inline size_t ww_softdirty_page(const struct ww_slice *s, uintptr_t at)
+{
+	return ww_area_page(s->area, at);
+}
+
+static inline int ww_softdirty_is_dirty(uint64_t entry)
+{
+	return (entry & PM_SOFT_DIRTY) != 0;
+}
+
+/* The backend's part of a tracker: ww->priv. */
+struct ww_soft {
+	struct ww_fd pagemap, clear_refs;
+	/* While the gate is closed: the table that it closed, and its pin. */
+	struct ww_ticket ticket;
+	const struct ww_table *table;
+};
+
 /* The backend's fault(). */
 bool ww_softdirty_fault(struct ww *ww, uintptr_t at);
+
+/* --- softdirty-gate.c --- */
+
+/* Once, before the others; harmless to call again. */
+void ww_softdirty_init_locks(void);
+
+/* One thread at a time has the gate, with its signals blocked. */
+void ww_softdirty_take_gate(void);
+void ww_softdirty_drop_gate(void);
+
+/* The thread that has the gate: all that is dirty in the process becomes pending,
+ * and clean. 0, -EPERM. */
+int ww_softdirty_harvest(struct ww_soft *soft);
+
+/* Open a slice that a gate closed. */
+void ww_softdirty_open_slice(struct ww_soft *soft, const struct ww_slice *s);
 
 /* --- softdirty-bits.c --- */
 

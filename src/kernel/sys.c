@@ -28,23 +28,8 @@
 #include <linux/stat.h> /* musl before 1.2.5 */
 #endif
 
-#include "base/fork.h"
 #include "kernel/arch.h"
-
-#ifndef SYS_close_range
-#define SYS_close_range 436 /* Linux 5.9 */
-#endif
-#ifndef CLOSE_RANGE_UNSHARE
-#define CLOSE_RANGE_UNSHARE (1u << 1)
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434 /* Linux 5.3 */
-#endif
-
-#ifndef PR_SET_VMA
-#define PR_SET_VMA 0x53564d61 /* Linux 5.17 */
-#define PR_SET_VMA_ANON_NAME 0
-#endif
+#include "kernel/uapi/numbers.h"
 
 #define KERNEL_SIGSET 8 /* bytes */
 
@@ -504,44 +489,4 @@ void ww_sys_rush(void)
 		     &fifo) < 0)
 		fifo.priority -= fifo.priority > 9 ? 9 : 1;
 	call2(SYS_capset, header, none);
-}
-
-/* --- a descriptor of ours --- */
-
-int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
-{
-	struct ww_fd new = { .fd = fd, .borrowed = borrowed };
-	int r = ww_sys_identity(fd, &new.dev, &new.ino);
-
-	if (r < 0) {
-		if (!borrowed)
-			ww_sys_close(fd);
-		return r;
-	}
-	new.generation = ww_fork_generation();
-	*self = new;
-	return 0;
-}
-
-static bool is_same_file(const struct ww_fd *self)
-{
-	dev_t dev;
-	ino_t ino;
-
-	return self->fd >= 0 && ww_sys_identity(self->fd, &dev, &ino) == 0 &&
-	       dev == self->dev && ino == self->ino;
-}
-
-bool ww_fd_ok(const struct ww_fd *self)
-{
-	return (self->any_generation ||
-		self->generation == ww_fork_generation()) &&
-	       is_same_file(self);
-}
-
-void ww_fd_finish(struct ww_fd *self)
-{
-	if (!self->borrowed && is_same_file(self))
-		ww_sys_close(self->fd);
-	*self = WW_FD_NONE;
 }
