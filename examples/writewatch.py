@@ -17,6 +17,9 @@ lib = ctypes.CDLL(os.environ.get("LIBWRITEWATCH", "libwritewatch.so.0"))
 
 RESET, WINDOW = 1, 2
 
+# which backend was refused, and why: called with (data, line)
+LOG = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p)
+
 
 class Range(ctypes.Structure):
     _fields_ = [("start", ctypes.c_void_p), ("len", ctypes.c_size_t)]
@@ -26,7 +29,7 @@ class Options(ctypes.Structure):
     _fields_ = [("size", ctypes.c_size_t), ("backend", ctypes.c_char_p),
                 ("require", ctypes.c_uint), ("flags", ctypes.c_uint),
                 ("pidfd", ctypes.c_int), ("uffd", ctypes.c_int),
-                ("pagemap", ctypes.c_int), ("log", ctypes.c_void_p),
+                ("pagemap", ctypes.c_int), ("log", LOG),
                 ("log_data", ctypes.c_void_p)]
 
 
@@ -72,9 +75,15 @@ def address(memory):
 
 
 class Tracker:
-    def __init__(self, backend=None, require=0):
+    """backend: a name, or a list with commas. require: names of caps. log: a
+    function that is called with a line for each backend that was refused."""
+
+    def __init__(self, backend=None, require=(), log=None):
         self.ww = P()
-        options = Options(size=ctypes.sizeof(Options), require=require,
+        bits = {lib.ww_cap_name(1 << i): 1 << i for i in range(32)}
+        self.log = LOG(lambda data, line: log(line.decode())) if log else LOG()
+        options = Options(size=ctypes.sizeof(Options), log=self.log,
+                          require=sum(bits[name.encode()] for name in require),
                           backend=backend.encode() if backend else None)
         ww_open(ctypes.byref(self.ww), ctypes.byref(options))
 
@@ -136,7 +145,9 @@ class Tracker:
 def main():
     page = mmap.PAGESIZE
     memory = mmap.mmap(-1, 1000 * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with Tracker() as t:
+    lines = []
+    with Tracker(require=["atomic-reset"], log=lines.append) as t:
+        assert "atomic-reset" in t.caps and any(t.backend in line for line in lines), lines
         t.watch(memory)
         for i in range(0, 1000, 3):
             memory[i * page] = 1

@@ -4,7 +4,9 @@
 # else (bookworm, trixie and sid), a clone in a folder with a blank in its name, and
 # the code blocks of README.md, verbatim, one after the other. Root in bookworm and
 # sid, in trixie a user without sudo. The suite runs whole in bookworm, elsewhere
-# its quick part; WRITEWATCH_BARE_FULL=0: nowhere whole. As root; needs debootstrap.
+# its quick part; WRITEWATCH_BARE_FULL=0: nowhere whole. The suite "bindings" is
+# trixie with compilers of other languages, for the listings of doc/bindings.md.
+# As root; needs debootstrap.
 # A line for each step; ends with "N passed, N failed, N skipped".
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -46,6 +48,28 @@ base() {
 	tar cf "$tar.part" -C "$work/base" .
 	mv "$tar.part" "$tar"
 	rm -rf "$work/base"
+}
+
+# The base of "bindings": trixie's, and compilers.
+bindings_base() {
+	base trixie || return 1
+	from=$tar tar=$cache/bare/bindings-$(date +%G-%V).tar
+	[ ! -f "$tar" ] || return 0
+	rm -f "$cache/bare/bindings"-*.tar
+	root=$work/base home=/root
+	mkdir "$root"
+	tar xf "$from" -C "$root"
+	cp /etc/resolv.conf "$root/etc/"
+	echo "apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		--no-install-recommends gcc libc6-dev meson ninja-build pkg-config binutils \
+		rustc golang-go mono-mcs mono-runtime python3; apt-get clean" |
+		inside 0 / >"$work/log" 2>&1 || {
+		tail -n 5 "$work/log"
+		return 1
+	}
+	tar cf "$tar.part" -C "$root" .
+	mv "$tar.part" "$tar"
+	rm -rf "$root"
 }
 
 # inside USER DIRECTORY: the shell lines of stdin, on the machine in $root. What is
@@ -91,8 +115,8 @@ refuses() {
 
 # The machine, and a clone of what is committed, owned by the user.
 machine() {
+	${1:-base} "$suite" || { echo "$suite: no base system"; return 1; }
 	root=$work/$suite
-	base "$suite" || { echo "$suite: no base system"; return 1; }
 	mkdir -p "$root"
 	tar xf "$tar" -C "$root"
 	cp /etc/resolv.conf "$root/etc/"
@@ -136,11 +160,24 @@ as_user() {
 	block 'See it' 1 | refuses "another user's build folder" "another user"
 }
 
-for suite in ${*:-bookworm trixie sid}; do
+# The other languages, on an installed library.
+as_binder() {
+	user=0 home=/root where="/root/clone"
+	machine bindings_base || { echo FAILED >>"$work/verdicts"; return 0; }
+	step "install it, and the Python module" <<-X
+		meson setup build-install --prefix=/usr -Dpython=enabled -Dexamples=false
+		meson install -C build-install
+		ldconfig
+	X
+	echo sh tests/check-bindings.sh | step "doc/bindings.md" "all bindings work"
+}
+
+for suite in ${*:-bookworm trixie sid bindings}; do
 	quick=1
 	[ "$suite" != bookworm ] || [ "${WRITEWATCH_BARE_FULL:-1}" = 0 ] || quick=
 	case $suite in
 	trixie) as_user ;;
+	bindings) as_binder ;;
 	*) as_root ;;
 	esac
 	rm -rf "$root"
