@@ -51,7 +51,7 @@ static uint64_t next_random(uint64_t *s)
 	return *s;
 }
 
-/* WRITEWATCH_TEST_WITHOUT=swap,nodes,fork,calm: to find what it takes. */
+/* WRITEWATCH_TEST_WITHOUT: parts to leave out, to find what a failure needs. */
 static bool without(const char *what)
 {
 	const char *list = getenv("WRITEWATCH_TEST_WITHOUT");
