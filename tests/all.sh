@@ -50,7 +50,7 @@ else
 	export WRITEWATCH_FUZZ_SECONDS="${WRITEWATCH_FUZZ_SECONDS:-600}"
 	export WRITEWATCH_TEST_MOST="${WRITEWATCH_TEST_MOST:-1000000}"
 	export WRITEWATCH_TEST_SECONDS="${WRITEWATCH_TEST_SECONDS:-200}"
-	kernels='' writes=60000 slowness=100
+	kernels='' writes=120000 slowness=100
 fi
 
 step examples sh examples/run.sh -q
