@@ -83,7 +83,9 @@ inside() {
 		mount --rbind /dev "$1/dev"
 		exec chroot "$1" setpriv --reuid="$2" --regid="$2" --clear-groups \
 			env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-			HOME="$3" LANG=C.UTF-8 WRITEWATCH_TEST_QUICK="$6" sh -ec "cd \"$4\"
+			HOME="$3" LANG=C.UTF-8 WRITEWATCH_TEST_QUICK="$6" \
+			${WRITEWATCH_TEST_WRITES:+WRITEWATCH_TEST_WRITES=$WRITEWATCH_TEST_WRITES} \
+			sh -ec "cd \"$4\"
 $5"' inside "$root" "$1" "$home" "$2" "$lines" "${quick:-}" </dev/null
 }
 

@@ -175,9 +175,10 @@ static void mappings_never_run_out(void **state)
 	struct ww *ww = test_open();
 	long max = max_map_count(), used, before = test_mappings();
 	/* only where signals are used does a fault split mappings */
-	size_t npages = (test_caps(ww) & WW_CAP_NO_SIGNAL ? 20000
-			 : max < 50000			  ? 20000
-							  : 200000) /
+	size_t npages = (test_caps(ww) & WW_CAP_NO_SIGNAL
+				 ? (test_slowness() > 1 ? 4000 : 20000)
+			 : max < 50000 ? (size_t)max * 3 / 2
+				       : 200000) /
 			(PAGE / 4096); /* of memory there is as much */
 	size_t i, n = npages;
 	char *m = test_map(npages);

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# run.sh BUILD [--werror] [KERNEL...] - the test programs on each kernel of
-# kernels.list under qemu, and what ww_probe() says there against expect.list.
+# run.sh BUILD [--werror] [KERNEL[:BACKEND]...] - the test programs on each kernel of
+# kernels.list under qemu, and what ww_probe() says there against expect.list; with
+# BACKEND the programs run on that one alone.
 # A line for each kernel, user and backend; ends with the counts. Called by
 # tests/run.sh --kernels.
 set -eu
@@ -17,7 +18,8 @@ shift
 case ${1:-} in --werror) werror=true; shift ;; esac
 by_backend=$(meson test -C "$out" --list 2>/dev/null |
 	sed -n 's/.* \/ \(.*\) mprotect$/test-\1/p' | tr '\n' ' ')
-kernels=${*:-$(sed -n 's/^\([^# ][^ ]*\) .*/\1/p' "$here/kernels.list")}
+asked=${*:-$(sed -n 's/^\([^# ][^ ]*\) .*/\1/p' "$here/kernels.list")}
+kernels=$(echo "$asked" | sed 's/:[^ ]*//g')
 work=$top/$out/kernels
 mkdir -p "$work" "$cache/packages" "$cache/kernels"
 
@@ -128,7 +130,7 @@ initramfs() {
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"
 		echo "bench='${WRITEWATCH_TEST_BENCH:-}'"
 		echo "users='${WRITEWATCH_TEST_USERS:-root nobody}'"
-		echo "only='${WRITEWATCH_TEST_BACKENDS:-}'"
+		echo "only='${WRITEWATCH_TEST_BACKENDS:-$(only "$1")}'"
 		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"
 		echo "by_backend='${WRITEWATCH_TEST_PROGRAMS-$by_backend}'"
 	} >"$root/tests/settings"
@@ -148,6 +150,13 @@ own_libraries() {
 		*) cp -L "$lib" "$root/lib/" ;;
 		esac
 	done <"$work/$1.libs"
+}
+
+# The backend that was asked for with a kernel's name.
+only() {
+	for k in $asked; do
+		case $k in "$1":*) echo "${k#*:}" ;; esac
+	done
 }
 
 plain_programs() {
