@@ -167,18 +167,25 @@ ww_SIZE_T ww_VirtualQuery(const void *address,
  * 1453, maybe. The first call for a guard page fails and takes the guard away.
  * @return TRUE, or FALSE with 487, 1453, 0x80000001 */
 ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size);
+
+/** Undo ww_VirtualLock(). @return TRUE, or FALSE with 487 */
 ww_BOOL ww_VirtualUnlock(ww_PVOID address, ww_SIZE_T size);
 
 /** dwPageSize is 4096 and dwAllocationGranularity 65536 on every host. */
 void ww_GetSystemInfo(ww_SYSTEM_INFO *info);
 
-/** @return TRUE, or FALSE with 6: not the calling process */
+/** Code was written there, and is to be run. @return TRUE, or FALSE with 6: not the
+ * calling process */
 ww_BOOL ww_FlushInstructionCache(ww_HANDLE process, const void *address,
 				 ww_SIZE_T size);
 
 /** A handle of a process, for the Nt calls. @return NULL with 87 */
 ww_HANDLE ww_OpenProcess(ww_DWORD access, ww_BOOL inherit, ww_DWORD id);
+
+/** Give a handle back. @return TRUE, or FALSE with 6 */
 ww_BOOL ww_CloseHandle(ww_HANDLE handle);
+
+/** The number of the calling process, for ww_OpenProcess(). */
 ww_DWORD ww_GetCurrentProcessId(void);
 
 /**
@@ -201,14 +208,19 @@ ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
 /** Make the pages clean. @return 0, or 0xFFFFFFFF with 8 or 87 */
 ww_UINT ww_ResetWriteWatch(ww_PVOID base, ww_SIZE_T size);
 
-/** The two calls above, with a process handle and a status. */
+/** ww_GetWriteWatch() with a process handle and a status. */
 ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 			       ww_SIZE_T size, ww_PVOID *addresses,
 			       ww_ULONG_PTR *count, ww_ULONG *granularity);
+
+/** ww_ResetWriteWatch() with a process handle and a status. */
 ww_NTSTATUS ww_NtResetWriteWatch(ww_HANDLE process, ww_PVOID base,
 				 ww_SIZE_T size);
 
+/** The code of the calling thread's last failure. */
 ww_DWORD ww_GetLastError(void);
+
+/** Set the code that ww_GetLastError() returns to the calling thread. */
 void ww_SetLastError(ww_DWORD error);
 
 /**

@@ -28,6 +28,7 @@ need libc6-dev-i386 /usr/include/gnu/stubs-32.h
 need musl-tools musl-gcc
 need debhelper dh
 need lintian lintian
+need rpm rpmbuild
 need git git
 need abigail-tools abidiff
 need doxygen doxygen
