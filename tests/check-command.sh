@@ -133,6 +133,58 @@ more_of_run() {
 		}
 	done
 
+	# and its memory is shown as its own tracker has it: four pages, then four
+	# others, and nothing that was only reset or let go of. The command looks each
+	# time that the program asks it for memory, so nothing depends on time.
+	cat >"$tmp/watcher.c" <<-'C'
+	#include <stdio.h>
+	#include <string.h>
+	#include <unistd.h>
+	#include <writewatch.h>
+	#define PAGES 64
+	#define MOST 65536 /* bytes of a page */
+	static char memory[PAGES * MOST] __attribute__((aligned(MOST)));
+	static char asked_for[4][MOST] __attribute__((aligned(MOST)));
+	static struct ww *ww;
+	static size_t page;
+	static int look(void)
+	{
+		static int n;
+		return ww_watch(ww, asked_for[n++], page, 0);
+	}
+	static int write_and_get(size_t first)
+	{
+		void *pages[PAGES];
+		size_t i, n = PAGES;
+		for (i = first; i < first + 4; i++)
+			((volatile char *)memory)[i * page] = 2;
+		return look() || ww_get(ww, memory, PAGES * page, WW_RESET, pages, &n, NULL) || n != 4;
+	}
+	int main(void)
+	{
+		page = (size_t)sysconf(_SC_PAGESIZE);
+		memset(memory, 1, PAGES * page);
+		printf("%zu %zu\n", (size_t)memory, PAGES * page);
+		return ww_open(&ww, NULL) || ww_watch(ww, memory, PAGES * page, 0) || look() ||
+		       write_and_get(0) || write_and_get(8) || look() ||
+		       ww_unwatch(ww, memory, PAGES * page, 0);
+	}
+	C
+	lib=$(cd "$(dirname "$command")" && pwd)
+	${CC:-cc} -w -o "$tmp/watcher" -I"$src/include" "$tmp/watcher.c" \
+		"$lib/libwritewatch.so" -Wl,-rpath,"$lib"
+	"$command" run -q --csv "$tmp/watcher.csv" -- "$tmp/watcher" >"$tmp/out" 2>"$tmp/err" || {
+		cat "$tmp/err"; exit 1
+	}
+	grep -q 'shown as its own tracker has them' "$tmp/err"
+	python3 - "$tmp/watcher.csv" $(cat "$tmp/out") <<-'PY'
+	import csv, sys
+	start, size = int(sys.argv[2]), int(sys.argv[3])
+	rows = [r for r in csv.DictReader(open(sys.argv[1])) if start <= int(r["start"], 16) < start + size]
+	# before it watches them, and then
+	assert sum(int(r["pages"]) for r in rows) == 64 + 8, rows
+	PY
+
 	# an end by a signal that the program catches
 	cat >"$tmp/catches.c" <<-'C'
 	#include <signal.h>

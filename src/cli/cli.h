@@ -9,7 +9,8 @@
  *	run.c		a program from its start, or a running one; preload.c runs
  *			inside of the program, guests.c hears it connect,
  *			program.c says whether it can be loaded there
- *	scan.c		what a process has mapped, and which of that it wrote
+ *	scan.c		what a process has mapped, and which of that it wrote; own.c for
+ *			memory that the program watches itself
  *	report.c	what was written, as a table, CSV and JSON
  *	live.c		the same while it happens, a line an interval
  *	picture.c	the same as SVG
@@ -184,12 +185,14 @@ const char *cli_process_backend(const struct cli_process *p);
 /* Watch what was mapped meanwhile, and report what was written there. */
 void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			double when);
-/* Never again watch [start, end): the program does. */
-void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end);
+/* The program is about to watch [start, end) itself. */
+void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end,
+			double when);
 /* Report what was written since the last scan. false: the process is gone. */
 bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when);
-/* Bytes that are not watched: the program does it itself, or there are too many
- * mappings. */
+/* Bytes that are not shown: another userfaultfd has them, or there are too many
+ * mappings. And bytes that are shown as the program's own tracker has them. */
 size_t cli_process_hidden(const struct cli_process *p);
+size_t cli_process_borrowed(const struct cli_process *p);
 
 #endif

@@ -33,7 +33,7 @@ struct watcher {
 	} member[MOST];
 	size_t n, seen;
 	size_t unwatched; /* processes that could not be */
-	size_t hidden; /* bytes that are not shown */
+	size_t hidden, borrowed; /* bytes: scan.c */
 	struct cli_guests *guests;
 	double start, duration;
 	bool follow;
@@ -69,6 +69,7 @@ static void leave(struct watcher *w, size_t i)
 	struct member *m = &w->member[i];
 
 	w->hidden += cli_process_hidden(m->process);
+	w->borrowed += cli_process_borrowed(m->process);
 	cli_process_close(m->process);
 	if (m->page)
 		munmap(m->page, sizeof(*m->page));
@@ -131,9 +132,9 @@ static void serve(struct watcher *w, struct member *m)
 	cli_process_scan(m->process, &w->report, since(w));
 	cli_process_follow(m->process, &w->report, since(w));
 	if (question == PRELOAD_LET_GO)
-		cli_process_let_go(m->process,
-				   (uintptr_t)atomic_load(&page->start),
-				   (uintptr_t)atomic_load(&page->end));
+		cli_process_let_go(
+			m->process, (uintptr_t)atomic_load(&page->start),
+			(uintptr_t)atomic_load(&page->end), since(w));
 	atomic_store(&page->question, PRELOAD_NONE);
 }
 
@@ -228,10 +229,16 @@ static int finish(struct watcher *w)
 		fprintf(stderr, "writewatch: %zu more %s not watched: %s\n",
 			w->unwatched, w->unwatched == 1 ? "was" : "were",
 			w->why);
+	if (w->borrowed)
+		fprintf(stderr,
+			"writewatch: %zu KiB are watched by the program itself, and "
+			"shown as its own tracker has them: a page counts when it "
+			"has become dirty there\n",
+			w->borrowed / 1024);
 	if (w->hidden)
 		fprintf(stderr,
-			"writewatch: %zu KiB are not shown: the program watches "
-			"them itself, or has too many mappings\n",
+			"writewatch: %zu KiB are not shown: another userfaultfd "
+			"has them, or there are too many mappings\n",
 			w->hidden / 1024);
 	return cli_report_end(&w->report);
 }

@@ -2,7 +2,7 @@
 /*
  * scan.c - what a process has mapped, and which of that it wrote.
  *
- * Called by run.c; calls the library and report.c.
+ * Called by run.c; calls the library, own.c and report.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,30 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
-
-/* A range as it was watched. */
-struct piece {
-	uintptr_t start, end;
-	unsigned mapping;
-	bool there; /* still mapped, as of the last look */
-};
-
-struct cli_process {
-	pid_t pid;
-	int pidfd, uffd, pagemap;
-	bool begun; /* its mappings were looked at before */
-	struct ww *ww;
-	struct ww_backend_info info;
-	char name[16];
-	struct piece *piece; /* ascending */
-	size_t n, room;
-	/* Memory that the program watches itself: addresses, in pairs. */
-	uintptr_t *own;
-	size_t nown;
-	size_t hidden; /* bytes that are not watched */
-	bool resets;
-};
+#include "scan.h"
 
 #define MOST_PIECES 8192 /* of a process */
 /* Of a mapping. A sanitizer maps more, and writes to little of it. */
@@ -125,6 +102,8 @@ void cli_process_close(struct cli_process *p)
 		close(p->pagemap);
 	free(p->piece);
 	free(p->own);
+	free(p->before.run);
+	free(p->now.run);
 	free(p);
 }
 
@@ -157,6 +136,11 @@ static size_t find(const struct cli_process *p, uintptr_t at)
 size_t cli_process_hidden(const struct cli_process *p)
 {
 	return p->hidden;
+}
+
+size_t cli_process_borrowed(const struct cli_process *p)
+{
+	return p->borrowed;
 }
 
 static bool make_room(struct cli_process *p)
@@ -206,60 +190,24 @@ static void report_existing(const struct cli_process *p, struct cli_report *r,
 	}
 }
 
-static void add_piece(struct cli_process *p, size_t at, uintptr_t start,
+/* False: memory that can not be watched, or is gone. */
+static bool add_piece(struct cli_process *p, size_t at, uintptr_t start,
 		      uintptr_t end, unsigned mapping)
 {
-	if (!make_room(p) ||
-	    ww_watch(p->ww, (void *)start, end - start, 0) != 0)
-		return; /* memory that can not be watched, or is gone */
+	int r;
+
+	if (!make_room(p))
+		return false;
+	r = ww_watch(p->ww, (void *)start, end - start, 0);
+	if (r == -EBUSY)
+		p->hides += end - start;
+	if (r != 0)
+		return false;
 	memmove(&p->piece[at + 1], &p->piece[at],
 		(p->n - at) * sizeof(*p->piece));
 	p->piece[at] = (struct piece){ start, end, mapping, true };
 	p->n++;
-}
-
-/* How far from an address on the memory is the program's own, or is not:
- * *own. */
-static uintptr_t same_owner(const struct cli_process *p, uintptr_t start,
-			    uintptr_t end, bool *own)
-{
-	size_t i;
-
-	*own = false;
-	for (i = 0; i < p->nown; i += 2) {
-		if (p->own[i] <= start && start < p->own[i + 1]) {
-			*own = true;
-			return p->own[i + 1] < end ? p->own[i + 1] : end;
-		}
-		if (p->own[i] > start && p->own[i] < end)
-			end = p->own[i];
-	}
-	return end;
-}
-
-void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end)
-{
-	void *more = realloc(p->own, (p->nown + 2) * sizeof(*p->own));
-	size_t i, k;
-
-	ww_unwatch(p->ww, (void *)start, end - start, WW_WINDOW);
-	if (!more)
-		return;
-	p->own = more;
-	p->own[p->nown++] = start;
-	p->own[p->nown++] = end;
-	p->hidden += end - start;
-	/* Pieces that it cuts are watched anew by the next look. */
-	for (i = k = 0; i < p->n; i++) {
-		struct piece *piece = &p->piece[i];
-
-		if (piece->end <= start || piece->start >= end)
-			p->piece[k++] = *piece;
-		else
-			ww_unwatch(p->ww, (void *)piece->start,
-				   piece->end - piece->start, WW_WINDOW);
-	}
-	p->n = k;
+	return true;
 }
 
 /* The piece by which a mapping is known already: one inside, or, as registered
@@ -305,7 +253,8 @@ static void cover(struct cli_process *p, struct cli_report *r, double when,
 	while (start < end) {
 		size_t i = find(p, start);
 		uintptr_t to = end;
-		bool own;
+		struct own *o;
+		unsigned m;
 
 		if (i < p->n && p->piece[i].start <= start) {
 			p->piece[i].there = true;
@@ -314,24 +263,32 @@ static void cover(struct cli_process *p, struct cli_report *r, double when,
 		}
 		if (i < p->n && p->piece[i].start < end)
 			to = p->piece[i].start;
-		to = same_owner(p, start, to, &own);
-		if (!own && p->n < MOST_PIECES && to - start <= MOST_BYTES) {
-			unsigned m = mapping_of(p, r, first, last, name);
-
-			add_piece(p, i, start, to, m);
-			if (p->begun && p->pagemap >= 0)
-				report_existing(p, r, when, m, start, to);
-		} else if (!own)
-			p->hidden = to - start > p->hidden ? to - start
-							   : p->hidden;
+		o = cli_own_at(p, start, &to);
+		if (p->n == MOST_PIECES || to - start > MOST_BYTES) {
+			p->hides += to - start;
+			start = to;
+			continue;
+		}
+		m = mapping_of(p, r, first, last, name);
+		/* memory that the program watched a while ago is not new */
+		if (!(o && cli_own_shown(p, r, when, o, m, start, to)) &&
+		    add_piece(p, i, start, to, m) && !o && p->begun &&
+		    p->pagemap >= 0)
+			report_existing(p, r, when, m, start, to);
 		start = to;
 	}
+}
+
+static size_t larger(size_t a, size_t b)
+{
+	return a > b ? a : b;
 }
 
 void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			double when)
 {
 	char path[64], line[5000];
+	struct runs swap;
 	size_t i, k;
 	FILE *f;
 
@@ -341,6 +298,7 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r,
 		return;
 	for (i = 0; i < p->n; i++)
 		p->piece[i].there = false;
+	p->hides = p->borrows = p->now.n = 0;
 	while (fgets(line, sizeof(line), f)) {
 		uintptr_t start, end;
 		int name = 0;
@@ -355,6 +313,11 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r,
 		      name && line[name] ? line + name : "anonymous");
 	}
 	fclose(f);
+	p->hidden = larger(p->hidden, p->hides);
+	p->borrowed = larger(p->borrowed, p->borrows);
+	swap = p->before;
+	p->before = p->now;
+	p->now = swap;
 	/* what is gone: its addresses may be used for something else */
 	for (i = k = 0; i < p->n; i++)
 		if (p->piece[i].there ||

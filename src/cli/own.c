@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * own.c - memory that a program watches itself: shown from outside, by looks that
+ * change nothing.
+ *
+ * Called by scan.c and run.c; calls report.c. Invariant: nothing that the program's
+ * own tracker has not reported yet is reset.
+ */
+#include <stdlib.h>
+#include <sys/ioctl.h>
+
+#include "kernel/uapi/procfs.h"
+#include "scan.h"
+
+/* Seconds: then the program has registered what it asked for, or never does. */
+#define REGISTERS_IN 1.0
+
+struct own *cli_own_at(struct cli_process *p, uintptr_t start, uintptr_t *end)
+{
+	size_t i;
+
+	for (i = 0; i < p->nown; i++) {
+		struct own *o = &p->own[i];
+
+		if (o->start <= start && start < o->end) {
+			*end = o->end < *end ? o->end : *end;
+			return o;
+		}
+		if (o->start > start && o->start < *end)
+			*end = o->start;
+	}
+	return NULL;
+}
+
+void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end,
+			double when)
+{
+	void *more = realloc(p->own, (p->nown + 1) * sizeof(*p->own));
+	size_t i, k;
+
+	ww_unwatch(p->ww, (void *)start, end - start, WW_WINDOW);
+	if (!more)
+		return;
+	p->own = more;
+	for (i = k = 0; i < p->nown; i++) /* the same once more */
+		if (p->own[i].start != start || p->own[i].end != end)
+			p->own[k++] = p->own[i];
+	p->own[k] = (struct own){ start, end, when, false };
+	p->nown = k + 1;
+	/* Pieces that it cuts are watched anew by the next look. */
+	for (i = k = 0; i < p->n; i++) {
+		struct piece *piece = &p->piece[i];
+
+		if (piece->end <= start || piece->start >= end)
+			p->piece[k++] = *piece;
+		else
+			ww_unwatch(p->ww, (void *)piece->start,
+				   piece->end - piece->start, WW_WINDOW);
+	}
+	p->n = k;
+}
+
+static void add_run(struct runs *self, uintptr_t start, uintptr_t end)
+{
+	if (self->n == self->room) {
+		size_t room = self->room ? self->room * 2 : 64;
+		void *more = realloc(self->run, room * sizeof(*self->run));
+
+		if (!more)
+			return;
+		self->run = more;
+		self->room = room;
+	}
+	self->run[self->n++] = (struct ww_range){ (void *)start, end - start };
+}
+
+/* Report what of [start, end) was not dirty in the last look. */
+static void report_new(const struct cli_process *p, struct cli_report *r,
+		       double when, unsigned mapping, uintptr_t start,
+		       uintptr_t end)
+{
+	size_t i;
+
+	for (i = 0; i < p->before.n && start < end; i++) {
+		uintptr_t from = (uintptr_t)p->before.run[i].start;
+		uintptr_t to = from + p->before.run[i].len;
+
+		if (to <= start || from >= end)
+			continue;
+		if (from > start)
+			cli_report_add(r, when, mapping, start, from - start);
+		start = to;
+	}
+	if (start < end)
+		cli_report_add(r, when, mapping, start, end - start);
+}
+
+/* A look that changes nothing. The first one reports nothing: the program may have
+ * registered the memory, and be about to make it clean. False: the memory is not
+ * registered for asynchronous write-protection, or not all of it. */
+static bool scan_own(struct cli_process *p, struct cli_report *r, double when,
+		     bool first, unsigned mapping, uintptr_t start,
+		     uintptr_t end)
+{
+	struct page_region region[64];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.flags = PM_SCAN_CHECK_WPASYNC,
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)region,
+		.vec_len = 64,
+		/* what exists and was written; not what was only read */
+		.category_inverted = PAGE_IS_PFNZERO,
+		.category_mask = PAGE_IS_WRITTEN | PAGE_IS_PFNZERO,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = PAGE_IS_WRITTEN,
+	};
+	int n, i;
+
+	while (arg.start < end) {
+		n = ioctl(p->pagemap, PAGEMAP_SCAN, &arg);
+		if (n < 0)
+			return false;
+		for (i = 0; i < n; i++) {
+			if (!first)
+				report_new(p, r, when, mapping,
+					   (uintptr_t)region[i].start,
+					   (uintptr_t)region[i].end);
+			add_run(&p->now, (uintptr_t)region[i].start,
+				(uintptr_t)region[i].end);
+		}
+		arg.start = arg.walk_end;
+	}
+	return true;
+}
+
+bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
+		   struct own *o, unsigned mapping, uintptr_t start,
+		   uintptr_t end)
+{
+	if (p->pagemap >= 0 &&
+	    scan_own(p, r, when, !o->seen, mapping, start, end)) {
+		p->borrows += end - start;
+		o->seen = true;
+		return true;
+	}
+	if (o->seen || when - o->since > REGISTERS_IN)
+		return false;
+	p->hides += end - start;
+	return true;
+}
