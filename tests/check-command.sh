@@ -185,6 +185,43 @@ more_of_run() {
 	assert sum(int(r["pages"]) for r in rows) == 64 + 8, rows
 	PY
 
+	# what is written right before the end is seen, however it ends
+	cat >"$tmp/ends.c" <<-'C'
+	#include <stdio.h>
+	#include <stdlib.h>
+	#include <string.h>
+	#include <unistd.h>
+	static char memory[1 << 20] __attribute__((aligned(65536)));
+	int main(int argc, char **argv)
+	{
+		char *next[] = { "true", NULL };
+		printf("%zu %zu\n", (size_t)memory, sizeof(memory));
+		fflush(stdout);
+		memset(memory, 1, sizeof(memory));
+		if (!strcmp(argv[1], "_exit"))
+			_exit(0);
+		if (!strcmp(argv[1], "execve"))
+			execve("/bin/true", next, NULL);
+		if (!strcmp(argv[1], "execvp"))
+			execvp("true", next);
+		return 0;
+	}
+	C
+	${CC:-cc} -w -o "$tmp/ends" "$tmp/ends.c"
+	for end in return _exit execve execvp; do
+		"$command" run -q -i 60000 --csv "$tmp/ends.csv" -- "$tmp/ends" $end >"$tmp/out" 2>"$tmp/err" || {
+			cat "$tmp/err"; exit 1
+		}
+		python3 - "$tmp/ends.csv" $end $(cat "$tmp/out") <<-'PY'
+		import csv, mmap, sys
+		start, size = int(sys.argv[3]), int(sys.argv[4])
+		rows = [r for r in csv.DictReader(open(sys.argv[1])) if r["process"] == "ends"]
+		seen = sum(int(r["pages"]) for r in rows
+		           if start <= int(r["start"], 16) < start + size)
+		assert seen >= size // mmap.PAGESIZE - 1, (sys.argv[2], seen, rows)
+		PY
+	done
+
 	# an end by a signal that the program catches
 	cat >"$tmp/catches.c" <<-'C'
 	#include <signal.h>

@@ -32,32 +32,41 @@ struct own *cli_own_at(struct cli_process *p, uintptr_t start, uintptr_t *end)
 	return NULL;
 }
 
-void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end,
-			double when)
+void cli_own_add(struct cli_process *p, uintptr_t start, uintptr_t end,
+		 double when)
 {
 	void *more = realloc(p->own, (p->nown + 1) * sizeof(*p->own));
 	size_t i, k;
 
-	ww_unwatch(p->ww, (void *)start, end - start, WW_WINDOW);
 	if (!more)
 		return;
 	p->own = more;
-	for (i = k = 0; i < p->nown; i++) /* the same once more */
-		if (p->own[i].start != start || p->own[i].end != end)
+	for (i = k = 0; i < p->nown; i++) /* less what it replaces */
+		if (p->own[i].start < start || p->own[i].end > end)
 			p->own[k++] = p->own[i];
 	p->own[k] = (struct own){ start, end, when, false };
 	p->nown = k + 1;
-	/* Pieces that it cuts are watched anew by the next look. */
-	for (i = k = 0; i < p->n; i++) {
-		struct piece *piece = &p->piece[i];
+}
+
+void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end,
+			double when)
+{
+	size_t i;
+
+	ww_unwatch(p->ww, (void *)start, end - start, WW_WINDOW);
+	cli_own_add(p, start, end, when);
+	/* What is left of a piece on both sides stays watched. */
+	for (i = 0; i < p->n; i++) {
+		struct piece *piece = &p->piece[i], tail = *piece;
 
 		if (piece->end <= start || piece->start >= end)
-			p->piece[k++] = *piece;
-		else
-			ww_unwatch(p->ww, (void *)piece->start,
-				   piece->end - piece->start, WW_WINDOW);
+			continue;
+		tail.start = end;
+		piece->end = start > piece->start ? start : piece->start;
+		if (tail.start < tail.end)
+			cli_add_piece(p, ++i, tail);
 	}
-	p->n = k;
+	cli_drop_empty_pieces(p);
 }
 
 static void add_run(struct runs *self, uintptr_t start, uintptr_t end)
@@ -145,8 +154,5 @@ bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 		o->seen = true;
 		return true;
 	}
-	if (o->seen || when - o->since > REGISTERS_IN)
-		return false;
-	p->hides += end - start;
-	return true;
+	return !o->seen && when - o->since <= REGISTERS_IN;
 }

@@ -2,14 +2,15 @@
 /*
  * preload.c - the object that `writewatch run` has loaded into each program: it
  * makes a userfaultfd there, hands it to the command, and waits until the
- * command has registered what is mapped. At the end it waits again, so that the
- * last writes are seen.
+ * command has registered what is mapped. At the end, and before another program
+ * takes its place, it waits again, so that the last writes are seen.
  *
  * The program must behave as without it. So it keeps no descriptor, makes no
  * system call after the start of a process, lets go of memory that the program
  * registers with a userfaultfd of its own, and waits for no answer for ever. If
  * anything fails the program just runs, unwatched.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -31,7 +32,7 @@
 
 /* How long an answer is waited for: for a last look; for memory that the program
  * can not use without. */
-#define LAST_LOOK_NS UINT64_C(200000000)
+#define LAST_LOOK_NS UINT64_C(1000000000)
 #define LET_GO_NS UINT64_C(10000000000)
 
 /* Called by the library when memory that it is to watch is registered already
@@ -203,9 +204,14 @@ static int ask(enum preload_question question, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-__attribute__((destructor)) static void at_end(void)
+static void last_look(void)
 {
 	ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
+}
+
+__attribute__((destructor)) static void at_end(void)
+{
+	last_look();
 }
 
 __attribute__((visibility("default"))) int
@@ -255,4 +261,51 @@ __attribute__((visibility("default"))) int prctl(int option, ...)
 	if (page && (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP))
 		atomic_store(&page->sandboxed, 1);
 	return (int)syscall(SYS_prctl, option, a, b, c, d);
+}
+
+/* --- the end of the memory: what was written last is seen --- */
+
+__attribute__((visibility("default"))) _Noreturn void _exit(int status)
+{
+	last_look();
+	for (;;)
+		syscall(SYS_exit_group, status);
+}
+
+__attribute__((visibility("default"))) _Noreturn void _Exit(int status)
+{
+	_exit(status);
+}
+
+__attribute__((visibility("default"))) int
+execve(const char *path, char *const argv[], char *const envp[])
+{
+	last_look();
+	return (int)syscall(SYS_execve, path, argv, envp);
+}
+
+__attribute__((visibility("default"))) int execv(const char *path,
+						 char *const argv[])
+{
+	return execve(path, argv, environ);
+}
+
+/* libc's, which searches PATH. */
+__attribute__((visibility("default"))) int
+execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	int (*next)(const char *, char *const[], char *const[]) = NULL;
+
+	*(void **)&next = dlsym(RTLD_NEXT, "execvpe");
+	last_look();
+	if (next)
+		return next(file, argv, envp);
+	errno = ENOSYS;
+	return -1;
+}
+
+__attribute__((visibility("default"))) int execvp(const char *file,
+						  char *const argv[])
+{
+	return execvpe(file, argv, environ);
 }

@@ -158,6 +158,27 @@ static bool make_room(struct cli_process *p)
 	return true;
 }
 
+bool cli_add_piece(struct cli_process *p, size_t at, struct piece piece)
+{
+	if (!make_room(p))
+		return false;
+	memmove(&p->piece[at + 1], &p->piece[at],
+		(p->n - at) * sizeof(*p->piece));
+	p->piece[at] = piece;
+	p->n++;
+	return true;
+}
+
+void cli_drop_empty_pieces(struct cli_process *p)
+{
+	size_t i, k;
+
+	for (i = k = 0; i < p->n; i++)
+		if (p->piece[i].start < p->piece[i].end)
+			p->piece[k++] = p->piece[i];
+	p->n = k;
+}
+
 /* Memory that was mapped since the last look: the pages that exist were written
  * since then. */
 static void report_existing(const struct cli_process *p, struct cli_report *r,
@@ -190,24 +211,19 @@ static void report_existing(const struct cli_process *p, struct cli_report *r,
 	}
 }
 
-/* False: memory that can not be watched, or is gone. */
-static bool add_piece(struct cli_process *p, size_t at, uintptr_t start,
-		      uintptr_t end, unsigned mapping)
+/* 0, or why the memory can not be watched: it is gone, or somebody else's. */
+static int add_piece(struct cli_process *p, size_t at, uintptr_t start,
+		     uintptr_t end, unsigned mapping)
 {
 	int r;
 
 	if (!make_room(p))
-		return false;
+		return -ENOMEM;
 	r = ww_watch(p->ww, (void *)start, end - start, 0);
-	if (r == -EBUSY)
-		p->hides += end - start;
-	if (r != 0)
-		return false;
-	memmove(&p->piece[at + 1], &p->piece[at],
-		(p->n - at) * sizeof(*p->piece));
-	p->piece[at] = (struct piece){ start, end, mapping, true };
-	p->n++;
-	return true;
+	if (r == 0)
+		cli_add_piece(p, at,
+			      (struct piece){ start, end, mapping, true });
+	return r;
 }
 
 /* The piece by which a mapping is known already: one inside, or, as registered
@@ -244,6 +260,26 @@ static unsigned mapping_of(const struct cli_process *p, struct cli_report *r,
 	return known->mapping;
 }
 
+/* Watch memory, unless the program does. What it watched a while ago is not new. */
+static void cover_piece(struct cli_process *p, struct cli_report *r,
+			double when, const struct own *was_own, size_t at,
+			unsigned mapping, uintptr_t start, uintptr_t end)
+{
+	int e = add_piece(p, at, start, end, mapping);
+
+	if (e == 0 && !was_own && p->begun && p->pagemap >= 0) {
+		report_existing(p, r, when, mapping, start, end);
+	} else if (e == -EBUSY) {
+		struct own *o;
+
+		cli_own_add(p, start, end, when);
+		o = cli_own_at(p, start, &end);
+		if (!o || !cli_own_shown(p, r, when, o, mapping, start, end) ||
+		    !o->seen)
+			p->hides += end - start;
+	}
+}
+
 /* Watch what of one mapping is not watched yet. */
 static void cover(struct cli_process *p, struct cli_report *r, double when,
 		  uintptr_t start, uintptr_t end, const char *name)
@@ -270,11 +306,8 @@ static void cover(struct cli_process *p, struct cli_report *r, double when,
 			continue;
 		}
 		m = mapping_of(p, r, first, last, name);
-		/* memory that the program watched a while ago is not new */
-		if (!(o && cli_own_shown(p, r, when, o, m, start, to)) &&
-		    add_piece(p, i, start, to, m) && !o && p->begun &&
-		    p->pagemap >= 0)
-			report_existing(p, r, when, m, start, to);
+		if (!o || !cli_own_shown(p, r, when, o, m, start, to))
+			cover_piece(p, r, when, o, i, m, start, to);
 		start = to;
 	}
 }

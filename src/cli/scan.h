@@ -47,10 +47,19 @@ struct cli_process {
 	bool resets;
 };
 
+/* --- scan.c --- */
+
+/* Put a piece that is watched at an index. False: out of memory. */
+bool cli_add_piece(struct cli_process *p, size_t at, struct piece piece);
+void cli_drop_empty_pieces(struct cli_process *p);
+
 /* --- own.c --- */
 
 /* The one that has an address, or NULL; *end: how far that goes. */
 struct own *cli_own_at(struct cli_process *p, uintptr_t start, uintptr_t *end);
+/* The program is about to watch [start, end) itself, or does. */
+void cli_own_add(struct cli_process *p, uintptr_t start, uintptr_t end,
+		 double when);
 /* Is [start, end) shown as the program's own tracker has it, or about to be
  * registered? */
 bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
