@@ -267,14 +267,14 @@ int ww_info(const struct ww *ww, struct ww_backend_info *out);
 int ww_probe(unsigned index, struct ww_backend_info *out);
 
 /**
- * Watch an existing mapping, or several that touch; all pages are clean on
- * return. Any protection will do, PROT_NONE too; hugetlb memory and the
- * library's own are refused. Untouched private memory costs nothing.
+ * Watch an existing mapping, or several that touch: all pages are clean then. Any
+ * protection will do (PROT_NONE); hugetlb and the library's memory are refused.
  * @param flags  WW_WATCH_ bits, or 0: as exact as the backend is
  * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM,
  *         -ENOSYS (no /proc); on failure nothing is watched that was not before
  * Threads: any; writes racing this call may or may not be reported. Signals:
- * no. Cost: by the populated part; by all of it for shared and file memory.
+ * no. Cost: by the part that exists, untouched private memory nothing; by all of
+ * it for shared and file memory, and on uffd-sync.
  */
 int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags);
 

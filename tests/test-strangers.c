@@ -20,6 +20,13 @@
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE 65 /* Linux 6.3 */
 #endif
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* Linux 6.10 */
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#define MADV_GUARD_REMOVE 103
+#endif
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
 #endif
@@ -346,6 +353,59 @@ static void code_that_could_not_be_opened_again_is_refused(void **state)
 	assert_int_equal(test_child(deny_and_watch, NULL), 0);
 }
 
+/* Linux 6.10: no protection of sealed memory can be changed. */
+static void seal_and_watch(void *arg)
+{
+	char *sealed =
+		mmap(NULL, N * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ww *w;
+	int r;
+
+	CHECK(sealed != MAP_FAILED);
+	if (syscall(SYS_mseal, sealed, N * PAGE, 0) != 0) {
+		test_not_promised("mseal(2)");
+		_exit(0);
+	}
+	CHECK(ww_open(&w, NULL) == 0);
+	r = ww_watch(w, sealed, N * PAGE, 0);
+	CHECK(r == 0 || r == -EPERM);
+	((volatile char *)sealed)[PAGE] = 1;
+	CHECK(r < 0 || test_count(w, sealed, N, WW_RESET) == 1);
+	((volatile char *)sealed)[2 * PAGE] = 1;
+	CHECK(r < 0 || test_count(w, sealed, N, 0) == 1);
+	ww_close(w);
+	((volatile char *)sealed)[3 * PAGE] = 1;
+	_exit(0);
+}
+
+static void sealed_memory_is_watched_or_refused(void **state)
+{
+	assert_int_equal(test_child(seal_and_watch, NULL), 0);
+}
+
+/* Linux 6.13, shown by pagemap since 6.15: a guard page is no written page. */
+static void guard_pages_are_not_reported(void **state)
+{
+	f = test_begin(N, 0);
+	test_write(f.m, 3, 12, -1);
+	if (madvise(f.m + 8 * PAGE, 2 * PAGE, MADV_GUARD_INSTALL) != 0) {
+		test_not_promised("guard pages");
+		test_end(f);
+		return;
+	}
+	EXPECT_RESET(f, PAGES(3, 12));
+	EXPECT_DIRTY(f, NO_PAGES);
+	assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
+	assert_int_equal(madvise(f.m + 8 * PAGE, 2 * PAGE, MADV_GUARD_REMOVE),
+			 0);
+	test_write(f.m, 8, -1);
+	/* what was a guard may be reported with it, once */
+	assert_true(test_count(f.ww, f.m, N, WW_RESET) >= 1);
+	test_write(f.m, 8, -1);
+	EXPECT_RESET(f, PAGES(8));
+	test_end(f);
+}
+
 /* --- the library's own memory --- */
 
 static void the_library_s_own_memory_is_refused(void **state)
@@ -383,4 +443,6 @@ TEST_MAIN("strangers", CASE(wiped_memory_is_dirty_in_a_child),
 	  CASE(replaced_memory_is_dirty_while_others_look),
 	  CASE(a_look_changes_nothing), CASE(a_store_lands_after_a_few_faults),
 	  CASE(code_that_could_not_be_opened_again_is_refused),
+	  CASE(sealed_memory_is_watched_or_refused),
+	  CASE(guard_pages_are_not_reported),
 	  CASE(the_library_s_own_memory_is_refused))
