@@ -117,7 +117,7 @@ static void layer_free(void *base)
 	if (v) {
 		*at = v->next;
 		if (v->watched)
-			ww_unwatch(space.ww, v->base, v->size, 0);
+			ww_unwatch(space.ww, v->base, v->size, WW_UNMAPPING);
 		munmap(v->base, v->size);
 		free(v);
 	}
