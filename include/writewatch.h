@@ -23,10 +23,10 @@
  *   bytes: nothing is rounded, except by ww_mark(), ww_hold() and ww_release().
  * Window: with WW_WINDOW [start, start + len) may hold unwatched memory, which
  *   is skipped; len 0 means up to the end of the address space, and NULL, 0
- *   everything. Else all must be watched, by one range or several.
+ *   everything. Without it every page must be watched, by one range or several.
  * Results: 0 or a negative errno value. On failure outputs are untouched (an
  *   array's content is undefined), no page has lost its dirty state, and
- *   nothing else has changed. There are ten errors, with one cause each:
+ *   nothing else has changed. There are ten errors:
  *    -EINVAL      an argument: NULL output, unaligned or empty or wrapping
  *                 range, count 0, unknown flag or size
  *    -ENOENT      not watched; no such backend
@@ -38,16 +38,16 @@
  *    -ESRCH       the watched process is gone
  *    -ENOMEM      memory, descriptors or mappings ran out
  *    -ENOSYS      the kernel does not have it
- * Growth: structs begin with their size, as the caller's compiler saw it.
- *   Members missing from a shorter struct than the library's are zero, or not
- *   written; the rest of a longer one must be zero on input, and is left alone
- *   on output. Flags are 0 where a call names none; unknown ones are -EINVAL.
+ * Growth: the caller sets size to sizeof(struct). Members that a shorter struct
+ *   than the library's lacks are taken as zero, or not written; those that only
+ *   a longer one has must be zero on input, and are left alone on output. Flags
+ *   are 0 where a call names none; unknown ones are -EINVAL.
  * Dirty: what cannot be known is reported as written (doc/reliability.md).
  *   While other threads write or reset, a store may be reported twice, never
  *   zero times. Read a page after the query that reported it has returned.
- * Threads: any call may come from any thread at any time, except ww_close(),
- *   the last call on a tracker, and also while the other threads are stopped by
- *   a signal, wherever that hit them: the library waits for no thread that a
+ * Threads: any thread may make any call at any time; ww_close() must be the
+ *   last one on a tracker. Calls also work while all other threads are stopped
+ *   by a signal, at any instruction: the library waits for no thread that a
  *   signal can stop, and does not use malloc() (the first ww_open() calls
  *   pthread_atfork()). Queries, ww_reset*(), ww_mark(), ww_hold(), ww_release()
  *   and ww_handle_fault() allocate nothing, take no lock (soft-dirty: a reset
@@ -55,29 +55,29 @@
  *   point. No query may be left by longjmp() or pthread_exit().
  * Signals: ww_mark(), ww_hold(), ww_release(), ww_info() and ww_handle_fault()
  *   are async-signal-safe. Only backends without WW_CAP_NO_SIGNAL touch
- *   SIGSEGV; there a store to watched memory may raise it, and a thread that
- *   blocks it is killed, without a message; so is one whose stack, or alternate
- *   signal stack, is watched.
+ *   SIGSEGV; there a store to watched memory may raise it. If the thread blocks
+ *   it, or its stack or alternate signal stack is watched, the kernel kills the
+ *   process without a message.
  * fork: a tracker goes on working in the child, on the child's memory: first it
  *   reports once every page of private memory that exists, what MADV_WIPEONFORK
- *   wiped, and all of shared and file memory. What it lacks (MADV_DONTFORK) is
- *   not watched, nothing is held. fork() makes the child's descriptors, while
- *   its privileges are the parent's; if that fails, every query in the child
- *   gives one error, and ww_unwatch() and ww_close() work. fork() waits for
- *   calls that change things: if your pthread_atfork() handlers take a lock
- *   that you also hold around such calls, register them after the first
- *   ww_open().
+ *   wiped, and all of shared and file memory. Memory that the child does not
+ *   inherit (MADV_DONTFORK) is not watched there, and no hold goes on. fork()
+ *   makes the child's descriptors, before the child can drop privileges; if
+ *   that fails, every query in the child gives one error, and ww_unwatch() and
+ *   ww_close() work. fork() waits for calls that change things: if your
+ *   pthread_atfork() handlers take a lock that you also hold around such calls,
+ *   register them after the first ww_open().
  * Contract: while memory is watched, change its protection with ww_protect()
  *   (unless WW_CAP_FOREIGN_MPROTECT), drop its pages with ww_discard(), and
  *   call ww_unwatch() before munmap(), mremap() or mmap(MAP_FIXED). Pages that
  *   are not mapped are neither reported nor an error; memory put in their place
  *   is reported once as wholly dirty by the userfaultfd backends; on the others
- *   that is undefined. A page dropped by madvise(MADV_DONTNEED) may be reported
- *   once. Watching may turn transparent huge pages and KSM off for the memory,
- *   and they stay off; after MADV_HUGEPAGE one store shows as 512 pages.
- *   mprotect and soft-dirty make pages read-only and writable again: mseal(2)
- *   of watched memory, or PR_SET_MDWE once writable code is watched, make the
- *   next store there fatal.
+ *   that is undefined. A page dropped by MADV_DONTNEED may be reported once;
+ *   one that MADV_FREE drops is not. Watching may turn transparent huge pages
+ *   and KSM off for the memory, and they stay off; after MADV_HUGEPAGE one
+ *   store shows as 512 pages. mprotect and soft-dirty make pages read-only and
+ *   writable again: mseal(2) of watched memory, or PR_SET_MDWE once writable
+ *   code is watched, make the next store there fatal.
  * Unseen: another mapping of the same file or memfd. What is taken away from
  *   shared memory or a file (MADV_REMOVE, a punched hole, truncation):
  *   ww_mark() it. What pins pages first and writes to them later, if a reset
@@ -241,7 +241,7 @@ enum ww_flag {
  * @return 0; -EINVAL; -ENOENT (no such backend); -EOPNOTSUPP (no usable one has
  *         what `require` asks for); or why the backend asked for by name is not
  *         usable, as ww_probe() says: -EBUSY, -EPERM, -ESRCH, -ENOMEM, -ENOSYS
- * Threads: any. Signals: no. Cost: 130 us, then 50; up to four descriptors.
+ * Threads: any. Signals: no. Cost: 130 us, then 50 each; 4 descriptors.
  */
 int ww_open(struct ww **out, const struct ww_options *options);
 
@@ -267,21 +267,21 @@ int ww_info(const struct ww *ww, struct ww_backend_info *out);
 int ww_probe(unsigned index, struct ww_backend_info *out);
 
 /**
- * Watch an existing mapping, or several that touch: all pages are clean then. Any
- * protection will do (PROT_NONE); hugetlb and the library's memory are refused.
+ * Watch an existing mapping, or several that touch: all pages are clean then.
+ * Any protection will do (PROT_NONE); hugetlb and the library's own are refused.
  * @param flags  WW_WATCH_ bits, or 0: as exact as the backend is
  * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM,
  *         -ENOSYS (no /proc); on failure nothing is watched that was not before
  * Threads: any; writes racing this call may or may not be reported. Signals:
- * no. Cost: by the part that exists, untouched private memory nothing; by all of
- * it for shared and file memory, and on uffd-sync.
+ * no. Cost: by the part that exists, untouched private memory nothing; by all
+ * of it for shared and file memory, and on uffd-sync.
  */
 int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
  * Stop watching part or all of one or more ranges. Ends the holds there.
  * @param flags  WW_WINDOW; WW_UNMAPPING: cheaper, no page is made writable
- * @return 0, -EINVAL, -ENOENT; -EPERM, -ENOMEM: all is watched as before
+ * @return 0, -EINVAL, -ENOENT, -ENOMEM; and without WW_UNMAPPING -EPERM
  * Threads: any. Signals: no.
  */
 int ww_unwatch(struct ww *ww, void *start, size_t len, unsigned flags);
@@ -307,7 +307,7 @@ int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags)
 /**
  * Drop pages of private memory (MADV_DONTNEED): they read as zeros, or as the
  * file, and are clean (as after MEM_DECOMMIT). A store that races with it may
- * be reported and is never lost. Change copies, too: no query shows the drop.
+ * be reported and is never lost. No query reports the drop: change copies, too.
  * @param flags  WW_WINDOW
  * @return 0, -EINVAL, -ENOENT, -EOPNOTSUPP (shared or locked memory, another
  *         process), -EPERM, -ENOMEM
@@ -328,7 +328,7 @@ int ww_mark(struct ww *ww, void *start, size_t len, unsigned flags);
  * system call that writes there where WW_CAP_KERNEL_WRITES is missing; a
  * device, io_uring, O_DIRECT, process_vm_writev(2). Until ww_release() every
  * query reports the pages, and no reset closes or forgets them. Holds count and
- * nest, from several threads too. start, len: as ww_mark(), the release, too.
+ * nest, from several threads too. start and len are rounded outward.
  * @return 0, -EINVAL, -EPERM, -ENOMEM (pages could not be opened: none is held)
  * Threads: any, lock-free; may wait for a reset that is closing pages. Signals:
  * yes. Cost: some 10 ns a page, and a system call where pages must be opened.
@@ -336,7 +336,7 @@ int ww_mark(struct ww *ww, void *start, size_t len, unsigned flags);
 int ww_hold(struct ww *ww, void *start, size_t len, unsigned flags);
 
 /**
- * End a hold. With the last one the pages are reported once more.
+ * End a hold, if there is one. With the last the pages are reported once more.
  * @return 0, -EINVAL
  * Threads: any, lock-free. Signals: yes.
  */
