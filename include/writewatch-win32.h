@@ -198,7 +198,7 @@ ww_DWORD ww_GetCurrentProcessId(void);
  * @param addresses    the caller's array of *count entries
  * @param count        in: entries of room, > 0; out: entries stored, maybe 0
  * @param granularity  out: 4096
- * @return 0, or 0xFFFFFFFF with 8, 87 or 998 (an array that can not be written to,
+ * @return 0, or 0xFFFFFFFF with 8, 87 or 998 (outputs that cannot be written to,
  *         too), all outputs as they were and all pages as dirty
  */
 ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,

@@ -188,10 +188,12 @@ static int each_touched(struct ww *ww, const void *start, size_t len,
 	struct ww_pins pins;
 	int r = 0;
 
-	if (!ww || flags || end < at || end > UINTPTR_MAX - ww->page)
+	if (!ww || flags)
 		return -EINVAL;
 	if (len == 0)
 		return 0;
+	if (end < at || end > UINTPTR_MAX - ww->page)
+		return -EINVAL;
 	at -= at % ww->page;
 	end = (end + ww->page - 1) / ww->page * ww->page;
 	while (at < end) {

@@ -368,7 +368,10 @@ static bool options_are_good(const struct ww_options *o)
 	const unsigned flags = WW_OPEN_HOST_SIGNALS | WW_OPEN_PIDFD |
 			       WW_OPEN_UFFD | WW_OPEN_PAGEMAP;
 
-	return !(o->flags & ~flags) && !(o->require >> NCAPS);
+	return !(o->flags & ~flags) && !(o->require >> NCAPS) &&
+	       !(o->flags & WW_OPEN_PIDFD && o->pidfd < 0) &&
+	       !(o->flags & WW_OPEN_UFFD && o->uffd < 0) &&
+	       !(o->flags & WW_OPEN_PAGEMAP && o->pagemap < 0);
 }
 
 int ww_open(struct ww **out, const struct ww_options *options)

@@ -406,6 +406,74 @@ static void guard_pages_are_not_reported(void **state)
 	test_end(f);
 }
 
+/* A page that is held never closes, not even for the moment in which another thread
+ * changes its protection to a writable one. */
+static void *protect_again_and_again(void *arg)
+{
+	unsigned i;
+
+	for (i = 0; !atomic_load(&quit); i++)
+		CHECK(ww_protect(f.ww, f.m, N * PAGE,
+				 RW | (i % 2 ? PROT_EXEC : 0), 0) == 0);
+	return NULL;
+}
+
+static void held_pages_stay_open_while_others_protect(void **state)
+{
+	int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC), i;
+	pthread_t t;
+
+	f = test_begin(N, 0);
+	pthread_create(&t, NULL, protect_again_and_again, NULL);
+	for (i = 0; i < 20000 / (int)test_slowness(); i++) {
+		CHECK(ww_hold(f.ww, f.m + PAGE, 2 * PAGE, 0) == 0);
+		CHECK(read(zero, f.m + PAGE, 2 * PAGE) == (ssize_t)(2 * PAGE));
+		CHECK(ww_release(f.ww, f.m + PAGE, 2 * PAGE, 0) == 0);
+		if (i % 64 == 0)
+			CHECK(test_count(f.ww, f.m, N, WW_RESET) >= 2);
+	}
+	atomic_store(&quit, true);
+	pthread_join(t, NULL);
+	atomic_store(&quit, false);
+	/* and what is not held is closed again */
+	test_count(f.ww, f.m, N, WW_RESET);
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_write(f.m, 1, 5, -1);
+	EXPECT_RESET(f, PAGES(1, 5));
+	close(zero);
+	test_end(f);
+}
+
+/* What the kernel refuses is refused at once, and nothing has changed. */
+static void a_file_opened_for_reading_gets_no_writable_protection(void **state)
+{
+	char path[] = "/var/tmp/ww-strangers-XXXXXX", name[64];
+	int fd = mkstemp(path), readonly, r;
+	struct ww *w = test_open();
+	char *m;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, N * (off_t)PAGE), 0);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	readonly = open(name, O_RDONLY | O_CLOEXEC);
+	m = mmap(NULL, N * PAGE, PROT_READ, MAP_SHARED, readonly, 0);
+	assert_ptr_not_equal(m, MAP_FAILED);
+	if (ww_watch(w, m, N * PAGE, 0) != 0) {
+		test_not_promised("a file that is opened for reading");
+	} else {
+		r = ww_protect(w, m, N * PAGE, RW, 0);
+		assert_int_equal(r, -EPERM);
+		assert_int_equal(ww_hold(w, m, PAGE, 0), 0);
+		assert_int_equal(ww_release(w, m, PAGE, 0), 0);
+		assert_int_equal(ww_unwatch(w, m, N * PAGE, 0), 0);
+	}
+	ww_close(w);
+	munmap(m, N * PAGE);
+	close(readonly);
+	close(fd);
+	unlink(path);
+}
+
 /* --- the library's own memory --- */
 
 static void the_library_s_own_memory_is_refused(void **state)
@@ -444,5 +512,7 @@ TEST_MAIN("strangers", CASE(wiped_memory_is_dirty_in_a_child),
 	  CASE(a_look_changes_nothing), CASE(a_store_lands_after_a_few_faults),
 	  CASE(code_that_could_not_be_opened_again_is_refused),
 	  CASE(sealed_memory_is_watched_or_refused),
+	  CASE(held_pages_stay_open_while_others_protect),
+	  CASE(a_file_opened_for_reading_gets_no_writable_protection),
 	  CASE(guard_pages_are_not_reported),
 	  CASE(the_library_s_own_memory_is_refused))

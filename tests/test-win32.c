@@ -197,6 +197,56 @@ static void a_bad_array_resets_nothing(void **state)
 	end();
 }
 
+/* Numbers that cannot be stored, too. */
+static void a_bad_number_resets_nothing(void **state)
+{
+	char *none =
+		mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	PVOID pages[ROOM];
+	ULONG_PTR n = ROOM;
+	ULONG g;
+
+	begin();
+	base[2 * PAGE] = 1;
+	assert_int_equal((DWORD)NtGetWriteWatch(GetCurrentProcess(), 1, base,
+						SIZE, pages, &n, (ULONG *)none),
+			 STATUS_ACCESS_VIOLATION);
+	assert_int_equal((DWORD)NtGetWriteWatch(GetCurrentProcess(), 1, base,
+						SIZE, pages, (ULONG_PTR *)none,
+						&g),
+			 STATUS_ACCESS_VIOLATION);
+	assert_int_equal(n, ROOM);
+	assert_int_equal(count_entries(1), PARTS);
+	munmap(none, PAGE);
+	end();
+}
+
+static long locked_kib(void)
+{
+	FILE *file = fopen("/proc/self/status", "r");
+	char line[256];
+	long kib = -1;
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "VmLck: %ld", &kib) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
+static void a_lock_that_fails_locks_nothing(void **state)
+{
+	DWORD old;
+
+	begin();
+	assert_true(VirtualProtect(base + 3 * PAGE, PAGE, PAGE_NOACCESS, &old));
+	assert_false(VirtualLock(base, 4 * PAGE));
+	assert_int_equal(locked_kib(), 0);
+	assert_true(VirtualFree(base, 4 * PAGE, MEM_DECOMMIT));
+	end();
+}
+
 static void a_real_handle_of_this_process_is_taken(void **state)
 {
 	HANDLE self = OpenProcess(0x1fffff, FALSE, GetCurrentProcessId());
@@ -241,6 +291,7 @@ TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(memory_that_the_caller_manages_works),
 	  CASE(parts_of_a_host_page_are_neighbours_only),
 	  CASE(a_page_that_was_protected_dirty_outlives_a_decommit),
-	  CASE(a_bad_array_resets_nothing),
+	  CASE(a_bad_array_resets_nothing), CASE(a_bad_number_resets_nothing),
+	  CASE(a_lock_that_fails_locks_nothing),
 	  CASE(a_real_handle_of_this_process_is_taken),
 	  CASE(virtual_query_comes_to_an_end))

@@ -329,24 +329,51 @@ static void mp_detach(struct ww *ww, const struct ww_slice *s, bool open)
 
 /* --- the program's changes --- */
 
+/* Close pages for a protection to come. What is held stays open, if it is to be
+ * writable: the kernel may be writing there. Inside of `changers`, so that a thread
+ * that begins a hold meanwhile waits, and opens its pages after this. */
+static int close_free(struct ww_area *a, size_t page, size_t end, int prot)
+{
+	struct ww_ticket ticket = ww_readers_enter(&a->changers);
+	int r = 0;
+
+	while (r == 0 && page < end) {
+		uintptr_t at = ww_area_at(a, page);
+		size_t len;
+		bool held;
+
+		page = ww_area_held_run(a, page, end, &held);
+		len = ww_area_at(a, page) - at;
+		if (!held || !(prot & PROT_WRITE))
+			r = ww_sys_mprotect(at, len, ww_prots_closed(prot));
+		else if (ww_sys_has_hole(at, len))
+			r = -ENOMEM;
+	}
+	ww_readers_leave(&a->changers, ticket);
+	return r;
+}
+
 static int mp_protect(struct ww *ww, const struct ww_slice *s, int prot)
 {
 	struct ww_area *a = s->area;
 	size_t first = ww_area_page(a, s->start), end = ww_area_page(a, s->end);
-	int closed = ww_prots_closed(prot), r = ww_prots_way_back(prot);
+	int r = ww_prots_way_back(prot);
 
+	/* A file that was opened for reading: closed pages would not show it. */
+	if (r == 0 && prot & PROT_WRITE && a->kind == WW_KIND_SHARED)
+		r = ww_sys_try_shared(s->start, ww->page, prot);
 	/* Is it allowed, and mapped? Dirty pages are closed too, and fault once
 	 * more: left open, they could cross a query that closes them. */
 	if (r == 0)
-		r = ww_sys_mprotect(s->start, s->end - s->start, closed);
+		r = close_free(a, first, end, prot);
 	if (r < 0)
 		return r;
 	ww_prots_set(&ww_mp_state(a)->prots, a, first, end, prot);
 	/* Handlers and queries that read the words before may still set the old
 	 * protection; those that come now see the new one. */
 	ww_readers_wait(&a->changers);
-	r = ww_sys_mprotect(s->start, s->end - s->start, closed);
-	/* Held pages must be open: the kernel may write there. */
+	r = close_free(a, first, end, prot);
+	/* Held pages must be open, with the new protection, and dirty. */
 	if (r == 0 && atomic_load(&a->nheld))
 		ww_mp_open_held(a, s->start, s->end);
 	return r;

@@ -316,6 +316,19 @@ int ww_sys_mprotect(uintptr_t start, size_t len, int prot)
 	return (int)call3(SYS_mprotect, start, len, prot);
 }
 
+int ww_sys_try_shared(uintptr_t at, size_t page, int prot)
+{
+	/* a length of 0 makes a second mapping of shared memory */
+	long twin = call5(SYS_mremap, at, 0, page, 1 /* MREMAP_MAYMOVE */, 0);
+	int r;
+
+	if (twin < 0 && twin > -4096)
+		return twin == -EFAULT ? -ENOMEM : 0; /* a hole; not known */
+	r = (int)call3(SYS_mprotect, twin, page, prot);
+	call2(SYS_munmap, twin, page);
+	return r;
+}
+
 int ww_sys_madvise(uintptr_t start, size_t len, int advice)
 {
 	return (int)call3(SYS_madvise, start, len, advice);

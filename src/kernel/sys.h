@@ -57,6 +57,9 @@ int ww_sys_mmap_shared(size_t len, void **out); /* PROT_NONE */
 int ww_sys_reserve(void *at, size_t len, void **out);
 int ww_sys_munmap(void *at, size_t len);
 int ww_sys_mprotect(uintptr_t start, size_t len, int prot);
+/* May a page of shared memory have the protection? Asked of a second mapping. 0 or
+ * -errno. */
+int ww_sys_try_shared(uintptr_t at, size_t page, int prot);
 int ww_sys_madvise(uintptr_t start, size_t len, int advice);
 bool ww_sys_is_mapped(uintptr_t page);
 /* Is part of it not mapped? Looks at the mappings only, not at pages. */

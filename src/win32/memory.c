@@ -425,6 +425,17 @@ static ww_DWORD take_guards(struct ww_region *a, uintptr_t start, uintptr_t end)
 	return e;
 }
 
+static bool has_no_access(struct ww_region *a, uintptr_t start, uintptr_t end)
+{
+	uintptr_t at, run_end;
+
+	for (at = start; at < end; at = run_end)
+		if (ww_win32_protect_of(ww_win32_state(a, at, &run_end)) &
+		    WW_PAGE_NOACCESS)
+			return true;
+	return false;
+}
+
 /* mlock() has the kernel fault the pages. MLOCK_ONFAULT after it leaves them
  * locked, but keeps the kernel from faulting them for writing whenever a
  * backend makes them writable again. */
@@ -450,6 +461,9 @@ static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 	e = lock ? take_guards(a, start, end) : 0;
 	if (e)
 		return e;
+	/* mlock(2) would lock what comes before the page that it can not have */
+	if (lock && has_no_access(a, start, end))
+		return WW_ERROR_WORKING_SET_QUOTA;
 	/* mlock(2) faults the pages for writing: hold them meanwhile. Windows
 	 * reports locked pages, and so does the end of the hold. */
 	watched = lock && a->watched;
@@ -460,8 +474,12 @@ static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 		 : munlock((void *)start, end - start);
 	if (watched)
 		ww_release(ww_win32_tracker(), (void *)start, end - start, 0);
-	if (r != 0)
+	if (r != 0) {
+		/* a part may be locked now, unless it was before */
+		if (lock && !a->locked)
+			munlock((void *)start, end - start);
 		return WW_ERROR_WORKING_SET_QUOTA;
+	}
 	a->locked = a->locked || lock;
 	return 0;
 }

@@ -139,6 +139,21 @@ static ww_NTSTATUS status_of(int r)
 }
 
 /* The checks are in Windows' order, where known (doc/windows.md, 3.3). */
+/* Can a number be stored there? Not asked of the caller's own stack, where most of
+ * them lie. */
+static bool can_store(const void *number, size_t bytes)
+{
+	const uintptr_t page = ww_sys_page_size(), here = (uintptr_t)&page;
+	uintptr_t first = (uintptr_t)number, last = first + bytes - 1;
+
+	if (ww_win32_down(first, page) == ww_win32_down(here, page) &&
+	    ww_win32_down(last, page) == ww_win32_down(here, page))
+		return true;
+	return last >= first && is_writable(first) &&
+	       (ww_win32_down(first, page) == ww_win32_down(last, page) ||
+		is_writable(last));
+}
+
 ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 			       ww_SIZE_T size, ww_PVOID *addresses,
 			       ww_ULONG_PTR *count, ww_ULONG *granularity)
@@ -148,7 +163,8 @@ ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 	size_t n;
 	int r;
 
-	if (!count || !granularity)
+	if (!count || !granularity || !can_store(count, sizeof(*count)) ||
+	    !can_store(granularity, sizeof(*granularity)))
 		return WW_STATUS_ACCESS_VIOLATION;
 	if (!*count || !size || *count > UINTPTR_MAX / sizeof(*addresses))
 		return WW_STATUS_INVALID_PARAMETER;
