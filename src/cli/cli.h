@@ -180,6 +180,7 @@ struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 				     const char **why);
 void cli_process_close(struct cli_process *p);
 pid_t cli_process_pid(const struct cli_process *p);
+bool cli_process_ended(const struct cli_process *p);
 const char *cli_process_backend(const struct cli_process *p);
 
 /* Watch what was mapped meanwhile, and report what was written there. */
@@ -190,6 +191,9 @@ void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end,
 			double when);
 /* Report what was written since the last scan. false: the process is gone. */
 bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when);
+/* The same for a part, while the process lives. */
+void cli_process_scan_range(struct cli_process *p, struct cli_report *r,
+			    double when, uintptr_t start, uintptr_t end);
 /* Bytes that are not shown: another userfaultfd has them, or there are too many
  * mappings. And bytes that are shown as the program's own tracker has them. */
 size_t cli_process_hidden(const struct cli_process *p);

@@ -8,6 +8,7 @@
  * there is no room share the last part.
  */
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -226,7 +227,9 @@ void cli_live_line(struct cli_report *self, double when)
 				     &self->mapping[self->written[i].mapping]))
 			pages += self->written[i].len / self->page;
 	rate = (double)(pages * self->page) / self->interval / (1 << 20);
-	if (pages && !self->quiet) {
+	/* a reader that does not read stops nobody */
+	if (pages && !self->quiet &&
+	    poll(&(struct pollfd){ STDERR_FILENO, POLLOUT, 0 }, 1, 0) == 1) {
 		if (isatty(STDERR_FILENO))
 			heat_line(self, when, pages, rate);
 		else

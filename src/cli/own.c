@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "kernel/uapi/procfs.h"
 #include "scan.h"
@@ -23,6 +24,7 @@ struct own *cli_own_at(struct cli_process *p, uintptr_t start, uintptr_t *end)
 		struct own *o = &p->own[i];
 
 		if (o->start <= start && start < o->end) {
+			o->there = true;
 			*end = o->end < *end ? o->end : *end;
 			return o;
 		}
@@ -44,15 +46,35 @@ void cli_own_add(struct cli_process *p, uintptr_t start, uintptr_t end,
 	for (i = k = 0; i < p->nown; i++) /* less what it replaces */
 		if (p->own[i].start < start || p->own[i].end > end)
 			p->own[k++] = p->own[i];
-	p->own[k] = (struct own){ start, end, when, false };
+	p->own[k] = (struct own){
+		.start = start, .end = end, .since = when, .there = true
+	};
 	p->nown = k + 1;
+}
+
+void cli_own_prune(struct cli_process *p, double when)
+{
+	size_t i, k;
+
+	for (i = k = 0; i < p->nown; i++) {
+		struct own *o = &p->own[i];
+
+		if (o->there || when - o->since <= REGISTERS_IN)
+			p->own[k++] = *o;
+	}
+	p->nown = k;
+	for (i = 0; i < p->nown; i++)
+		p->own[i].there = false;
 }
 
 void cli_process_let_go(struct cli_process *p, uintptr_t start, uintptr_t end,
 			double when)
 {
+	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
 	size_t i;
 
+	if (start >= end || start % page || end % page)
+		return; /* whatever the program sends */
 	ww_unwatch(p->ww, (void *)start, end - start, WW_WINDOW);
 	cli_own_add(p, start, end, when);
 	/* What is left of a piece on both sides stays watched. */
@@ -83,22 +105,26 @@ static void add_run(struct runs *self, uintptr_t start, uintptr_t end)
 	self->run[self->n++] = (struct ww_range){ (void *)start, end - start };
 }
 
-/* Report what of [start, end) was not dirty in the last look. */
-static void report_new(const struct cli_process *p, struct cli_report *r,
-		       double when, unsigned mapping, uintptr_t start,
-		       uintptr_t end)
+/* Report what of [start, end) was not dirty in the last look. Calls ascend within a
+ * look, as the runs do. */
+static void report_new(struct cli_process *p, struct cli_report *r, double when,
+		       unsigned mapping, uintptr_t start, uintptr_t end)
 {
-	size_t i;
+	const struct ww_range *run;
+	uintptr_t from, to;
 
-	for (i = 0; i < p->before.n && start < end; i++) {
-		uintptr_t from = (uintptr_t)p->before.run[i].start;
-		uintptr_t to = from + p->before.run[i].len;
-
-		if (to <= start || from >= end)
-			continue;
+	for (; p->cursor < p->before.n && start < end; p->cursor++) {
+		run = &p->before.run[p->cursor];
+		from = (uintptr_t)run->start;
+		to = from + run->len;
+		if (from >= end)
+			break;
 		if (from > start)
 			cli_report_add(r, when, mapping, start, from - start);
-		start = to;
+		if (to > start)
+			start = to;
+		if (start >= end)
+			return; /* the run may go on behind the end */
 	}
 	if (start < end)
 		cli_report_add(r, when, mapping, start, end - start);

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,9 +32,12 @@
 #include "preload.h"
 
 /* How long an answer is waited for: for a last look; for memory that the program
- * can not use without. */
+ * can not use without; and how long for another thread that asks just now. Behind
+ * the first answer that does not come in time nothing is waited for. */
 #define LAST_LOOK_NS UINT64_C(1000000000)
-#define LET_GO_NS UINT64_C(10000000000)
+#define LET_GO_NS UINT64_C(3000000000)
+#define TAKEN_NS UINT64_C(20000000)
+#define HELLO_S 1
 
 /* Called by the library when memory that it is to watch is registered already
  * (src/kernel/uffd.c). */
@@ -42,6 +46,39 @@ int writewatch_run_let_go(uintptr_t start, uintptr_t end);
 static struct preload_page *page;
 static char address[64];
 
+/* glibc's; another libc has none, and its programs are not watched. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void),
+			     void (*child)(void), void *dso)
+	__attribute__((weak));
+extern void *__dso_handle __attribute__((visibility("hidden")));
+
+/* What a call of ours would have been without us: libc's, or another object's. */
+static struct {
+	int (*ioctl)(int, unsigned long, void *);
+	int (*prctl)(int, unsigned long, unsigned long, unsigned long,
+		     unsigned long);
+	void *(*mremap)(void *, size_t, size_t, int, void *);
+	void (*_exit)(int);
+	void (*_Exit)(int);
+	int (*execve)(const char *, char *const[], char *const[]);
+	int (*execv)(const char *, char *const[]);
+	int (*execvp)(const char *, char *const[]);
+	int (*execvpe)(const char *, char *const[], char *const[]);
+} next;
+
+static void find_next(void)
+{
+	*(void **)&next.ioctl = dlsym(RTLD_NEXT, "ioctl");
+	*(void **)&next.prctl = dlsym(RTLD_NEXT, "prctl");
+	*(void **)&next.mremap = dlsym(RTLD_NEXT, "mremap");
+	*(void **)&next._exit = dlsym(RTLD_NEXT, "_exit");
+	*(void **)&next._Exit = dlsym(RTLD_NEXT, "_Exit");
+	*(void **)&next.execve = dlsym(RTLD_NEXT, "execve");
+	*(void **)&next.execv = dlsym(RTLD_NEXT, "execv");
+	*(void **)&next.execvp = dlsym(RTLD_NEXT, "execvp");
+	*(void **)&next.execvpe = dlsym(RTLD_NEXT, "execvpe");
+}
+
 /* --- at the start --- */
 
 static int connect_to_command(void)
@@ -49,7 +86,7 @@ static int connect_to_command(void)
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	/* A program that is slow to start does not wait for a command that
 	 * hangs. */
-	struct timeval most = { 5, 0 };
+	struct timeval most = { HELLO_S, 0 };
 	size_t len = strlen(address);
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
@@ -133,11 +170,16 @@ static void hand_over(void)
 /* The child's memory is its own, and needs a userfaultfd of its own. */
 static void in_child(void)
 {
-	const struct preload_page *parents = page;
+	struct preload_page *parents = page;
 
 	page = NULL;
-	if (!parents || !atomic_load(&parents->sandboxed))
-		hand_over();
+	if (parents &&
+	    (atomic_load(&parents->sandboxed) || atomic_load(&parents->gone) ||
+	     atomic_load(&parents->childless)))
+		return;
+	hand_over();
+	if (parents && !page)
+		atomic_store(&parents->childless, 1);
 }
 
 /* How many filters of system calls there are, by calls that the dynamic linker
@@ -163,12 +205,17 @@ __attribute__((constructor)) static void at_start(void)
 {
 	const char *name = getenv(PRELOAD_SOCKET);
 	const char *slash = name ? strchr(name, '/') : NULL;
+	int filters;
 
+	find_next();
 	if (!slash || (size_t)(slash - name) >= sizeof(address) ||
-	    count_filters() > atoi(slash + 1))
+	    !__register_atfork)
+		return;
+	filters = count_filters();
+	if (filters < 0 || filters > atoi(slash + 1))
 		return;
 	memcpy(address, name, (size_t)(slash - name));
-	pthread_atfork(NULL, NULL, in_child);
+	__register_atfork(NULL, NULL, in_child, __dso_handle);
 	hand_over();
 }
 
@@ -182,22 +229,42 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static int ask(enum preload_question question, uintptr_t start, uintptr_t end,
+/* One thread asks at a time. A thread that was killed, or left by a jump, while it
+ * asked keeps the others waiting once. */
+static bool take_turn(enum preload_question kind, uint64_t begun)
+{
+	while (atomic_exchange(&page->taken, 1))
+		if (now_ns() - begun > TAKEN_NS) {
+			if (kind == PRELOAD_BYE)
+				return false;
+			if (now_ns() - begun > LAST_LOOK_NS)
+				return true;
+		}
+	return true;
+}
+
+static int ask(enum preload_question kind, uintptr_t start, uintptr_t end,
 	       uint64_t ns)
 {
-	uint64_t until = now_ns() + ns;
-	int saved = errno, r = 0;
+	int saved = errno, r = -1;
+	unsigned question;
+	uint64_t begun;
 
-	if (!page)
+	if (!page || atomic_load(&page->gone))
 		return -1;
-	while (r == 0 && atomic_exchange(&page->taken, 1))
-		r = now_ns() > until ? -1 : 0;
-	if (r == 0) {
+	begun = now_ns();
+	if (take_turn(kind, begun)) {
+		question = (atomic_fetch_add(&page->asked, 1) + 1) *
+				   (PRELOAD_KIND + 1) |
+			   kind;
 		atomic_store(&page->start, start);
 		atomic_store(&page->end, end);
 		atomic_store(&page->question, question);
-		while (r == 0 && atomic_load(&page->question) != PRELOAD_NONE)
-			r = now_ns() > until ? -1 : 0;
+		while (atomic_load(&page->question) == question &&
+		       !atomic_load(&page->gone))
+			if (now_ns() - begun > ns)
+				atomic_store(&page->gone, 1);
+		r = atomic_load(&page->question) == question ? -1 : 0;
 		atomic_store(&page->taken, 0);
 	}
 	errno = saved;
@@ -222,31 +289,66 @@ writewatch_run_let_go(uintptr_t start, uintptr_t end)
 
 /* --- calls of libc, as it does them --- */
 
-/* A program that uses userfaultfd itself: the memory is the program's first. */
+/* A program that uses userfaultfd itself: the memory is the program's first. It is
+ * asked for before, too: what the command watched there may have been unmapped, and
+ * the command not know. */
 __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request,
 						 ...)
 {
+	const struct uffdio_register *reg;
 	va_list args;
 	void *arg;
-	long r;
+	int r, tries = 3;
 
 	va_start(args, request);
 	arg = va_arg(args, void *);
 	va_end(args);
-	r = syscall(SYS_ioctl, fd, request, arg);
-	if (r < 0 && errno == EBUSY && request == UFFDIO_REGISTER) {
-		const struct uffdio_register *reg = arg;
-
-		if (writewatch_run_let_go(
-			    (uintptr_t)reg->range.start,
-			    (uintptr_t)(reg->range.start + reg->range.len)) ==
-		    0)
-			r = syscall(SYS_ioctl, fd, request, arg);
-	}
-	return (int)r;
+	reg = arg;
+	if (page && request == UFFDIO_REGISTER && reg)
+		writewatch_run_let_go(
+			(uintptr_t)reg->range.start,
+			(uintptr_t)(reg->range.start + reg->range.len));
+	do
+		r = next.ioctl ? next.ioctl(fd, request, arg)
+			       : (int)syscall(SYS_ioctl, fd, request, arg);
+	while (r < 0 && errno == EBUSY && page && request == UFFDIO_REGISTER &&
+	       reg && tries-- &&
+	       writewatch_run_let_go(
+		       (uintptr_t)reg->range.start,
+		       (uintptr_t)(reg->range.start + reg->range.len)) == 0);
+	return r;
 }
 
-/* Without new privileges a program may sandbox itself: seccomp(2) comes next. */
+/* Memory that the command registered does not become one mapping with what it grows
+ * by, and mremap(2) takes one mapping only. */
+__attribute__((visibility("default"))) void *
+mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
+{
+	va_list args;
+	void *to, *r;
+	int i;
+
+	va_start(args, flags);
+	to = va_arg(args, void *);
+	va_end(args);
+	for (i = 0;; i++) {
+		r = next.mremap
+			    ? next.mremap(old, old_size, new_size, flags, to)
+			    : (void *)syscall(SYS_mremap, old, old_size,
+					      new_size, flags, to);
+		if (r != MAP_FAILED || errno != EFAULT || i ||
+		    writewatch_run_let_go((uintptr_t)old,
+					  (uintptr_t)old + old_size) != 0)
+			return r;
+	}
+}
+
+#ifndef PR_SET_TSC
+#define PR_SET_TSC 26
+#endif
+
+/* Without new privileges a program may sandbox itself: seccomp(2) comes next. And
+ * without the processor's clock it is killed for a look at it. */
 __attribute__((visibility("default"))) int prctl(int option, ...)
 {
 	unsigned long a, b, c, d;
@@ -260,7 +362,10 @@ __attribute__((visibility("default"))) int prctl(int option, ...)
 	va_end(args);
 	if (page && (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP))
 		atomic_store(&page->sandboxed, 1);
-	return (int)syscall(SYS_prctl, option, a, b, c, d);
+	if (page && option == PR_SET_TSC)
+		atomic_store(&page->gone, 1);
+	return next.prctl ? next.prctl(option, a, b, c, d)
+			  : (int)syscall(SYS_prctl, option, a, b, c, d);
 }
 
 /* --- the end of the memory: what was written last is seen --- */
@@ -268,38 +373,40 @@ __attribute__((visibility("default"))) int prctl(int option, ...)
 __attribute__((visibility("default"))) _Noreturn void _exit(int status)
 {
 	last_look();
+	if (next._exit)
+		next._exit(status);
 	for (;;)
 		syscall(SYS_exit_group, status);
 }
 
 __attribute__((visibility("default"))) _Noreturn void _Exit(int status)
 {
-	_exit(status);
+	last_look();
+	if (next._Exit)
+		next._Exit(status);
+	for (;;)
+		syscall(SYS_exit_group, status);
 }
 
 __attribute__((visibility("default"))) int
 execve(const char *path, char *const argv[], char *const envp[])
 {
 	last_look();
-	return (int)syscall(SYS_execve, path, argv, envp);
+	return next.execve ? next.execve(path, argv, envp)
+			   : (int)syscall(SYS_execve, path, argv, envp);
 }
 
 __attribute__((visibility("default"))) int execv(const char *path,
 						 char *const argv[])
 {
-	return execve(path, argv, environ);
+	last_look();
+	return next.execv ? next.execv(path, argv)
+			  : (int)syscall(SYS_execve, path, argv, environ);
 }
 
-/* libc's, which searches PATH. */
-__attribute__((visibility("default"))) int
-execvpe(const char *file, char *const argv[], char *const envp[])
+/* Before the constructor has run there is none. */
+static int not_yet(void)
 {
-	int (*next)(const char *, char *const[], char *const[]) = NULL;
-
-	*(void **)&next = dlsym(RTLD_NEXT, "execvpe");
-	last_look();
-	if (next)
-		return next(file, argv, envp);
 	errno = ENOSYS;
 	return -1;
 }
@@ -307,5 +414,13 @@ execvpe(const char *file, char *const argv[], char *const envp[])
 __attribute__((visibility("default"))) int execvp(const char *file,
 						  char *const argv[])
 {
-	return execvpe(file, argv, environ);
+	last_look();
+	return next.execvp ? next.execvp(file, argv) : not_yet();
+}
+
+__attribute__((visibility("default"))) int
+execvpe(const char *file, char *const argv[], char *const envp[])
+{
+	last_look();
+	return next.execvpe ? next.execvpe(file, argv, envp) : not_yet();
 }

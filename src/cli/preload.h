@@ -19,6 +19,8 @@
 #define PRELOAD_FILTERS "Seccomp_filters:" /* in /proc/PID/status, Linux 5.9 */
 #define PRELOAD_LOOK_MS 2
 
+#define PRELOAD_KIND 3u
+
 enum preload_question {
 	PRELOAD_NONE, /* answered */
 	PRELOAD_BYE, /* scan once more: the program ends */
@@ -26,12 +28,20 @@ enum preload_question {
 };
 
 struct preload_page {
+	/* PRELOAD_NONE, or what is asked and, above PRELOAD_KIND, how often
+	 * something was: an answer that comes late is not one to a later question. */
 	atomic_uint question;
+	atomic_uint asked;
 	atomic_uint taken; /* by the thread that asks */
+	/* Nobody answers any more: the command does not watch the process, or did
+	 * not answer in time. */
+	atomic_uint gone;
 	_Atomic(uint64_t) start, end;
 	/* The program may be killed for a system call that it does not make
 	 * itself. */
 	atomic_uint sandboxed;
+	/* A child could not say hello: the others need not try. */
+	atomic_uint childless;
 };
 
 #endif

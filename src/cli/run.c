@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +25,8 @@
 #include "preload.h"
 
 #define MOST 256 /* processes at a time; others run unwatched */
+#define HURRY                                                                  \
+	0.01 /* seconds after a question, in which the next one may come */
 
 struct watcher {
 	struct cli_report report;
@@ -38,6 +41,8 @@ struct watcher {
 	double start, duration;
 	bool follow;
 	int filters; /* of system calls, that the command itself has */
+	double hurry;	     /* until then a program asks again and again */
+	struct rlimit files; /* of the command's caller, and of the program */
 	const char *why; /* why the last one could not be watched */
 };
 
@@ -64,6 +69,15 @@ static double since(const struct watcher *w)
 
 /* --- processes come and go --- */
 
+/* Nobody answers the process from now on. */
+static void dismiss(struct preload_page *page)
+{
+	if (!page)
+		return;
+	atomic_store(&page->gone, 1);
+	munmap(page, sizeof(*page));
+}
+
 static void leave(struct watcher *w, size_t i)
 {
 	struct member *m = &w->member[i];
@@ -71,8 +85,7 @@ static void leave(struct watcher *w, size_t i)
 	w->hidden += cli_process_hidden(m->process);
 	w->borrowed += cli_process_borrowed(m->process);
 	cli_process_close(m->process);
-	if (m->page)
-		munmap(m->page, sizeof(*m->page));
+	dismiss(m->page);
 	w->member[i] = w->member[--w->n];
 }
 
@@ -83,8 +96,10 @@ static bool join(struct watcher *w, pid_t pid, int uffd,
 	struct cli_process *p = NULL;
 	size_t i;
 
-	for (i = w->n; i--;) /* it is another program now (exec) */
-		if (cli_process_pid(w->member[i].process) == pid)
+	for (i = w->n;
+	     i--;) /* it is another program now (exec), or has ended */
+		if (cli_process_pid(w->member[i].process) == pid ||
+		    (w->n == MOST && cli_process_ended(w->member[i].process)))
 			leave(w, i);
 	if (pidfd >= 0 && w->n < MOST) {
 		p = cli_process_open(pid, pidfd, uffd, &w->why);
@@ -97,8 +112,7 @@ static bool join(struct watcher *w, pid_t pid, int uffd,
 	}
 	if (!p) {
 		w->unwatched++;
-		if (page)
-			munmap(page, sizeof(*page));
+		dismiss(page);
 		return false;
 	}
 	cli_process_follow(p, &w->report, since(w));
@@ -115,7 +129,7 @@ static void welcome(struct watcher *w, const struct cli_guest *guest)
 		join(w, guest->pid, guest->uffd, guest->page);
 	} else {
 		close(guest->uffd);
-		munmap(guest->page, sizeof(*guest->page));
+		dismiss(guest->page);
 	}
 	cli_guests_answer(guest);
 }
@@ -124,18 +138,24 @@ static void welcome(struct watcher *w, const struct cli_guest *guest)
 static void serve(struct watcher *w, struct member *m)
 {
 	struct preload_page *page = m->page;
-	unsigned question = page ? atomic_load(&page->question) : PRELOAD_NONE;
+	unsigned asked = page ? atomic_load(&page->question) : PRELOAD_NONE;
+	uintptr_t start, end;
 
-	if (question == PRELOAD_NONE)
+	if (asked == PRELOAD_NONE)
 		return;
-	/* the last time for what ends, and for what is let go of */
-	cli_process_scan(m->process, &w->report, since(w));
-	cli_process_follow(m->process, &w->report, since(w));
-	if (question == PRELOAD_LET_GO)
-		cli_process_let_go(
-			m->process, (uintptr_t)atomic_load(&page->start),
-			(uintptr_t)atomic_load(&page->end), since(w));
-	atomic_store(&page->question, PRELOAD_NONE);
+	if ((asked & PRELOAD_KIND) == PRELOAD_LET_GO) {
+		start = (uintptr_t)atomic_load(&page->start);
+		end = (uintptr_t)atomic_load(&page->end);
+		cli_process_scan_range(m->process, &w->report, since(w), start,
+				       end);
+		cli_process_let_go(m->process, start, end, since(w));
+	} else { /* it ends */
+		cli_process_scan(m->process, &w->report, since(w));
+		cli_process_follow(m->process, &w->report, since(w));
+	}
+	w->hurry = since(w) + HURRY;
+	/* unless it waits no more, and asked something else */
+	atomic_compare_exchange_strong(&page->question, &asked, PRELOAD_NONE);
 }
 
 static int count_filters(pid_t pid)
@@ -195,6 +215,10 @@ static void pause_until(struct watcher *w, double next)
 	/* so that questions are answered, and the program's end is noticed */
 	if (wait > PRELOAD_LOOK_MS / 1000.0)
 		wait = PRELOAD_LOOK_MS / 1000.0;
+	if (since(w) < w->hurry) {
+		usleep(20);
+		wait = 0;
+	}
 	if (cli_guests_wait(w->guests, wait, &guest))
 		welcome(w, &guest);
 }
@@ -260,20 +284,45 @@ static char *join_words(char **words)
 	return out;
 }
 
+/* Those that are ignored stay so, for the program, too. */
+static void catch_signals(void)
+{
+	static const int signals[] = { SIGINT,	SIGTERM, SIGHUP,
+				       SIGQUIT, SIGUSR1, SIGUSR2 };
+	struct sigaction act = { .sa_sigaction = on_signal,
+				 .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigaction old;
+	size_t i;
+
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		if (sigaction(signals[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN)
+			sigaction(signals[i], &act, NULL);
+}
+
+/* Five descriptors a process. */
+static void have_descriptors(struct watcher *w)
+{
+	struct rlimit more;
+
+	if (getrlimit(RLIMIT_NOFILE, &w->files) != 0)
+		return;
+	more = w->files;
+	more.rlim_cur = more.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &more);
+}
+
 static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 {
 	struct cli_options o = { .report = &w->report };
-	struct sigaction act = { .sa_sigaction = on_signal,
-				 .sa_flags = SA_SIGINFO | SA_RESTART };
 
 	if (!cli_options_parse(command, argc, argv, &o))
 		return false;
 	w->duration = o.duration;
 	w->follow = o.follow;
 	w->filters = count_filters(getpid());
-	sigaction(SIGINT, &act, NULL);
-	sigaction(SIGTERM, &act, NULL);
-	sigaction(SIGHUP, &act, NULL);
+	catch_signals();
+	have_descriptors(w);
 	w->start = cli_now();
 	return true;
 }
@@ -344,17 +393,16 @@ static void calm_sanitizers(void)
 	setenv("ASAN_OPTIONS", options, 1);
 }
 
-static void become(char **argv, const char *object, const char *name,
-		   int filters)
+static void become(const struct watcher *w, char **argv, const char *object,
+		   const char *name)
 {
 	const char *others = getenv("LD_PRELOAD");
 	char *list = NULL, *socket = NULL;
 
 	/* Behind others: they may have to be first. */
-	if (object &&
-	    (asprintf(&list, "%s%s%s", others ? others : "",
-		      others && *others ? ":" : "", object) < 0 ||
-	     asprintf(&socket, "%s/%d", name, filters) < 0))
+	if (object && (asprintf(&list, "%s%s%s", others ? others : "",
+				others && *others ? ":" : "", object) < 0 ||
+		       asprintf(&socket, "%s/%d", name, w->filters) < 0))
 		_exit(126);
 	if (object) {
 		setenv("LD_PRELOAD", list, 1);
@@ -363,6 +411,8 @@ static void become(char **argv, const char *object, const char *name,
 		/* else a store would show as 512 pages */
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	}
+	if (w->files.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &w->files);
 	execvp(argv[0], argv);
 	fprintf(stderr, "writewatch: %s: %s\n", argv[0], strerror(errno));
 	_exit(errno == ENOENT ? 127 : 126);
@@ -378,10 +428,11 @@ static int run(struct watcher *w, char **argv, const char *object,
 	w->report.command = join_words(argv);
 	child = fork();
 	if (child == 0)
-		become(argv, object, name, w->filters);
+		become(w, argv, object, name);
 	if (child < 0)
 		return -1;
 	program = child;
+	signal(SIGPIPE, SIG_IGN); /* the program runs on when nobody reads */
 	loop(w, &status);
 	program = 0;
 	return status;

@@ -7,10 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "kernel/uapi/procfs.h"
 #include "scan.h"
 
 #define MOST_PIECES 8192 /* of a process */
@@ -50,6 +53,7 @@ struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 	*why = "out of memory";
 	if (!p)
 		goto err;
+	*why = NULL;
 	o.pidfd = pidfd;
 	if (uffd >= 0) {
 		o.flags |= WW_OPEN_UFFD;
@@ -110,6 +114,13 @@ void cli_process_close(struct cli_process *p)
 pid_t cli_process_pid(const struct cli_process *p)
 {
 	return p->pid;
+}
+
+bool cli_process_ended(const struct cli_process *p)
+{
+	struct pollfd end = { p->pidfd, POLLIN, 0 };
+
+	return poll(&end, 1, 0) == 1;
 }
 
 const char *cli_process_backend(const struct cli_process *p)
@@ -179,17 +190,18 @@ void cli_drop_empty_pieces(struct cli_process *p)
 	p->n = k;
 }
 
-/* Memory that was mapped since the last look: the pages that exist were written
- * since then. */
-static void report_existing(const struct cli_process *p, struct cli_report *r,
-			    double when, unsigned mapping, uintptr_t start,
-			    uintptr_t end)
+/* Pages that exist, as entries of the file say: of private memory less those that
+ * are a file's still. */
+static void report_entries(const struct cli_process *p, struct cli_report *r,
+			   double when, unsigned mapping, uintptr_t start,
+			   uintptr_t end, bool shared)
 {
-	const uint64_t exists = 3ull << 62; /* present, or swapped */
+	const uint64_t exists = PM_PRESENT | PM_SWAP;
+	const uint64_t not = shared ? 0 : PM_FILE;
 	uint64_t entry[512];
 
 	while (start < end) {
-		size_t n = (end - start) / r->page, i, run;
+		size_t n = (end - start) / r->page, i;
 		ssize_t got;
 
 		n = n < 512 ? n : 512;
@@ -198,16 +210,47 @@ static void report_existing(const struct cli_process *p, struct cli_report *r,
 		if (got < 8)
 			return;
 		n = (size_t)got / 8;
-		for (i = 0; i < n; i = run) {
-			for (run = i; run < n && entry[run] & exists; run++)
-				;
-			if (run > i)
+		for (i = 0; i < n; i++)
+			if (entry[i] & exists && !(entry[i] & not ))
 				cli_report_add(r, when, mapping,
-					       start + i * r->page,
-					       (run - i) * r->page);
-			run += run == i;
-		}
+					       start + i * r->page, r->page);
 		start += n * r->page;
+	}
+}
+
+/* Memory that was mapped since the last look: the pages that exist were written
+ * since then, except zero pages and pages of a file, which were only read. Of a
+ * shared file nothing is known. */
+static void report_existing(const struct cli_process *p, struct cli_report *r,
+			    double when, unsigned mapping, uintptr_t start,
+			    uintptr_t end, bool shared)
+{
+	const uint64_t not = PAGE_IS_PFNZERO | (shared ? 0 : PAGE_IS_FILE);
+	struct page_region region[64];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)region,
+		.vec_len = 64,
+		.category_inverted = not,
+		.category_mask = not,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
+	int n, i;
+
+	while (arg.start < end) {
+		n = ioctl(p->pagemap, PAGEMAP_SCAN, &arg);
+		if (n < 0) {
+			report_entries(p, r, when, mapping,
+				       (uintptr_t)arg.start, end, shared);
+			return;
+		}
+		for (i = 0; i < n; i++)
+			cli_report_add(
+				r, when, mapping, (uintptr_t)region[i].start,
+				(size_t)(region[i].end - region[i].start));
+		arg.start = arg.walk_end;
 	}
 }
 
@@ -260,15 +303,37 @@ static unsigned mapping_of(const struct cli_process *p, struct cli_report *r,
 	return known->mapping;
 }
 
-/* Watch memory, unless the program does. What it watched a while ago is not new. */
-static void cover_piece(struct cli_process *p, struct cli_report *r,
-			double when, const struct own *was_own, size_t at,
-			unsigned mapping, uintptr_t start, uintptr_t end)
+/* A mapping as a line of /proc/PID/maps has it. */
+struct line {
+	uintptr_t start, end;
+	char prot[5];
+	const char *name;
+};
+
+/* Shared memory that is no file's: what exists of it was written, or at least is
+ * nobody's yet. */
+static bool is_file(const struct line *l)
 {
+	return l->name[0] == '/' && strncmp(l->name, "/memfd:", 7) != 0 &&
+	       strncmp(l->name, "/dev/zero", 9) != 0 &&
+	       strncmp(l->name, "/SYSV", 5) != 0;
+}
+
+/* Watch memory, unless the program does. What the program watched a while ago is
+ * not new. */
+static void cover_piece(struct cli_process *p, struct cli_report *r,
+			double when, struct own *was_own, size_t at,
+			unsigned mapping, const struct line *l, uintptr_t start,
+			uintptr_t end)
+{
+	bool shared = l->prot[3] == 's';
 	int e = add_piece(p, at, start, end, mapping);
 
-	if (e == 0 && !was_own && p->begun && p->pagemap >= 0) {
-		report_existing(p, r, when, mapping, start, end);
+	if (e == 0 && was_own) {
+		was_own->there = false; /* pruned: memory there is new now */
+	} else if (e == 0 && p->begun && p->pagemap >= 0 &&
+		   !(shared && is_file(l))) {
+		report_existing(p, r, when, mapping, start, end, shared);
 	} else if (e == -EBUSY) {
 		struct own *o;
 
@@ -282,13 +347,13 @@ static void cover_piece(struct cli_process *p, struct cli_report *r,
 
 /* Watch what of one mapping is not watched yet. */
 static void cover(struct cli_process *p, struct cli_report *r, double when,
-		  uintptr_t start, uintptr_t end, const char *name)
+		  const struct line *l)
 {
-	const uintptr_t first = start, last = end;
+	uintptr_t start = l->start;
 
-	while (start < end) {
+	while (start < l->end) {
 		size_t i = find(p, start);
-		uintptr_t to = end;
+		uintptr_t to = l->end;
 		struct own *o;
 		unsigned m;
 
@@ -297,19 +362,39 @@ static void cover(struct cli_process *p, struct cli_report *r, double when,
 			start = p->piece[i].end;
 			continue;
 		}
-		if (i < p->n && p->piece[i].start < end)
+		if (i < p->n && p->piece[i].start < l->end)
 			to = p->piece[i].start;
 		o = cli_own_at(p, start, &to);
-		if (p->n == MOST_PIECES || to - start > MOST_BYTES) {
+		if (p->n >= MOST_PIECES || to - start > MOST_BYTES) {
 			p->hides += to - start;
 			start = to;
 			continue;
 		}
-		m = mapping_of(p, r, first, last, name);
+		m = mapping_of(p, r, l->start, l->end, l->name);
 		if (!o || !cli_own_shown(p, r, when, o, m, start, to))
-			cover_piece(p, r, when, o, i, m, start, to);
+			cover_piece(p, r, when, o, i, m, l, start, to);
 		start = to;
 	}
+}
+
+/* Memory that can not be written just now stays watched. */
+static void keep(struct cli_process *p, const struct line *l)
+{
+	uintptr_t end = l->end;
+	size_t i;
+
+	for (i = find(p, l->start); i < p->n && p->piece[i].start < l->end; i++)
+		p->piece[i].there = true;
+	cli_own_at(p, l->start, &end);
+}
+
+/* Memory of the object that was loaded into the program. */
+static bool is_ours(const char *name)
+{
+	const char *last = strrchr(name, '/');
+
+	return last && (!strncmp(last, "/writewatch-run.so", 18) ||
+			!strcmp(last, "/memfd:writewatch-run (deleted)"));
 }
 
 static size_t larger(size_t a, size_t b)
@@ -320,7 +405,7 @@ static size_t larger(size_t a, size_t b)
 void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			double when)
 {
-	char path[64], line[5000];
+	char path[64], text[5000];
 	struct runs swap;
 	size_t i, k;
 	FILE *f;
@@ -331,21 +416,25 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r,
 		return;
 	for (i = 0; i < p->n; i++)
 		p->piece[i].there = false;
-	p->hides = p->borrows = p->now.n = 0;
-	while (fgets(line, sizeof(line), f)) {
-		uintptr_t start, end;
+	p->hides = p->borrows = p->now.n = p->cursor = 0;
+	while (fgets(text, sizeof(text), f)) {
+		struct line l;
 		int name = 0;
-		char prot[5];
 
-		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %*s %n",
-			   &start, &end, prot, &name) < 3 ||
-		    prot[1] != 'w' || strstr(line, "writewatch-run"))
-			continue; /* what can not be written, and our own */
-		line[strcspn(line, "\n")] = '\0';
-		cover(p, r, when, start, end,
-		      name && line[name] ? line + name : "anonymous");
+		if (sscanf(text, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %*s %n",
+			   &l.start, &l.end, l.prot, &name) < 3)
+			continue;
+		text[strcspn(text, "\n")] = '\0';
+		l.name = name && text[name] ? text + name : "anonymous";
+		if (is_ours(l.name))
+			continue;
+		if (l.prot[1] == 'w')
+			cover(p, r, when, &l);
+		else
+			keep(p, &l);
 	}
 	fclose(f);
+	cli_own_prune(p, when);
 	p->hidden = larger(p->hidden, p->hides);
 	p->borrowed = larger(p->borrowed, p->borrows);
 	swap = p->before;
@@ -372,6 +461,8 @@ static void add_runs(const struct cli_process *p, struct cli_report *r,
 
 		if (start < p->piece[i].start)
 			start = p->piece[i].start;
+		if (to <= start)
+			continue;
 		cli_report_add(r, when, p->piece[i].mapping, start, to - start);
 		start = to;
 	}
@@ -437,4 +528,11 @@ bool cli_process_scan(struct cli_process *p, struct cli_report *r, double when)
 	if (e == -EPERM)
 		e = scan_pieces(p, r, when);
 	return e == 0;
+}
+
+void cli_process_scan_range(struct cli_process *p, struct cli_report *r,
+			    double when, uintptr_t start, uintptr_t end)
+{
+	if (start < end)
+		scan_range(p, r, when, (char *)start, end - start);
 }

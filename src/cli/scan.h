@@ -21,6 +21,7 @@ struct own {
 	uintptr_t start, end;
 	double since; /* when it was let go of */
 	bool seen;    /* registered by the program */
+	bool there;   /* mapped, as of this look */
 };
 
 struct runs {
@@ -41,6 +42,7 @@ struct cli_process {
 	size_t nown;
 	/* What was dirty there in the last look, and is in this one. */
 	struct runs before, now;
+	size_t cursor; /* in `before` */
 	/* Bytes that are not shown, at most and in this look; and bytes that are
 	 * shown from the program's own tracker. */
 	size_t hidden, hides, borrowed, borrows;
@@ -60,6 +62,8 @@ struct own *cli_own_at(struct cli_process *p, uintptr_t start, uintptr_t *end);
 /* The program is about to watch [start, end) itself, or does. */
 void cli_own_add(struct cli_process *p, uintptr_t start, uintptr_t end,
 		 double when);
+/* Forget what is mapped no more, by the look that ends. */
+void cli_own_prune(struct cli_process *p, double when);
 /* Is [start, end) shown as the program's own tracker has it, or about to be
  * registered? */
 bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,

@@ -17,7 +17,9 @@
 #include "kernel/uapi/userfaultfd.h"
 
 /* In a program that `writewatch run` watches: the command registered the memory,
- * and lets go of it (cli/preload.c). Elsewhere there is no such function. */
+ * and lets go of it (cli/preload.c). It is asked before each registration: it may
+ * think of memory that was unmapped, and would reset pages of ours there. Elsewhere
+ * there is no such function. */
 extern int writewatch_run_let_go(uintptr_t start, uintptr_t end)
 	__attribute__((weak, visibility("default")));
 
@@ -94,13 +96,14 @@ int ww_uffd_register(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 		.range = { start, end - start },
 		.mode = UFFDIO_REGISTER_MODE_WP,
 	};
-	int r;
+	int r, tries = writewatch_run_let_go ? 3 : 0;
 
 	if (!ww_fd_ok(fd))
 		return -EPERM;
+	if (writewatch_run_let_go)
+		writewatch_run_let_go(start, end);
 	r = ww_sys_ioctl(fd->fd, UFFDIO_REGISTER, &reg);
-	if (r == -EBUSY && writewatch_run_let_go &&
-	    writewatch_run_let_go(start, end) == 0)
+	while (r == -EBUSY && tries-- && writewatch_run_let_go(start, end) == 0)
 		r = ww_sys_ioctl(fd->fd, UFFDIO_REGISTER, &reg);
 	if (r == -EINVAL || r == -EPERM)
 		return -EOPNOTSUPP; /* special memory; shared and read-only */
