@@ -134,8 +134,8 @@ more_of_run() {
 	done
 
 	# and its memory is shown as its own tracker has it: four pages, then four
-	# others, and nothing that was only reset or let go of. The command looks each
-	# time that the program asks it for memory, so nothing depends on time.
+	# others, and nothing that was only reset or let go of. The command looks before
+	# each execve(), also one that fails, so nothing depends on time.
 	cat >"$tmp/watcher.c" <<-'C'
 	#include <stdio.h>
 	#include <string.h>
@@ -144,13 +144,12 @@ more_of_run() {
 	#define PAGES 64
 	#define MOST 65536 /* bytes of a page */
 	static char memory[PAGES * MOST] __attribute__((aligned(MOST)));
-	static char asked_for[4][MOST] __attribute__((aligned(MOST)));
 	static struct ww *ww;
 	static size_t page;
 	static int look(void)
 	{
-		static int n;
-		return ww_watch(ww, asked_for[n++], page, 0);
+		char *none[] = { "none", NULL };
+		return execv("/nonexistent", none) != -1;
 	}
 	static int write_and_get(size_t first)
 	{
