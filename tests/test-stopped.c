@@ -21,6 +21,7 @@ static struct test_fixture f;
 static char *mine[MUTATORS + 1];
 static pid_t tids[MUTATORS];
 static atomic_uint stopped, resume;
+static atomic_uint progress; /* of the mutators, in calls */
 static atomic_bool quit;
 
 static void stop_here(int signo)
@@ -60,6 +61,7 @@ static void one_call(unsigned i, char *own)
 			n = 8;
 			CHECK(ww_get_ranges(f.ww, mine[MUTATORS], 8 * PAGE,
 					    WW_WINDOW, runs, &n) == 0);
+			atomic_fetch_add(&progress, 1);
 		}
 		break;
 	case 3:
@@ -125,6 +127,7 @@ static void *mutate(void *arg)
 		((volatile char *)f.m)[(i * 7 + k) % N * PAGE] = 1;
 		one_call(i, mine[k]);
 		free(p);
+		atomic_fetch_add(&progress, 1);
 	}
 	/* leave it as it was found */
 	for (; i % 16 != 0; i++)
@@ -157,12 +160,15 @@ static void every_call_returns_in_a_stopped_world(void **state)
 			sched_yield();
 	alarm((unsigned)(200 * test_slowness()));
 	for (round = 0; round < rounds; round++) {
+		unsigned i, before = atomic_load(&progress);
 		volatile unsigned delay;
-		unsigned i;
 
 		random ^= random << 13;
 		random ^= random >> 7;
 		random ^= random << 17;
+		/* on a busy machine they may not have run since the last round */
+		while (atomic_load(&progress) - before < (random >> 32 & 3))
+			sched_yield();
 		for (delay = 0; delay < random % 20000; delay++)
 			;
 		atomic_store(&stopped, 0);
