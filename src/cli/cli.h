@@ -7,7 +7,7 @@
  *	bench.c		what it costs here
  *	options.c	the arguments of the next three
  *	run.c		a program from its start, or a running one; preload.c runs
- *			inside of the program, guests.c hears it connect,
+ *			inside of the program (start.c), guests.c hears it connect,
  *			program.c says whether it can be loaded there
  *	scan.c		what a process has mapped, and which of that it wrote; own.c for
  *			memory that the program watches itself
@@ -146,6 +146,20 @@ bool cli_options_number(const char *text, double least, double *out);
 /* Why a program can not be watched by `run`, and what would help; NULL: nothing
  * is known against it. *load: have the object loaded nevertheless. */
 const char *cli_program_why_not(const char *name, bool *load);
+
+/* --- start.c --- */
+
+struct rlimit;
+
+/* Find the object to load; its path goes to out. */
+bool cli_start_find(char *out, size_t room);
+/* Make its path one that LD_PRELOAD can hold. Returns a folder to be removed at the
+ * end, with the file `object` in it, or NULL. */
+char *cli_start_avoid_blanks(char *object, size_t room);
+/* Become the program, with the object unless it is NULL; does not return. name: of the
+ * socket. filters: of system calls, that the command has. */
+void cli_start_become(char **argv, const char *object, const char *name,
+		      int filters, const struct rlimit *files);
 
 /* --- guests.c: processes that connect --- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * own.c - memory that a program watches itself: shown from outside, by looks that
- * change nothing.
+ * own.c - looks that change nothing: at memory that a program watches itself, and at
+ * memory that is new.
  *
  * Called by scan.c and run.c; calls report.c. Invariant: nothing that the program's
  * own tracker has not reported yet is reset.
@@ -181,4 +181,67 @@ bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 		return true;
 	}
 	return !o->seen && when - o->since <= REGISTERS_IN;
+}
+
+/* --- new memory --- */
+
+/* Pages that exist, as entries of the file say: of private memory less those that
+ * are a file's still. */
+static void report_entries(const struct cli_process *p, struct cli_report *r,
+			   double when, unsigned mapping, uintptr_t start,
+			   uintptr_t end, bool shared)
+{
+	const uint64_t exists = PM_PRESENT | PM_SWAP;
+	const uint64_t not = shared ? 0 : PM_FILE;
+	uint64_t entry[512];
+
+	while (start < end) {
+		size_t n = (end - start) / r->page, i;
+		ssize_t got;
+
+		n = n < 512 ? n : 512;
+		got = pread(p->pagemap, entry, n * 8,
+			    (off_t)(start / r->page * 8));
+		if (got < 8)
+			return;
+		n = (size_t)got / 8;
+		for (i = 0; i < n; i++)
+			if (entry[i] & exists && !(entry[i] & not ))
+				cli_report_add(r, when, mapping,
+					       start + i * r->page, r->page);
+		start += n * r->page;
+	}
+}
+
+void cli_report_existing(const struct cli_process *p, struct cli_report *r,
+			 double when, unsigned mapping, uintptr_t start,
+			 uintptr_t end, bool shared)
+{
+	const uint64_t not = PAGE_IS_PFNZERO | (shared ? 0 : PAGE_IS_FILE);
+	struct page_region region[64];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = start,
+		.end = end,
+		.vec = (uintptr_t)region,
+		.vec_len = 64,
+		.category_inverted = not,
+		.category_mask = not,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+	};
+	int n, i;
+
+	while (arg.start < end) {
+		n = ioctl(p->pagemap, PAGEMAP_SCAN, &arg);
+		if (n < 0) {
+			report_entries(p, r, when, mapping,
+				       (uintptr_t)arg.start, end, shared);
+			return;
+		}
+		for (i = 0; i < n; i++)
+			cli_report_add(
+				r, when, mapping, (uintptr_t)region[i].start,
+				(size_t)(region[i].end - region[i].start));
+		arg.start = arg.walk_end;
+	}
 }

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -329,95 +328,6 @@ static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 
 /* --- run --- */
 
-/* Can the file `directory` + `name` be read? Its path goes to out. */
-static bool readable(char *out, size_t room, const char *directory,
-		     const char *name)
-{
-	return snprintf(out, room, "%s%s", directory, name) < (int)room &&
-	       access(out, R_OK) == 0;
-}
-
-/* Find the object: where it was installed, else by where the command is, in its
- * prefix or build folder: both may have been moved. */
-static bool find_preload(char *out, size_t room)
-{
-	const char *given = getenv("WRITEWATCH_PRELOAD");
-	char self[512];
-	ssize_t n;
-
-	if (given)
-		return readable(out, room, given, "");
-	if (readable(out, room, PRELOAD_INSTALLED, ""))
-		return true;
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	if (n < 0)
-		return false;
-	self[n] = '\0';
-	strrchr(self, '/')[1] = '\0';
-	return readable(out, room, self, PRELOAD_FROM_COMMAND) ||
-	       readable(out, room, self, PRELOAD_NAME);
-}
-
-/* The dynamic linker splits LD_PRELOAD at blanks and colons: an object whose
- * path has one is loaded through a link without. Returns the folder of the
- * link, to be removed at the end, or NULL. */
-static char *avoid_blanks(char *object, size_t room)
-{
-	static char folder[] = "/tmp/writewatch-XXXXXX";
-	char *target;
-
-	if (!strpbrk(object, " :\t\n"))
-		return NULL;
-	target = realpath(object, NULL);
-	if (!target || !mkdtemp(folder)) {
-		free(target);
-		return NULL;
-	}
-	snprintf(object, room, "%s/%s", folder, PRELOAD_NAME);
-	if (symlink(target, object) != 0)
-		perror("writewatch: symlink");
-	free(target);
-	return folder;
-}
-
-/* A sanitizer's runtime refuses to come behind another object; programs that the
- * program starts may have one. */
-static void calm_sanitizers(void)
-{
-	const char *given = getenv("ASAN_OPTIONS");
-	char *options;
-
-	if (asprintf(&options, "%s%sverify_asan_link_order=0",
-		     given ? given : "", given && *given ? ":" : "") < 0)
-		_exit(126);
-	setenv("ASAN_OPTIONS", options, 1);
-}
-
-static void become(const struct watcher *w, char **argv, const char *object,
-		   const char *name)
-{
-	const char *others = getenv("LD_PRELOAD");
-	char *list = NULL, *socket = NULL;
-
-	/* Behind others: they may have to be first. */
-	if (object && (asprintf(&list, "%s%s%s", others ? others : "",
-				others && *others ? ":" : "", object) < 0 ||
-		       asprintf(&socket, "%s/%d", name, w->filters) < 0))
-		_exit(126);
-	if (object) {
-		setenv("LD_PRELOAD", list, 1);
-		setenv(PRELOAD_SOCKET, socket, 1);
-		calm_sanitizers();
-		/* else a store would show as 512 pages */
-		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	}
-	if (w->files.rlim_max)
-		setrlimit(RLIMIT_NOFILE, &w->files);
-	execvp(argv[0], argv);
-	fprintf(stderr, "writewatch: %s: %s\n", argv[0], strerror(errno));
-	_exit(errno == ENOENT ? 127 : 126);
-}
-
 /* Run it to its end. `object`: NULL if it can not be loaded. */
 static int run(struct watcher *w, char **argv, const char *object,
 	       const char *name)
@@ -428,7 +338,7 @@ static int run(struct watcher *w, char **argv, const char *object,
 	w->report.command = join_words(argv);
 	child = fork();
 	if (child == 0)
-		become(w, argv, object, name);
+		cli_start_become(argv, object, name, w->filters, &w->files);
 	if (child < 0)
 		return -1;
 	program = child;
@@ -450,7 +360,7 @@ int cli_run(int argc, char **argv)
 		return CLI_WRONG;
 	if (optind == argc)
 		return cli_wrong("run", "a program is missing", NULL);
-	if (!find_preload(object, sizeof(object))) {
+	if (!cli_start_find(object, sizeof(object))) {
 		fprintf(stderr, "writewatch: %s is not installed\n",
 			PRELOAD_INSTALLED);
 		return CLI_FAILED;
@@ -459,7 +369,7 @@ int cli_run(int argc, char **argv)
 	if (!w.guests)
 		return cli_fail("socket");
 	why = cli_program_why_not(argv[optind], &load);
-	folder = avoid_blanks(object, sizeof(object));
+	folder = cli_start_avoid_blanks(object, sizeof(object));
 	status = run(&w, argv + optind, load ? object : NULL, name);
 	r = status < 0 ? cli_fail("fork") : finish(&w);
 	cli_guests_free(w.guests);

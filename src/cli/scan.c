@@ -10,10 +10,8 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "kernel/uapi/procfs.h"
 #include "scan.h"
 
 #define MOST_PIECES 8192 /* of a process */
@@ -190,70 +188,6 @@ void cli_drop_empty_pieces(struct cli_process *p)
 	p->n = k;
 }
 
-/* Pages that exist, as entries of the file say: of private memory less those that
- * are a file's still. */
-static void report_entries(const struct cli_process *p, struct cli_report *r,
-			   double when, unsigned mapping, uintptr_t start,
-			   uintptr_t end, bool shared)
-{
-	const uint64_t exists = PM_PRESENT | PM_SWAP;
-	const uint64_t not = shared ? 0 : PM_FILE;
-	uint64_t entry[512];
-
-	while (start < end) {
-		size_t n = (end - start) / r->page, i;
-		ssize_t got;
-
-		n = n < 512 ? n : 512;
-		got = pread(p->pagemap, entry, n * 8,
-			    (off_t)(start / r->page * 8));
-		if (got < 8)
-			return;
-		n = (size_t)got / 8;
-		for (i = 0; i < n; i++)
-			if (entry[i] & exists && !(entry[i] & not ))
-				cli_report_add(r, when, mapping,
-					       start + i * r->page, r->page);
-		start += n * r->page;
-	}
-}
-
-/* Memory that was mapped since the last look: the pages that exist were written
- * since then, except zero pages and pages of a file, which were only read. Of a
- * shared file nothing is known. */
-static void report_existing(const struct cli_process *p, struct cli_report *r,
-			    double when, unsigned mapping, uintptr_t start,
-			    uintptr_t end, bool shared)
-{
-	const uint64_t not = PAGE_IS_PFNZERO | (shared ? 0 : PAGE_IS_FILE);
-	struct page_region region[64];
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.start = start,
-		.end = end,
-		.vec = (uintptr_t)region,
-		.vec_len = 64,
-		.category_inverted = not,
-		.category_mask = not,
-		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-	};
-	int n, i;
-
-	while (arg.start < end) {
-		n = ioctl(p->pagemap, PAGEMAP_SCAN, &arg);
-		if (n < 0) {
-			report_entries(p, r, when, mapping,
-				       (uintptr_t)arg.start, end, shared);
-			return;
-		}
-		for (i = 0; i < n; i++)
-			cli_report_add(
-				r, when, mapping, (uintptr_t)region[i].start,
-				(size_t)(region[i].end - region[i].start));
-		arg.start = arg.walk_end;
-	}
-}
-
 /* 0, or why the memory can not be watched: it is gone, or somebody else's. */
 static int add_piece(struct cli_process *p, size_t at, uintptr_t start,
 		     uintptr_t end, unsigned mapping)
@@ -333,7 +267,7 @@ static void cover_piece(struct cli_process *p, struct cli_report *r,
 		was_own->there = false; /* pruned: memory there is new now */
 	} else if (e == 0 && p->begun && p->pagemap >= 0 &&
 		   !(shared && is_file(l))) {
-		report_existing(p, r, when, mapping, start, end, shared);
+		cli_report_existing(p, r, when, mapping, start, end, shared);
 	} else if (e == -EBUSY) {
 		struct own *o;
 

@@ -69,5 +69,11 @@ void cli_own_prune(struct cli_process *p, double when);
 bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 		   struct own *o, unsigned mapping, uintptr_t start,
 		   uintptr_t end);
+/* Memory that was mapped since the last look: the pages that exist were written
+ * since then, except zero pages and pages of a file, which were only read. Of a
+ * shared file nothing is known. */
+void cli_report_existing(const struct cli_process *p, struct cli_report *r,
+			 double when, unsigned mapping, uintptr_t start,
+			 uintptr_t end, bool shared);
 
 #endif
