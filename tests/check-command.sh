@@ -184,6 +184,57 @@ more_of_run() {
 	assert sum(int(r["pages"]) for r in rows) == 64 + 8, rows
 	PY
 
+	# memory that was mapped anew before the program watches it: the command knows the
+	# old one, and must not reset what the program's own tracker has
+	cat >"$tmp/anew.c" <<-'C'
+	#include <string.h>
+	#include <sys/mman.h>
+	#include <unistd.h>
+	#include <writewatch.h>
+	#define PAGES 64
+	static char memory[PAGES * 65536] __attribute__((aligned(65536)));
+	int main(void)
+	{
+		size_t page = (size_t)sysconf(_SC_PAGESIZE), n = PAGES;
+		char *none[] = { "none", NULL };
+		void *pages[PAGES];
+		struct ww *ww;
+		munmap(memory, PAGES * page);
+		if (mmap(memory, PAGES * page, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != memory)
+			return 1;
+		memset(memory, 1, PAGES * page);
+		if (ww_open(&ww, NULL) || ww_watch(ww, memory, PAGES * page, 0))
+			return 2;
+		((volatile char *)memory)[5 * page] = 2;
+		execv("/nonexistent", none); /* the command looks */
+		return ww_get(ww, memory, PAGES * page, WW_RESET, pages, &n, NULL) || n != 1 ? 3 : 0;
+	}
+	C
+	${CC:-cc} -w -o "$tmp/anew" -I"$src/include" "$tmp/anew.c" \
+		"$lib/libwritewatch.so" -Wl,-rpath,"$lib"
+	"$command" run -q -- "$tmp/anew" 2>"$tmp/err" || {
+		status=$?
+		cat "$tmp/err"; echo "dirty state of the program is gone: $status"; exit 1
+	}
+
+	# signals that are ignored stay so, for the program, too
+	(trap '' HUP; "$command" run -q -- sh -c 'kill -HUP $$; echo survived' 2>/dev/null) | grep -q survived
+
+	# a process that nobody answers waits for nobody: not a second for each command
+	cat >"$tmp/many.sh" <<-'SH'
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
+		/bin/true
+	done
+	SH
+	timeout 25 "$command" run -q --no-follow -- sh "$tmp/many.sh" 2>/dev/null
+
+	# a child of another libc runs, though it is not watched
+	[ ! -x "$tmp/musl" ] || {
+		"$command" run -q -- sh -c "$tmp/musl; exit \$?" >"$tmp/out" 2>"$tmp/err" || status=$?
+		[ "$status" = 5 ] && ! grep -q relocating "$tmp/err" || { cat "$tmp/err"; exit 1; }
+	}
+
 	# what is written right before the end is seen, however it ends
 	cat >"$tmp/ends.c" <<-'C'
 	#include <stdio.h>
