@@ -359,6 +359,7 @@ static void seal_and_watch(void *arg)
 	char *sealed =
 		mmap(NULL, N * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct ww *w;
+	size_t n, limit;
 	int r;
 
 	CHECK(sealed != MAP_FAILED);
@@ -369,10 +370,14 @@ static void seal_and_watch(void *arg)
 	CHECK(ww_open(&w, NULL) == 0);
 	r = ww_watch(w, sealed, N * PAGE, 0);
 	CHECK(r == 0 || r == -EPERM);
+	/* soft-dirty can not close them, and reports all */
+	limit = PROMISED(w, WW_CAP_EXACT) ? 1 : N;
 	((volatile char *)sealed)[PAGE] = 1;
-	CHECK(r < 0 || test_count(w, sealed, N, WW_RESET) == 1);
+	n = r < 0 ? 1 : test_count(w, sealed, N, WW_RESET);
+	CHECK(n >= 1 && n <= limit);
 	((volatile char *)sealed)[2 * PAGE] = 1;
-	CHECK(r < 0 || test_count(w, sealed, N, 0) == 1);
+	n = r < 0 ? 1 : test_count(w, sealed, N, 0);
+	CHECK(n >= 1 && n <= limit);
 	ww_close(w);
 	((volatile char *)sealed)[3 * PAGE] = 1;
 	_exit(0);

@@ -23,6 +23,8 @@ struct ww_turn {
 	atomic_uint thread;
 	/* How often in a row the page was opened for the writer. */
 	atomic_uint times;
+	/* A reset closed the page so soon that its writer may not have run. */
+	atomic_uint hasty;
 	_Alignas(8) _Atomic(uint64_t) when; /* ns, of the last time */
 };
 
