@@ -179,7 +179,7 @@ static void mappings_never_run_out(void **state)
 				 ? (test_slowness() > 1 ? 4000 : 20000)
 			 : max < 50000 ? (size_t)max * 3 / 2
 				       : 200000) /
-			(PAGE / 4096); /* of memory there is as much */
+			(PAGE / 4096) / 2 * 2; /* of memory there is as much */
 	size_t i, n = npages;
 	char *m = test_map(npages);
 	void **pages = calloc(npages, sizeof(*pages));
