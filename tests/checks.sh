@@ -155,6 +155,7 @@ m32() {
 	lib=$top/build-m32-root/usr/lib/i386-linux-gnu
 	cross m32 x86 i686 "'gcc', '-m32', '-isystem', '/usr/include/$(gcc -print-multiarch)'" i386-linux-gnu "'-m32', '-L$lib'"
 	set -- --cross-file build-m32-root/cross.ini
+	check_build_folder build-m32
 	[ ! -f build-m32/build.ninja ] || set --
 	build build-m32 -Dtests=enabled -Dwerror=true "$@"
 	export LD_LIBRARY_PATH="$lib"
@@ -210,6 +211,7 @@ musl() {
 }
 
 clang() {
+	check_build_folder build-clang
 	[ -f build-clang/build.ninja ] ||
 		CC=clang CXX=clang++ meson setup build-clang >"$log" 2>&1
 	build build-clang -Dtests=enabled -Dwerror=true
@@ -232,6 +234,7 @@ tidy_all() {
 }
 
 tidy() {
+	check_build_folder build-clang
 	[ -f build-clang/build.ninja ] ||
 		CC=clang CXX=clang++ meson setup build-clang >"$log" 2>&1
 	build build-clang -Dtests=enabled -Dwerror=true

@@ -85,6 +85,7 @@ programs() {
 		endian = '$endian'
 	X
 	cross="--cross-file $work/$1.ini"
+	check_build_folder "$out-$1"
 	[ ! -f "$out-$1/build.ninja" ] || cross=
 	# shellcheck disable=SC2086 # nothing or two words
 	build "$out-$1" -Dtests=enabled -Dwerror=$werror $cross
