@@ -192,7 +192,7 @@ static void report_entries(const struct cli_process *p, struct cli_report *r,
 			   uintptr_t end, bool shared)
 {
 	const uint64_t exists = PM_PRESENT | PM_SWAP;
-	const uint64_t not = shared ? 0 : PM_FILE;
+	const uint64_t less = shared ? 0 : PM_FILE;
 	uint64_t entry[512];
 
 	while (start < end) {
@@ -206,7 +206,7 @@ static void report_entries(const struct cli_process *p, struct cli_report *r,
 			return;
 		n = (size_t)got / 8;
 		for (i = 0; i < n; i++)
-			if (entry[i] & exists && !(entry[i] & not ))
+			if (entry[i] & exists && !(entry[i] & less))
 				cli_report_add(r, when, mapping,
 					       start + i * r->page, r->page);
 		start += n * r->page;
@@ -217,7 +217,7 @@ void cli_report_existing(const struct cli_process *p, struct cli_report *r,
 			 double when, unsigned mapping, uintptr_t start,
 			 uintptr_t end, bool shared)
 {
-	const uint64_t not = PAGE_IS_PFNZERO | (shared ? 0 : PAGE_IS_FILE);
+	const uint64_t less = PAGE_IS_PFNZERO | (shared ? 0 : PAGE_IS_FILE);
 	struct page_region region[64];
 	struct pm_scan_arg arg = {
 		.size = sizeof(arg),
@@ -225,8 +225,8 @@ void cli_report_existing(const struct cli_process *p, struct cli_report *r,
 		.end = end,
 		.vec = (uintptr_t)region,
 		.vec_len = 64,
-		.category_inverted = not,
-		.category_mask = not,
+		.category_inverted = less,
+		.category_mask = less,
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
 	int n, i;

@@ -39,7 +39,7 @@
 #define TAKEN_NS UINT64_C(20000000)
 #define HELLO_S 1
 
-/* Called by the library when memory that it is to watch is registered already
+/* Also called by the library, before it registers memory that it is to watch
  * (src/kernel/uffd.c). */
 int writewatch_run_let_go(uintptr_t start, uintptr_t end);
 
@@ -295,7 +295,8 @@ writewatch_run_let_go(uintptr_t start, uintptr_t end)
 __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request,
 						 ...)
 {
-	const struct uffdio_register *reg;
+	const struct uffdio_register *reg = NULL;
+	uintptr_t start = 0, end = 0;
 	va_list args;
 	void *arg;
 	int r, tries = 3;
@@ -303,19 +304,18 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request,
 	va_start(args, request);
 	arg = va_arg(args, void *);
 	va_end(args);
-	reg = arg;
-	if (page && request == UFFDIO_REGISTER && reg)
-		writewatch_run_let_go(
-			(uintptr_t)reg->range.start,
-			(uintptr_t)(reg->range.start + reg->range.len));
+	if (page && request == UFFDIO_REGISTER)
+		reg = arg;
+	if (reg) {
+		start = (uintptr_t)reg->range.start;
+		end = (uintptr_t)(reg->range.start + reg->range.len);
+		writewatch_run_let_go(start, end);
+	}
 	do
 		r = next.ioctl ? next.ioctl(fd, request, arg)
 			       : (int)syscall(SYS_ioctl, fd, request, arg);
-	while (r < 0 && errno == EBUSY && page && request == UFFDIO_REGISTER &&
-	       reg && tries-- &&
-	       writewatch_run_let_go(
-		       (uintptr_t)reg->range.start,
-		       (uintptr_t)(reg->range.start + reg->range.len)) == 0);
+	while (r < 0 && errno == EBUSY && reg && tries-- &&
+	       writewatch_run_let_go(start, end) == 0);
 	return r;
 }
 
@@ -370,22 +370,23 @@ __attribute__((visibility("default"))) int prctl(int option, ...)
 
 /* --- the end of the memory: what was written last is seen --- */
 
-__attribute__((visibility("default"))) _Noreturn void _exit(int status)
+static _Noreturn void leave(void (*next_exit)(int), int status)
 {
 	last_look();
-	if (next._exit)
-		next._exit(status);
+	if (next_exit)
+		next_exit(status);
 	for (;;)
 		syscall(SYS_exit_group, status);
 }
 
+__attribute__((visibility("default"))) _Noreturn void _exit(int status)
+{
+	leave(next._exit, status);
+}
+
 __attribute__((visibility("default"))) _Noreturn void _Exit(int status)
 {
-	last_look();
-	if (next._Exit)
-		next._Exit(status);
-	for (;;)
-		syscall(SYS_exit_group, status);
+	leave(next._Exit, status);
 }
 
 __attribute__((visibility("default"))) int

@@ -24,8 +24,8 @@
 #include "preload.h"
 
 #define MOST 256 /* processes at a time; others run unwatched */
-#define HURRY                                                                  \
-	0.01 /* seconds after a question, in which the next one may come */
+/* Seconds after a question, in which the next one may come. */
+#define HURRY 0.01
 
 struct watcher {
 	struct cli_report report;

@@ -244,8 +244,8 @@ struct line {
 	const char *name;
 };
 
-/* Shared memory that is no file's: what exists of it was written, or at least is
- * nobody's yet. */
+/* Of other shared memory, what exists was written: a file's pages also come from the
+ * file. */
 static bool is_file(const struct line *l)
 {
 	return l->name[0] == '/' && strncmp(l->name, "/memfd:", 7) != 0 &&
