@@ -198,6 +198,20 @@ static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 
 #endif
 
+/* Memory that is not a file's. */
+static inline long ww_arch_map(long at, long len, long prot, long flags)
+{
+#if defined(SYS_mmap2)
+	return ww_arch_call(SYS_mmap2, at, len, prot, flags, -1, 0);
+#elif defined(__s390x__) /* takes a pointer to its arguments */
+	const long args[6] = { at, len, prot, flags, -1, 0 };
+
+	return ww_arch_call(SYS_mmap, (long)args, 0, 0, 0, 0, 0);
+#else
+	return ww_arch_call(SYS_mmap, at, len, prot, flags, -1, 0);
+#endif
+}
+
 /* A file offset, as arguments of pread64 behind the first three. */
 #if __SIZEOF_LONG__ == 8
 #define WW_ARCH_OFFSET(at) (long)(at), 0, 0

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sys.c - every system call that the library makes.
+ * sys.c - the system calls for descriptors and memory; those of threads and signals
+ * are in sys-thread.c. The library makes no others.
  *
- * Called by every floor, calls arch.h. Invariant: results are values or
+ * Called by every floor, calls call.h. Invariant: results are values or
  * negative errno values; errno is as it was, and nothing here is
  * a cancellation point: a thread that is cancelled in one would keep a lock, or
  * leave pages closed.
@@ -13,7 +14,6 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,26 +21,13 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #ifndef STATX_INO
 #include <linux/stat.h> /* musl before 1.2.5 */
 #endif
 
-#include "kernel/arch.h"
-#include "kernel/uapi/numbers.h"
-
-#define KERNEL_SIGSET 8 /* bytes */
-
-#define call6(nr, a, b, c, d, e, f)                                      \
-	ww_arch_call(nr, (long)(a), (long)(b), (long)(c), (long)(d), \
-		     (long)(e), (long)(f))
-#define call5(nr, a, b, c, d, e) call6(nr, a, b, c, d, e, 0)
-#define call4(nr, a, b, c, d) call6(nr, a, b, c, d, 0, 0)
-#define call3(nr, a, b, c) call6(nr, a, b, c, 0, 0, 0)
-#define call2(nr, a, b) call6(nr, a, b, 0, 0, 0, 0)
-#define call1(nr, a) call6(nr, a, 0, 0, 0, 0, 0)
+#include "kernel/call.h"
 
 /* A kernel's timespec of two longs: long enough for what is slept here. */
 #if defined(SYS_nanosleep)
@@ -49,12 +36,6 @@ typedef long time_word;
 #else
 #define NR_NANOSLEEP SYS_clock_nanosleep_time64
 typedef int64_t time_word;
-#endif
-
-#ifdef SYS_futex
-#define NR_FUTEX SYS_futex
-#else
-#define NR_FUTEX SYS_futex_time64
 #endif
 
 #ifdef SYS_ppoll
@@ -270,16 +251,9 @@ long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
 
 static int map(void *at, size_t len, int prot, int kind, void **out)
 {
-	const int flags = kind | MAP_ANONYMOUS | MAP_NORESERVE;
-#ifdef SYS_mmap2
-	long r = call6(SYS_mmap2, at, len, prot, flags, -1, 0);
-#elif defined(__s390x__) /* takes a pointer to its arguments */
-	unsigned long args[6] = { (unsigned long)at, len, (unsigned long)prot,
-				  (unsigned long)flags, -1ul, 0 };
-	long r = call1(SYS_mmap, args);
-#else
-	long r = call6(SYS_mmap, at, len, prot, flags, -1, 0);
-#endif
+	long r = ww_arch_map((long)at, (long)len, prot,
+			     kind | MAP_ANONYMOUS | MAP_NORESERVE);
+
 	if (r < 0 && r > -4096)
 		return (int)r;
 	*out = (void *)r;
@@ -334,6 +308,18 @@ int ww_sys_madvise(uintptr_t start, size_t len, int advice)
 	return (int)call3(SYS_madvise, start, len, advice);
 }
 
+int ww_sys_mlock(uintptr_t start, size_t len, bool on_fault)
+{
+	if (on_fault) /* Linux 4.4 */
+		return (int)call3(SYS_mlock2, start, len, MLOCK_ONFAULT);
+	return (int)call2(SYS_mlock, start, len);
+}
+
+int ww_sys_munlock(uintptr_t start, size_t len)
+{
+	return (int)call2(SYS_munlock, start, len);
+}
+
 bool ww_sys_is_mapped(uintptr_t page)
 {
 	unsigned char resident;
@@ -364,142 +350,4 @@ int ww_sys_name_anon(uintptr_t start, size_t len, const char *name)
 {
 	return (int)call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, start,
 			  len, name);
-}
-
-/* --- threads and signals --- */
-
-void ww_sys_block_signals(uint64_t *mask)
-{
-	/* Signals that an instruction raises end the process if they are
-	 * blocked, so they stay open: a store to the caller's array may fault,
-	 * a debugger may step, and a sandbox may answer system calls in its
-	 * SIGSYS handler. */
-	static const int own[] = { SIGSEGV, SIGBUS, SIGTRAP,
-				   SIGILL,  SIGFPE, SIGSYS };
-	uint64_t all = ~UINT64_C(0);
-	size_t i;
-
-	for (i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-		all &= ~(UINT64_C(1) << (own[i] - 1));
-
-	call4(SYS_rt_sigprocmask, SIG_SETMASK, &all, mask, KERNEL_SIGSET);
-}
-
-void ww_sys_restore_signals(uint64_t mask)
-{
-	call4(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, KERNEL_SIGSET);
-}
-
-void ww_sys_futex_wait(atomic_uint *word, unsigned value)
-{
-	call4(NR_FUTEX, word, FUTEX_WAIT, value, NULL);
-}
-
-void ww_sys_futex_wake(atomic_uint *word, int n)
-{
-	call3(NR_FUTEX, word, FUTEX_WAKE, n);
-}
-
-int ww_sys_sigaction(int signo, const struct sigaction *act,
-		     struct sigaction *old)
-{
-	int saved = errno, r = 0;
-
-	/* libc's function, because it knows how a handler returns */
-	if (sigaction(signo, act, old) < 0)
-		r = -errno;
-	errno = saved;
-	return r;
-}
-
-int ww_sys_raise(int signo)
-{
-	return (int)call3(SYS_tgkill, call1(SYS_getpid, 0),
-			  call1(SYS_gettid, 0), signo);
-}
-
-unsigned ww_sys_thread_id(void)
-{
-	return (unsigned)call1(SYS_gettid, 0);
-}
-
-/* Not fork(), which would run the host's fork handlers. The child has no exit
- * signal, or the host's SIGCHLD handler would run and its wait() would see the
- * child. */
-int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg)
-{
-	uint64_t mask;
-	int status = 0;
-	long pid;
-
-	ww_sys_block_signals(&mask);
-	pid = call5(SYS_clone, 0, 0, 0, 0, 0);
-	if (pid == 0) {
-		call1(SYS_exit_group, fn(arg));
-		__builtin_unreachable();
-	}
-	while (pid > 0 &&
-	       call4(SYS_wait4, pid, &status, __WALL, NULL) == -EINTR)
-		;
-	ww_sys_restore_signals(mask);
-	if (pid < 0)
-		return 0;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-}
-
-/* What a thread starts with: on its own stack. */
-struct start {
-	int (*fn)(void *);
-	void *arg;
-};
-
-static int run_thread(void *arg)
-{
-	const struct start *s = arg;
-
-	return s->fn(s->arg);
-}
-
-int ww_sys_thread(void *stack, size_t stack_len, int (*fn)(void *), void *arg,
-		  atomic_uint *alive)
-{
-	const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
-			  CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
-	char *top = (char *)stack + stack_len - 64;
-	struct start *s = (struct start *)(void *)top;
-	const uint64_t every = ~UINT64_C(0);
-	uint64_t mask = 0;
-	int saved = errno, r;
-
-	*s = (struct start){ fn, arg };
-	atomic_store(alive, 1);
-	/* The new thread inherits the mask. All signals are blocked, because
-	 * the host's handlers can not run without thread-local variables. */
-	call4(SYS_rt_sigprocmask, SIG_SETMASK, &every, &mask, KERNEL_SIGSET);
-	/* libc's wrapper of the bare call: it only switches stacks, and makes no
-	 * thread of libc's. */
-	r = clone(run_thread, top, flags, s, NULL, NULL, alive);
-	ww_sys_restore_signals(mask);
-	if (r < 0) {
-		r = -errno;
-		atomic_store(alive, 0);
-	}
-	errno = saved;
-	return r < 0 ? r : 0;
-}
-
-void ww_sys_rush(void)
-{
-	const unsigned header[2] = { 0x20080522, 0 }; /* version 3, ourselves */
-	const unsigned none[6] = { 0 };
-	struct {
-		int priority;
-	} fifo = { 99 };
-
-	/* RLIMIT_RTPRIO may allow less than the highest */
-	while (fifo.priority > 0 &&
-	       call3(SYS_sched_setscheduler, 0, SCHED_FIFO | 0x40000000,
-		     &fifo) < 0)
-		fifo.priority -= fifo.priority > 9 ? 9 : 1;
-	call2(SYS_capset, header, none);
 }

@@ -61,6 +61,8 @@ int ww_sys_mprotect(uintptr_t start, size_t len, int prot);
  * -errno. */
 int ww_sys_try_shared(uintptr_t at, size_t page, int prot);
 int ww_sys_madvise(uintptr_t start, size_t len, int advice);
+int ww_sys_mlock(uintptr_t start, size_t len, bool on_fault);
+int ww_sys_munlock(uintptr_t start, size_t len);
 bool ww_sys_is_mapped(uintptr_t page);
 /* Is part of it not mapped? Looks at the mappings only, not at pages. */
 bool ww_sys_has_hole(uintptr_t start, size_t len);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memory.c - VirtualAlloc, VirtualFree, VirtualProtect and VirtualLock over mmap.
+ * memory.c - VirtualAlloc, VirtualFree and VirtualProtect over mmap.
  *
  * Called by programs; calls regions.c for what is allocated, the public calls
  * for watched memory, and sys.c. Invariant: the state of a run says what its
@@ -12,7 +12,7 @@
 
 #include "base/heap.h"
 #include "kernel/sys.h"
-#include "win32/regions.h"
+#include "win32/memory.h"
 
 /* --- protection --- */
 
@@ -159,8 +159,7 @@ err_unreserve:
 	return e;
 }
 
-/* Commit, or protect again what is committed. */
-static ww_DWORD commit(struct ww_region *a, uintptr_t start, uintptr_t end,
+ww_DWORD ww_win32_commit(struct ww_region *a, uintptr_t start, uintptr_t end,
 		       ww_DWORD protect)
 {
 	if (!ww_win32_set_state(a, start, end, ww_win32_state_of(protect)))
@@ -221,7 +220,7 @@ static ww_DWORD alloc_locked(void *address, uintptr_t size, ww_DWORD type,
 			return e;
 		*out = (void *)a->start;
 		if (type & WW_MEM_COMMIT)
-			e = commit(a, a->start, a->end, protect);
+			e = ww_win32_commit(a, a->start, a->end, protect);
 		if (e)
 			release(a);
 		return e;
@@ -231,7 +230,7 @@ static ww_DWORD alloc_locked(void *address, uintptr_t size, ww_DWORD type,
 		return WW_ERROR_INVALID_ADDRESS;
 	*out = (void *)start;
 	if (type & WW_MEM_COMMIT)
-		return commit(a, start, end, protect);
+		return ww_win32_commit(a, start, end, protect);
 	/* The program gave the contents up: they stay here, but the pages are
 	 * clean. */
 	if (type & WW_MEM_RESET && a->watched) {
@@ -297,7 +296,7 @@ static ww_DWORD decommit(struct ww_region *a, uintptr_t start, uintptr_t end)
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
 	r = follow(a, start, end);
 	if (r == 0 && a->locked)
-		munlock((void *)d.start, d.end - d.start);
+		ww_sys_munlock(d.start, d.end - d.start);
 	if (r == 0 && !a->watched)
 		r = drop_contents(&d);
 	else if (r == 0)
@@ -328,8 +327,7 @@ static ww_DWORD free_locked(void *address, uintptr_t size, ww_DWORD type)
 	return decommit(a, start, end);
 }
 
-/* TRUE, or FALSE with the last error set. */
-static ww_BOOL succeeded(ww_DWORD e)
+ww_BOOL ww_win32_succeeded(ww_DWORD e)
 {
 	if (e)
 		ww_SetLastError(e);
@@ -348,13 +346,12 @@ ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type)
 		e = free_locked(address, size, type);
 		ww_win32_unlock();
 	}
-	return succeeded(e);
+	return ww_win32_succeeded(e);
 }
 
 /* --- VirtualProtect --- */
 
-/* The region of [address, address + size); NULL: not all is committed. */
-static struct ww_region *committed(void *address, uintptr_t size,
+struct ww_region *ww_win32_committed(void *address, uintptr_t size,
 				   uintptr_t *start, uintptr_t *end)
 {
 	struct ww_region *a =
@@ -373,7 +370,7 @@ static ww_DWORD protect_locked(void *address, uintptr_t size, ww_DWORD protect,
 			       ww_DWORD *old)
 {
 	uintptr_t start, end, run_end;
-	struct ww_region *a = committed(address, size, &start, &end);
+	struct ww_region *a = ww_win32_committed(address, size, &start, &end);
 	ww_DWORD first;
 
 	if (!a)
@@ -381,7 +378,7 @@ static ww_DWORD protect_locked(void *address, uintptr_t size, ww_DWORD protect,
 	first = ww_win32_protect_of(ww_win32_state(a, start, &run_end));
 	if (a->watched)
 		ww_win32_latch(ww_win32_tracker(), start, end);
-	if (commit(a, start, end, protect))
+	if (ww_win32_commit(a, start, end, protect))
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
 	*old = first;
 	return 0;
@@ -401,105 +398,5 @@ ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
 		e = protect_locked(address, size, protect, old);
 		ww_win32_unlock();
 	}
-	return succeeded(e);
-}
-
-/* --- VirtualLock --- */
-
-/* The first try on a guard page fails, and takes the guard away. */
-static ww_DWORD take_guards(struct ww_region *a, uintptr_t start, uintptr_t end)
-{
-	ww_DWORD e = 0;
-	uintptr_t at = start, run_end;
-
-	for (; at < end; at = run_end) {
-		ww_DWORD p = ww_win32_protect_of(
-			ww_win32_state(a, at, &run_end));
-
-		run_end = run_end < end ? run_end : end;
-		if (!(p & WW_PAGE_GUARD))
-			continue;
-		commit(a, at, run_end, p & ~WW_PAGE_GUARD);
-		e = WW_STATUS_GUARD_PAGE_VIOLATION;
-	}
-	return e;
-}
-
-static bool has_no_access(struct ww_region *a, uintptr_t start, uintptr_t end)
-{
-	uintptr_t at, run_end;
-
-	for (at = start; at < end; at = run_end)
-		if (ww_win32_protect_of(ww_win32_state(a, at, &run_end)) &
-		    WW_PAGE_NOACCESS)
-			return true;
-	return false;
-}
-
-/* mlock() has the kernel fault the pages. MLOCK_ONFAULT after it leaves them
- * locked, but keeps the kernel from faulting them for writing whenever a
- * backend makes them writable again. */
-static int lock_pages(uintptr_t start, size_t len)
-{
-	int r = mlock((void *)start, len);
-
-	if (r == 0)
-		(void)mlock2((void *)start, len, MLOCK_ONFAULT); /* Linux 4.4 */
-	return r;
-}
-
-static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
-{
-	uintptr_t start, end;
-	struct ww_region *a = committed(address, size, &start, &end);
-	bool watched;
-	ww_DWORD e;
-	int r;
-
-	if (!a)
-		return WW_ERROR_INVALID_ADDRESS;
-	e = lock ? take_guards(a, start, end) : 0;
-	if (e)
-		return e;
-	/* mlock(2) would lock what comes before the page that it can not have */
-	if (lock && has_no_access(a, start, end))
-		return WW_ERROR_WORKING_SET_QUOTA;
-	/* mlock(2) faults the pages for writing: hold them meanwhile. Windows
-	 * reports locked pages, and so does the end of the hold. */
-	watched = lock && a->watched;
-	if (watched && ww_hold(ww_win32_tracker(), (void *)start, end - start,
-			       0) < 0)
-		return WW_ERROR_WORKING_SET_QUOTA;
-	r = lock ? lock_pages(start, end - start)
-		 : munlock((void *)start, end - start);
-	if (watched)
-		ww_release(ww_win32_tracker(), (void *)start, end - start, 0);
-	if (r != 0) {
-		/* a part may be locked now, unless it was before */
-		if (lock && !a->locked)
-			munlock((void *)start, end - start);
-		return WW_ERROR_WORKING_SET_QUOTA;
-	}
-	a->locked = a->locked || lock;
-	return 0;
-}
-
-static ww_BOOL lock(void *address, uintptr_t size, bool lock)
-{
-	ww_DWORD e;
-
-	ww_win32_lock();
-	e = lock_locked(address, size, lock);
-	ww_win32_unlock();
-	return succeeded(e);
-}
-
-ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size)
-{
-	return lock(address, size, true);
-}
-
-ww_BOOL ww_VirtualUnlock(ww_PVOID address, ww_SIZE_T size)
-{
-	return lock(address, size, false);
+	return ww_win32_succeeded(e);
 }
