@@ -109,8 +109,8 @@ int ww_unwatch(struct ww *ww, void *start, size_t len, unsigned flags)
 	r = lock(ww, &e);
 	if (r < 0)
 		return r;
-	return unlock(ww, ww_watch_remove(ww, e.start, e.end,
-					  flags & WW_UNMAPPING));
+	return unlock(
+		ww, ww_watch_remove(ww, e.start, e.end, flags & WW_UNMAPPING));
 }
 
 int ww_next_range(struct ww *ww, const void *at, struct ww_range_info *out)

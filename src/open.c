@@ -35,8 +35,9 @@ static const struct ww_backend *const backends[] = {
 #define NBACKENDS (sizeof(backends) / sizeof(backends[0]))
 
 static const char *const cap_names[] = {
-	"atomic-reset", "kernel-writes", "exact",  "shared",	      "no-signal",
-	"no-thread",	"remote",	 "foreign-mprotect", "foreign-writes",
+	"atomic-reset", "kernel-writes",    "exact",
+	"shared",	"no-signal",	    "no-thread",
+	"remote",	"foreign-mprotect", "foreign-writes",
 };
 
 #define NCAPS (sizeof(cap_names) / sizeof(cap_names[0]))
@@ -203,7 +204,8 @@ int ww_info(const struct ww *ww, struct ww_backend_info *out)
 {
 	struct ww_backend_info info;
 
-	if (!ww || !ww_size_is_good(out, WW_LEAST(struct ww_backend_info, caps)))
+	if (!ww ||
+	    !ww_size_is_good(out, WW_LEAST(struct ww_backend_info, caps)))
 		return -EINVAL;
 	info = (struct ww_backend_info){ .name = ww->backend->name,
 					 .caps = ww->caps,
@@ -380,9 +382,10 @@ int ww_open(struct ww **out, const struct ww_options *options)
 	const char *list;
 	unsigned require;
 
-	if (!out || (options && !ww_size_copy_in(&o, sizeof(o), options,
-						 WW_LEAST(struct ww_options,
-							  require))) ||
+	if (!out ||
+	    (options &&
+	     !ww_size_copy_in(&o, sizeof(o), options,
+			      WW_LEAST(struct ww_options, require))) ||
 	    !options_are_good(&o))
 		return -EINVAL;
 	require = o.require;

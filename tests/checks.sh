@@ -21,6 +21,7 @@ need libcmocka-dev /usr/include/cmocka.h
 need g++ c++
 need clang clang
 need clang-tidy clang-tidy
+need clang-format clang-format
 need libclang-rt-14-dev /usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a
 # gcc-multilib, which has no version, excludes the cross compilers
 need gcc-12-multilib /usr/lib/gcc/x86_64-linux-gnu/12/32/libgcc.a
@@ -228,8 +229,10 @@ analyzer() {
 	passes analyzer analyze
 }
 
+# The files of src/ are as .clang-format says, and clang-tidy says nothing.
 tidy_all() {
-	find src examples -name '*.c' | xargs -P "$(nproc)" -n 4 \
+	find src -name '*.[ch]' -exec clang-format --dry-run --Werror {} + &&
+		find src examples -name '*.c' | xargs -P "$(nproc)" -n 4 \
 		clang-tidy -p build-clang --quiet --warnings-as-errors='*'
 }
 

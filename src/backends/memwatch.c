@@ -30,7 +30,7 @@
 #define CLEAR 2u
 #define NO_REUSED_REGIONS 4u
 
-#define NR 451		 /* of the patch; cachestat(2) since Linux 6.5 */
+#define NR 451		/* of the patch; cachestat(2) since Linux 6.5 */
 #define CHUNK_PAGES 384 /* asked about at once: 3 KiB of stack */
 #define CLEAR_BYTES ((uintptr_t)1 << 30) /* the length is an int */
 
@@ -52,14 +52,14 @@ struct memwatch {
 };
 
 static long mw_call(const struct memwatch *m, uintptr_t start, uintptr_t end,
-		 unsigned flags, int64_t *vec, int room)
+		    unsigned flags, int64_t *vec, int room)
 {
 	return ww_sys_memwatch(m->nr, m->pidfd, start, (int)(end - start),
 			       flags, vec, room);
 }
 
 static int mw_clear(const struct memwatch *m, uintptr_t start, uintptr_t end,
-		 unsigned flags)
+		    unsigned flags)
 {
 	long r = 0;
 
@@ -76,7 +76,7 @@ static int mw_clear(const struct memwatch *m, uintptr_t start, uintptr_t end,
 /* --- queries --- */
 
 static void mw_found(struct ww_query *q, uintptr_t start, const int64_t *vec,
-		  long n)
+		     long n)
 {
 	long i, run;
 

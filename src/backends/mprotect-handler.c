@@ -130,8 +130,8 @@ long ww_mp_open_runs(const struct ww_slice *s)
 	long n = 0;
 
 	/* ww_bits_next() ends a run at the end of a word: join such runs */
-	for (; last = run_end, ww_bits_next(dirty, at, end, SIZE_MAX, false,
-					    &run, &run_end);
+	for (; last = run_end,
+	       ww_bits_next(dirty, at, end, SIZE_MAX, false, &run, &run_end);
 	     at = run_end)
 		n += run != last;
 	return n;
@@ -150,7 +150,8 @@ static bool open_more(const struct ww_slice *s, size_t first, size_t end)
 	int r = -ENOMEM;
 
 	atomic_fetch_add(&a->lost, 1);
-	if (ww_bits_next(&ww_mp_state(a)->dirty, end, hi, 1, false, &run, &run_end) &&
+	if (ww_bits_next(&ww_mp_state(a)->dirty, end, hi, 1, false, &run,
+			 &run_end) &&
 	    same(a, first, run) == run)
 		r = open_run(a, first, run);
 	while (r < 0 && back > lo && first - back < LOOK_BACK)
@@ -177,8 +178,7 @@ static bool open_page(const struct ww_slice *s, size_t page)
 	}
 	if (!ww_mapcount_take_two())
 		return open_more(s, first, end);
-	if (end - first > 1 &&
-	    ww_mp_open(s->area, block.start, block.end) == 0)
+	if (end - first > 1 && ww_mp_open(s->area, block.start, block.end) == 0)
 		return true;
 	/* one page was asked for, or the block has a hole */
 	return open_run(s->area, page, page + 1) == 0 ||

@@ -86,8 +86,8 @@ int ww_prots_wanted(struct ww_prots *self, const struct ww_area *a,
 {
 	size_t page = ww_area_page(a, at);
 
-	*end = ww_area_at(a, ww_prots_same(self, a, page,
-					   ww_area_page(a, *end)));
+	*end = ww_area_at(a,
+			  ww_prots_same(self, a, page, ww_area_page(a, *end)));
 	return ww_prots_at(self, a, page);
 }
 

@@ -79,7 +79,8 @@ static bool each_slice_of(struct ww *ww, void *arg)
 }
 
 static void each_slice(struct ww_soft *mine,
-		       void (*fn)(struct ww_soft *mine, const struct ww_slice *s))
+		       void (*fn)(struct ww_soft *mine,
+				  const struct ww_slice *s))
 {
 	ww_trackers_each(each_slice_of, &(struct gate){ mine, fn });
 }
@@ -124,8 +125,9 @@ static void begin_slice(struct ww_soft *soft, const struct ww_slice *s)
 static int close_free(void *arg, struct ww_area *a, uintptr_t start,
 		      uintptr_t end)
 {
-	ww_prots_apply_mapped(&ww_softdirty_state(a)->prots, a, ww_area_page(a, start),
-			      ww_area_page(a, end), false, not_closed);
+	ww_prots_apply_mapped(&ww_softdirty_state(a)->prots, a,
+			      ww_area_page(a, start), ww_area_page(a, end),
+			      false, not_closed);
 	return 0;
 }
 
@@ -147,8 +149,8 @@ static void not_opened(struct ww_area *a, size_t first, size_t end)
 void ww_softdirty_open_slice(struct ww_soft *soft, const struct ww_slice *s)
 {
 	ww_prots_apply_mapped(&ww_softdirty_state(s->area)->prots, s->area,
-			      ww_softdirty_page(s, s->start), ww_softdirty_page(s, s->end), true,
-			      not_opened);
+			      ww_softdirty_page(s, s->start),
+			      ww_softdirty_page(s, s->end), true, not_opened);
 	/* A query may have taken what not_closed() marked before the clear. */
 	if (ww_softdirty_state(s->area)->unclosed)
 		ww_area_mark(s->area, s->start, s->end);
@@ -162,8 +164,8 @@ static int make_pending(void *area, int class, uintptr_t start, uintptr_t end)
 
 static void save_slice(struct ww_soft *soft, const struct ww_slice *s)
 {
-	if (ww_pagemap_runs(&soft->pagemap, s->start, s->end, ww_softdirty_is_dirty,
-			    make_pending, s->area) < 0)
+	if (ww_pagemap_runs(&soft->pagemap, s->start, s->end,
+			    ww_softdirty_is_dirty, make_pending, s->area) < 0)
 		ww_area_mark(s->area, s->start, s->end); /* not known */
 }
 

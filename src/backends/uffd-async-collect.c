@@ -103,7 +103,7 @@ struct collecting {
 	struct ww_async_room *room;
 	uintptr_t end;
 	unsigned discards; /* before the scan */
-	bool any; /* some page of the scan was reported */
+	bool any;	   /* some page of the scan was reported */
 };
 
 static unsigned discards_of(const struct ww *ww)
@@ -376,8 +376,8 @@ static int collect_all(struct collecting *c)
 
 	while (r == 0 && c->q->pos < c->end && !ww_query_full(c->q)) {
 		enum ww_asked asked;
-		uintptr_t end = ww_async_stretch(c->ww, &c->q->span,
-						 c->q->pos, &asked);
+		uintptr_t end =
+			ww_async_stretch(c->ww, &c->q->span, c->q->pos, &asked);
 
 		r = collect_stretch(c, end, asked);
 	}
@@ -431,8 +431,8 @@ static int collect_around(struct collecting *c)
 	struct ww_scan s = { .start = q->pos };
 	int r = 0;
 
-	s.asked = q->span.kind == WW_KIND_ANON ? WW_ASK_EXISTING
-					       : WW_ASK_WRITTEN;
+	s.asked =
+		q->span.kind == WW_KIND_ANON ? WW_ASK_EXISTING : WW_ASK_WRITTEN;
 	while (r == 0 && s.start < c->end && !ww_query_full(q)) {
 		size_t i, n = 0;
 

@@ -52,8 +52,7 @@ void ww_async_room_drop(struct ww_async_room *self);
 int ww_async_scan(const struct ww *ww, struct ww_scan *s,
 		  const struct ww_async_room *room);
 
-void ww_async_note_populated(struct ww_area *a, uintptr_t start,
-			     uintptr_t end);
+void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end);
 
 /* Note as populated the pages of private memory that a scan finds written. */
 void ww_async_note_existing(struct ww *ww, const struct ww_span *span);

@@ -59,7 +59,7 @@ int ww_sync_protect_run(void *protecting, struct ww_area *a, uintptr_t start,
 		if (held)
 			continue;
 		r = ww_sync_change(s, ww_uffd_protect, ww_area_at(a, first),
-				ww_area_at(a, page), p->ww->page);
+				   ww_area_at(a, page), p->ww->page);
 		if (r == 0)
 			clear_dropped(a, ww_area_at(a, first),
 				      ww_area_at(a, page));
@@ -163,8 +163,9 @@ static int sync_scan(struct ww *ww, struct ww_query *q)
 	struct sync_walk w = { ww, q, { ww, false } };
 	struct ww_sync *s = ww->priv;
 	int r = ww_pagemap_runs(&s->pagemap, q->pos, ww_span_end(&q->span),
-				q->span.kind == WW_KIND_ANON ? ww_sync_judge_private
-							     : judge_shared,
+				q->span.kind == WW_KIND_ANON
+					? ww_sync_judge_private
+					: judge_shared,
 				found, &w);
 
 	if (r >= 0)
@@ -199,7 +200,8 @@ int ww_sync_rearm(struct ww *ww, const struct ww_span *span)
 		ww_turns_wait(&s->thread.turns, ww_span_start(span),
 			      ww_span_end(span));
 		r = ww_span_each_free(span, ww_span_start(span),
-				      ww_span_end(span), ww_sync_protect_run, &p);
+				      ww_span_end(span), ww_sync_protect_run,
+				      &p);
 	}
 	ww_sys_restore_signals(mask);
 	return r == 0 && p.missing ? -EPERM : r;

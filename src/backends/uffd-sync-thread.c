@@ -95,8 +95,7 @@ static bool answer(struct ww_sync_thread *self, const struct uffd_msg *msg,
 				return false;
 			continue;
 		}
-		ww_turns_opened(&self->turns, at[i],
-				msg[i].arg.pagefault.ptid);
+		ww_turns_opened(&self->turns, at[i], msg[i].arg.pagefault.ptid);
 		if (!open_block(self, at[i]))
 			open_page(self, at[i], page);
 	}

@@ -13,8 +13,8 @@
 struct ww_sync {
 	struct ww_fd uffd, pagemap;
 	struct ww_sync_thread thread;
-	bool unpopulated; /* pages that do not exist can be protected */
-	bool shared; /* memory of memfd and shmem too */
+	bool unpopulated;   /* pages that do not exist can be protected */
+	bool shared;	    /* memory of memfd and shmem too */
 	bool kernel_faults; /* kernel writes wait for the thread too */
 };
 

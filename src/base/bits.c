@@ -13,7 +13,7 @@
 
 #define WORD_BITS 64u
 #define CHUNK_WORDS 512u /* words for each summary bit: 4 KiB */
-_Static_assert(WORD_BITS * CHUNK_WORDS == WW_BITS_CHUNK, "bits.h");
+_Static_assert(CHUNK_WORDS == WW_BITS_CHUNK / WORD_BITS, "bits.h");
 
 static size_t words(size_t nbits)
 {
@@ -131,8 +131,7 @@ static uint64_t take_run(_Atomic(uint64_t) *word, uint64_t also, uint64_t m,
 		if (!((v | also) & m))
 			return 0;
 		run = lowest_run((v | also) & m, max);
-	} while (v & run &&
-		 !atomic_compare_exchange_weak(word, &v, v & ~run));
+	} while (v & run && !atomic_compare_exchange_weak(word, &v, v & ~run));
 	return run;
 }
 

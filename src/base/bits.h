@@ -73,7 +73,7 @@ static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
  * ww_bits_set() would change nothing. False: not known, as only one word is
  * looked at. */
 static inline bool ww_bits_surely_full(const struct ww_bits *self, size_t first,
-				size_t end)
+				       size_t end)
 {
 	size_t n = end - first;
 	uint64_t ones;

@@ -25,9 +25,9 @@
 WW_DATA static struct {
 	struct ww_lock lock; /* guards the list; not on it */
 	atomic_bool ready;
-	bool wipes; /* the kernel zeroes *word in a child */
+	bool wipes;		     /* the kernel zeroes *word in a child */
 	_Atomic(atomic_uint *) word; /* the generation; 0: just forked */
-	atomic_uint last; /* no process has a later generation */
+	atomic_uint last;	     /* no process has a later generation */
 	struct ww_lock list; /* the head of a circular list, in order of rank */
 	void (*on_child[WW_FORK_HOOKS])(void);
 } forks = {

@@ -24,10 +24,10 @@
 #define ADOPTED 4u
 
 /* With steps between the powers of two, so that little is wasted. */
-static const uint16_t class_bytes[CLASSES] = {
-	64,   128,  192,  256,	320,  448,  576,  768,	1024,
-	1280, 1600, 2048, 2560, 3200, 4096, 5120, 6400, 8192
-};
+static const uint16_t class_bytes[CLASSES] = { 64,   128,  192,	 256,  320,
+					       448,  576,  768,	 1024, 1280,
+					       1600, 2048, 2560, 3200, 4096,
+					       5120, 6400, 8192 };
 
 /* In front of a chunk's blocks, and of a large block. */
 struct mapping {
@@ -48,7 +48,7 @@ WW_DATA static struct {
 	unsigned generation; /* of the process whose lists these are */
 	struct block *free[CLASSES];
 	char *fresh, *fresh_end; /* what is left of the newest chunk */
-	struct mapping list; /* the head of a circular list */
+	struct mapping list;	 /* the head of a circular list */
 	struct {
 		uintptr_t start;
 		size_t len;

@@ -48,7 +48,7 @@ int cli_wrong(const char *command, const char *what, const char *argument);
 
 /* Written pages of one mapping in one interval. */
 struct cli_written {
-	double when; /* seconds since the start */
+	double when;	  /* seconds since the start */
 	unsigned mapping; /* index in the report */
 	uintptr_t start;
 	size_t len; /* bytes */
@@ -59,7 +59,7 @@ struct cli_mapping {
 	uintptr_t start, end;
 	char process[16], name[64];
 	size_t writes; /* pages written, counted anew in each interval */
-	size_t pages; /* distinct pages written; set by cli_report_count() */
+	size_t pages;  /* distinct pages written; set by cli_report_count() */
 	unsigned next; /* in its hash chain, + 1 */
 };
 
@@ -71,7 +71,7 @@ struct cli_report {
 	bool quiet;
 	double interval; /* seconds */
 	enum cli_sort sort;
-	size_t top; /* rows of the table */
+	size_t top;				 /* rows of the table */
 	const char *only_process, *only_mapping; /* or NULL */
 	/* What was watched. */
 	char *command; /* NULL if it is not known */
@@ -132,7 +132,7 @@ int cli_record_write(const struct cli_report *self, FILE *f);
 struct cli_options {
 	struct cli_report *report;
 	double duration; /* seconds; 0: until it ends */
-	bool follow; /* children, too */
+	bool follow;	 /* children, too */
 };
 
 /* Read the options; false: they are wrong, and that was said. optind is the first

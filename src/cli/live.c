@@ -17,13 +17,13 @@
 #include "cli.h"
 
 #define MOST_COLUMNS 400
-#define LEFT 10	 /* columns for the time */
-#define RIGHT 26 /* for the numbers */
+#define LEFT 10	     /* columns for the time */
+#define RIGHT 26     /* for the numbers */
 #define LEAST_PART 6 /* columns of a mapping */
-#define AGAIN 20 /* lines, then the ruler comes again */
+#define AGAIN 20     /* lines, then the ruler comes again */
 
 struct part {
-	unsigned mapping; /* or OTHERS */
+	unsigned mapping;    /* or OTHERS */
 	unsigned from, size; /* columns */
 };
 #define OTHERS UINT32_MAX
@@ -59,8 +59,8 @@ static double weight(const struct cli_report *r, const struct part *p)
 {
 	if (p->mapping == OTHERS)
 		return 4;
-	return 4 + log2(1 + (double)cli_mapping_size(
-				    r, &r->mapping[p->mapping]));
+	return 4 +
+	       log2(1 + (double)cli_mapping_size(r, &r->mapping[p->mapping]));
 }
 
 static void lay_out(const struct cli_report *r, unsigned width)
@@ -106,8 +106,7 @@ static void print_ruler(const struct cli_report *r)
 				 ruler.nmappings - ruler.n + 1);
 		else
 			snprintf(label, sizeof(label), "%s",
-				 cli_short_name(
-					 r->mapping[p->mapping].name));
+				 cli_short_name(r->mapping[p->mapping].name));
 		len = strlen(label);
 		if (len >= p->size)
 			len = p->size - 1;
@@ -155,7 +154,7 @@ static void heat_up(const struct cli_report *r, const struct cli_written *w,
 static void put_heat(double part, bool coloured)
 {
 	static const char shade[] = " .:-=+*#%@";
-	static const unsigned char colour[] = { 0,  52, 88,  124, 160,
+	static const unsigned char colour[] = { 0,   52,  88,  124, 160,
 						196, 202, 208, 214, 226 };
 	int level = part <= 0 ? 0 : 1 + (int)(part * 8.99);
 

@@ -30,9 +30,9 @@
 struct band {
 	unsigned mapping; /* or OTHERS */
 	unsigned rows;
-	double top; /* pixels */
+	double top;   /* pixels */
 	double pages; /* how many one row stands for */
-	float *cell; /* pages written, ACROSS * rows */
+	float *cell;  /* pages written, ACROSS * rows */
 };
 #define OTHERS UINT32_MAX
 
@@ -137,8 +137,8 @@ static bool lay_out(struct picture *p)
 	unsigned *order = cli_report_order(p->r, &p->written);
 	size_t i;
 
-	p->columns = (size_t)fmin(ACROSS,
-				  fmax(1, p->r->seconds / p->r->interval));
+	p->columns =
+		(size_t)fmin(ACROSS, fmax(1, p->r->seconds / p->r->interval));
 	p->n = p->written < MOST_BANDS ? p->written : MOST_BANDS;
 	if (order)
 		cli_report_by_address(p->r, order, p->n);
@@ -238,7 +238,8 @@ static void draw_head(const struct picture *p, FILE *f)
 
 	if (gmtime_r(&p->r->date, &tm))
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M UTC", &tm);
-	fprintf(f, "<text class=\"title\" x=\"12\" y=\"26\">Memory written by ");
+	fprintf(f,
+		"<text class=\"title\" x=\"12\" y=\"26\">Memory written by ");
 	put_text(f, p->r->command ? p->r->command : "a program", 120);
 	fprintf(f, "</text>\n<text x=\"12\" y=\"46\">%s, seen by ", date);
 	put_text(f, p->r->backend, 32);
@@ -273,8 +274,8 @@ static void draw_time(const struct picture *p, FILE *f)
 
 	fprintf(f, "<g class=\"grid\">\n");
 	for (i = 0; i <= n; i++)
-		fprintf(f, "<path d=\"M%.1f %dV%.0f\"/>\n",
-			x_of(p, i * step), RATE_TOP, p->bottom + 4);
+		fprintf(f, "<path d=\"M%.1f %dV%.0f\"/>\n", x_of(p, i * step),
+			RATE_TOP, p->bottom + 4);
 	fprintf(f, "</g>\n<g text-anchor=\"middle\">\n");
 	for (i = 0; i <= n; i++)
 		fprintf(f, "<text x=\"%.1f\" y=\"%.0f\">%g</text>\n",
@@ -296,7 +297,8 @@ static void draw_rate(const struct picture *p, FILE *f)
 		fprintf(f, "V%.1fh%.2f",
 			RATE_TOP + RATE_HEIGHT - p->rate[i] * scale,
 			column_width(p));
-	fprintf(f, "V%dZ\"><title>written, MiB/s: at most %.1f</title></path>\n",
+	fprintf(f,
+		"V%dZ\"><title>written, MiB/s: at most %.1f</title></path>\n",
 		RATE_TOP + RATE_HEIGHT, p->most_rate);
 	fprintf(f,
 		"<g text-anchor=\"end\"><text x=\"%d\" y=\"%d\">%.1f MiB/s</text>"
@@ -330,7 +332,8 @@ static size_t draw_cell(const struct picture *p, const struct band *b, size_t x,
 	for (; end < p->columns; end++) {
 		double here = (double)b->cell[end * b->rows + row];
 		double part = fmin(1, here / fmax(1, whole));
-		unsigned l = here <= 0 ? 0 : 1 + (unsigned)(part * (LEVELS - 0.01));
+		unsigned l =
+			here <= 0 ? 0 : 1 + (unsigned)(part * (LEVELS - 0.01));
 
 		if (end > x && l != level)
 			break;
@@ -339,8 +342,9 @@ static size_t draw_cell(const struct picture *p, const struct band *b, size_t x,
 	}
 	if (!level)
 		return end;
-	fprintf(f, "<rect class=\"h%u\" x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" "
-		   "height=\"%.0f\"><title>",
+	fprintf(f,
+		"<rect class=\"h%u\" x=\"%.1f\" y=\"%.0f\" width=\"%.1f\" "
+		"height=\"%.0f\"><title>",
 		level, LEFT + (double)x * column_width(p), b->top + row * CELL,
 		(double)(end - x) * column_width(p),
 		b->mapping == OTHERS ? height(b) : CELL);
@@ -366,8 +370,9 @@ static void draw_label(const struct picture *p, const struct band *b, FILE *f)
 	put_size(f, (double)(m->end - m->start));
 	fprintf(f, "<title>");
 	put_text(f, m->name, SIZE_MAX);
-	fprintf(f, " at 0x%" PRIxPTR ": %zu of %zu pages written, %zu times in all"
-		   "</title></text>\n",
+	fprintf(f,
+		" at 0x%" PRIxPTR ": %zu of %zu pages written, %zu times in all"
+		"</title></text>\n",
 		m->start, m->pages, cli_mapping_size(p->r, m), m->writes);
 }
 
@@ -382,7 +387,8 @@ static void draw_bands(const struct picture *p, FILE *f)
 		if (begins_process(p, i)) {
 			const struct cli_mapping *m = mapping_of(p, b);
 
-			fprintf(f, "<text class=\"process\" x=\"12\" y=\"%.0f\">",
+			fprintf(f,
+				"<text class=\"process\" x=\"12\" y=\"%.0f\">",
 				b->top - 6);
 			put_text(f, m->process, 15);
 			fprintf(f, ", process %d</text>\n", (int)m->pid);

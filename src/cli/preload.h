@@ -22,8 +22,8 @@
 #define PRELOAD_KIND 3u
 
 enum preload_question {
-	PRELOAD_NONE, /* answered */
-	PRELOAD_BYE, /* scan once more: the program ends */
+	PRELOAD_NONE,  /* answered */
+	PRELOAD_BYE,   /* scan once more: the program ends */
 	PRELOAD_LET_GO /* of [start, end): the program watches it itself */
 };
 

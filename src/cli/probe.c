@@ -43,8 +43,8 @@ static unsigned choose(const struct ww_backend_info *info, unsigned n,
 {
 	unsigned i = 0;
 
-	while (i < n && (info[i].status != 0 ||
-			 (info[i].caps & required) != required))
+	while (i < n &&
+	       (info[i].status != 0 || (info[i].caps & required) != required))
 		i++;
 	return i;
 }
@@ -63,7 +63,7 @@ static int tell(const struct ww_backend_info *info, unsigned n,
 	for (i = 0; i < n; i++)
 		printf("%-18s %s\n", info[i].name,
 		       info[i].status != 0 ? info[i].reason
-		       : i == best ? "usable, the one taken"
+		       : i == best	   ? "usable, the one taken"
 		       : (info[i].caps & required) != required
 			       ? "usable, but does not guarantee what is required"
 			       : "usable");

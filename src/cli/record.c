@@ -81,8 +81,7 @@ static bool read_written(struct cli_report *r, const char *line)
 
 	if (sscanf(line, "w %lf %u %" SCNxPTR " %zu", &when, &mapping, &start,
 		   &pages) != 4 ||
-	    mapping >= r->nmappings ||
-	    start < r->mapping[mapping].start ||
+	    mapping >= r->nmappings || start < r->mapping[mapping].start ||
 	    start >= r->mapping[mapping].end ||
 	    pages > (r->mapping[mapping].end - start) / r->page)
 		return false;
@@ -94,8 +93,8 @@ static bool read_numbers(struct cli_report *r, const char *line)
 {
 	long long date;
 
-	if (sscanf(line, "n %lld %lf %lf %zu", &date, &r->seconds,
-		   &r->interval, &r->page) != 4 ||
+	if (sscanf(line, "n %lld %lf %lf %zu", &date, &r->seconds, &r->interval,
+		   &r->page) != 4 ||
 	    !(r->seconds > 0) || !(r->interval > 0) || r->page < 4096 ||
 	    r->page & (r->page - 1))
 		return false;
@@ -155,7 +154,8 @@ int cli_report(int argc, char **argv)
 	}
 	fclose(f);
 	if (!good || !(r.seconds > 0)) {
-		fprintf(stderr, "writewatch: %s: line %lu is not of a recording\n",
+		fprintf(stderr,
+			"writewatch: %s: line %lu is not of a recording\n",
 			argv[optind], n);
 		return CLI_FAILED;
 	}

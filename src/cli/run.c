@@ -34,15 +34,15 @@ struct watcher {
 		struct preload_page *page; /* or NULL */
 	} member[MOST];
 	size_t n, seen;
-	size_t unwatched; /* processes that could not be */
+	size_t unwatched;	 /* processes that could not be */
 	size_t hidden, borrowed; /* bytes: scan.c */
 	struct cli_guests *guests;
 	double start, duration;
 	bool follow;
-	int filters; /* of system calls, that the command itself has */
+	int filters;	     /* of system calls, that the command itself has */
 	double hurry;	     /* until then a program asks again and again */
 	struct rlimit files; /* of the command's caller, and of the program */
-	const char *why; /* why the last one could not be watched */
+	const char *why;     /* why the last one could not be watched */
 };
 
 static volatile sig_atomic_t interrupted;
@@ -382,7 +382,7 @@ int cli_run(int argc, char **argv)
 	if (!w.seen && !(WIFEXITED(status) && WEXITSTATUS(status) >= 126))
 		fprintf(stderr, "writewatch: %s was not watched: %s\n",
 			argv[optind],
-			why     ? why
+			why	? why
 			: w.why ? w.why
 				: "it did not connect; was it sandboxed, or its environment cleared?");
 	if (r != 0)

@@ -138,8 +138,8 @@ void ww_area_release_all(struct ww_area *a)
 
 	if (!atomic_load(&a->nheld))
 		return;
-	for (; ww_bits_next(&a->held, page, stop, SIZE_MAX, true, &run,
-			    &run_end);
+	for (;
+	     ww_bits_next(&a->held, page, stop, SIZE_MAX, true, &run, &run_end);
 	     page = run_end)
 		for (; run < run_end; run++)
 			atomic_store(&a->holds[run], 0);

@@ -53,7 +53,7 @@ struct ww_area {
 	struct ww_bits held;
 	_Atomic(uint32_t) *holds;
 	struct ww_hot hot; /* WW_WATCH_HOT_OK */
-	void *state; /* the backend's, zeroed */
+	void *state;	   /* the backend's, zeroed */
 };
 
 /* Part of an area, in whole pages. */

@@ -78,7 +78,7 @@ struct ww_backend;
 /* A tracker. A backend reads the first part. */
 struct ww {
 	const struct ww_backend *backend;
-	void *priv; /* the backend's */
+	void *priv;    /* the backend's */
 	unsigned caps; /* the backend's WW_CAP_ bits, less those missing here */
 	unsigned flags; /* WW_OPEN_ */
 	size_t page;

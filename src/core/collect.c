@@ -50,8 +50,8 @@ static int in_map(void *arg, const struct ww_map *map)
 	int r = 0;
 
 	for (i = 0; r == 0 && i < w->span->n; i++) {
-		struct ww_slice s = ww_slice_part(&w->span->slice[i], map->start,
-						  map->end);
+		struct ww_slice s =
+			ww_slice_part(&w->span->slice[i], map->start, map->end);
 
 		if (s.start < s.end)
 			r = w->fn(w, &s, map);
@@ -140,8 +140,8 @@ static int collect_by_mapping(struct ww *ww, const struct ww_span *span,
 {
 	struct walk w = { ww, span, q, collect_slice };
 	/* whole mappings: of one that was replaced all is armed anew */
-	int r = ww_maps_each(&ww->maps, ww_span_start(span),
-			     ww_span_end(span), in_map, &w);
+	int r = ww_maps_each(&ww->maps, ww_span_start(span), ww_span_end(span),
+			     in_map, &w);
 
 	q->span = *span;
 	if (r == 0 && !ww_query_full(q))

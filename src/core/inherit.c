@@ -56,8 +56,8 @@ static bool is_empty(const struct look *l, uintptr_t start, uintptr_t end)
 
 static void look_for_wiped(struct look *l, const struct ww_map *map)
 {
-	struct ww_cursor c = ww_table_seek(ww_ranges_table(&l->ww->ranges),
-					   map->start);
+	struct ww_cursor c =
+		ww_table_seek(ww_ranges_table(&l->ww->ranges), map->start);
 	bool (*was_empty)(struct ww_area *, uintptr_t, uintptr_t) =
 		l->ww->backend->was_empty;
 	const struct ww_slice *s;
@@ -67,10 +67,9 @@ static void look_for_wiped(struct look *l, const struct ww_map *map)
 	     ww_cursor_next(&c)) {
 		struct ww_slice part = ww_slice_part(s, map->start, map->end);
 
-		l->may_be_wiped =
-			!(was_empty &&
-			  was_empty(s->area, part.start, part.end)) &&
-			is_empty(l, part.start, part.end);
+		l->may_be_wiped = !(was_empty &&
+				    was_empty(s->area, part.start, part.end)) &&
+				  is_empty(l, part.start, part.end);
 	}
 }
 

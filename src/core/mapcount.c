@@ -18,10 +18,10 @@
 #define FEW 16u /* so many areas do not justify a count, which takes 40 us */
 
 WW_DATA static struct {
-	atomic_uint asked; /* calls of ww_mapcount_may_split() */
+	atomic_uint asked;    /* calls of ww_mapcount_may_split() */
 	atomic_uint counting; /* threads that count in ww_mapcount_take_two() */
 	atomic_long used, budget; /* mappings split off; how many may be */
-	atomic_long released; /* mappings given back since the last count */
+	atomic_long released;	  /* mappings given back since the last count */
 	/* Were pages closed since the last count? A word: gcc 12 for riscv64
 	 * exchanges bytes in libatomic. */
 	atomic_uint closed;

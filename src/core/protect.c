@@ -40,8 +40,8 @@ struct before {
 
 static int add(struct before *b, uintptr_t start, uintptr_t end, int prot)
 {
-	struct run *run = ww_heap_grow(b->run, b->n, &b->room, b->n + 1,
-				       sizeof(*run));
+	struct run *run =
+		ww_heap_grow(b->run, b->n, &b->room, b->n + 1, sizeof(*run));
 
 	if (!run)
 		return -ENOMEM;
@@ -128,7 +128,7 @@ static int protect_part(struct ww *ww, uintptr_t start, uintptr_t end,
 /* Call protect_part() for what is watched and for what is not, in turn, up to
  * the end or a failure, which goes to *result. */
 static void protect_parts(struct ww *ww, uintptr_t start, uintptr_t end,
-			       int prot, int *result)
+			  int prot, int *result)
 {
 	struct ww_cursor c = ww_table_seek(ww_ranges_table(&ww->ranges), start);
 

@@ -8,7 +8,6 @@
  */
 #include "core/query.h"
 
-
 /* The first slice of a span that ends behind an address. */
 static unsigned find_slice(const struct ww_span *span, uintptr_t at)
 {
@@ -94,8 +93,8 @@ static int close_cold(void *arg, struct ww_area *a, uintptr_t start,
 
 int ww_query_close_each(const struct ww_query *q, uintptr_t start,
 			uintptr_t end,
-			int (*fn)(void *arg, struct ww_area *a,
-				  uintptr_t start, uintptr_t end),
+			int (*fn)(void *arg, struct ww_area *a, uintptr_t start,
+				  uintptr_t end),
 			void *arg)
 {
 	struct cold c = { fn, arg };
@@ -149,8 +148,8 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 		size_t run;
 
 		if (!ww_bits_next_of_two(&a->pending, held, first, stop,
-					 ww_query_pages_left(q), q->reset,
-					 &run, &run_end))
+					 ww_query_pages_left(q), q->reset, &run,
+					 &run_end))
 			return true;
 		ww_query_store(q, ww_area_at(a, run), ww_area_at(a, run_end));
 		q->pos = ww_area_at(a, run_end);

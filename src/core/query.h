@@ -34,7 +34,7 @@ struct ww_query {
 	void **pages;
 	struct ww_range *ranges;
 	size_t room, n; /* entries */
-	size_t page; /* bytes */
+	size_t page;	/* bytes */
 	bool reset;
 	/* What is being collected now. */
 	struct ww_span span;
@@ -98,8 +98,8 @@ void ww_query_done_below(struct ww_query *q, uintptr_t end);
  * are held, or hot (WW_WATCH_HOT_OK), and stay open and dirty. */
 int ww_query_close_each(const struct ww_query *q, uintptr_t start,
 			uintptr_t end,
-			int (*fn)(void *arg, struct ww_area *a,
-				  uintptr_t start, uintptr_t end),
+			int (*fn)(void *arg, struct ww_area *a, uintptr_t start,
+				  uintptr_t end),
 			void *arg);
 
 /* The call fails: what was handed out and re-armed becomes pending. */

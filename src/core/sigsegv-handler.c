@@ -79,8 +79,8 @@ static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
 	/* The page may have been opened and unwatched since the fault: then the
 	 * store is just tried again. Or the page was watched anew, and closed,
 	 * since the trackers were asked: then ask them once more. */
-	return !f.may_be_fetch && (ww_sys_is_writable(f.at) ||
-				   ww_trackers_each(is_handled, &f));
+	return !f.may_be_fetch &&
+	       (ww_sys_is_writable(f.at) || ww_trackers_each(is_handled, &f));
 }
 
 int ww_handle_fault(int signo, void *siginfo, void *ucontext)

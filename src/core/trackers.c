@@ -22,9 +22,9 @@ struct roster {
 };
 
 WW_DATA static struct {
-	struct ww_lock lock; /* guards changes */
+	struct ww_lock lock;		 /* guards changes */
 	_Atomic(struct roster *) roster; /* NULL: empty */
-	struct ww_readers readers; /* threads that are using a roster */
+	struct ww_readers readers;	 /* threads that are using a roster */
 	struct roster *old_rosters;
 	struct ww *old_trackers;
 } trackers;
@@ -89,7 +89,8 @@ static int change_roster(struct ww *add, const struct ww *drop)
 	size_t i, k = 0, n = add ? 1 : 0;
 
 	for (i = 0; old && i < old->n; i++)
-		n += atomic_load(&old->ww[i]) && atomic_load(&old->ww[i]) != drop;
+		n += atomic_load(&old->ww[i]) &&
+		     atomic_load(&old->ww[i]) != drop;
 	new = ww_heap_new(roster_bytes(n));
 	if (!new)
 		return -ENOMEM;

@@ -204,7 +204,7 @@ static int add_stretch(struct stretches *s, const struct ww_map *map,
 struct finding {
 	const struct ww_backend *backend;
 	struct stretches *s;
-	uintptr_t at; /* how far there was no hole */
+	uintptr_t at;	/* how far there was no hole */
 	bool more_prot; /* some may have bits that only smaps tells */
 };
 

@@ -265,8 +265,8 @@ static inline uintptr_t ww_arch_pc(const ucontext_t *uc)
 }
 
 /* Does the record of a fault tell a store from a fetch? */
-#if defined(__riscv) || defined(__s390x__) || \
-	!(defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) || \
+#if defined(__riscv) || defined(__s390x__) ||                                  \
+	!(defined(__x86_64__) || defined(__i386__) || defined(__aarch64__) ||  \
 	  defined(__arm__) || defined(__powerpc64__))
 #define WW_ARCH_TELLS_STORES 0
 #else

@@ -11,8 +11,8 @@
 #include "kernel/arch.h"
 #include "kernel/uapi/numbers.h"
 
-#define call6(nr, a, b, c, d, e, f)                                      \
-	ww_arch_call(nr, (long)(a), (long)(b), (long)(c), (long)(d), \
+#define call6(nr, a, b, c, d, e, f)                                            \
+	ww_arch_call(nr, (long)(a), (long)(b), (long)(c), (long)(d),           \
 		     (long)(e), (long)(f))
 #define call5(nr, a, b, c, d, e) call6(nr, a, b, c, d, e, 0)
 #define call4(nr, a, b, c, d) call6(nr, a, b, c, d, 0, 0)

@@ -80,8 +80,7 @@ static bool asks_zero_device(int fd, uintptr_t at)
 	q.vma_name_size = sizeof(name);
 	q.vma_name_addr = (uintptr_t)name;
 	/* a longer name is an error */
-	return ww_sys_ioctl(fd, PROCMAP_QUERY, &q) == 0 &&
-	       is_zero_device(name);
+	return ww_sys_ioctl(fd, PROCMAP_QUERY, &q) == 0 && is_zero_device(name);
 }
 
 static int next_query(struct ww_maps_walk *walk, struct ww_map *out)
@@ -324,8 +323,7 @@ int ww_maps_each(struct ww_maps *maps, uintptr_t start, uintptr_t end,
 }
 
 int ww_maps_each_flag(uintptr_t start, uintptr_t end,
-		      int (*fn)(void *arg, const struct ww_map *map),
-		      void *arg)
+		      int (*fn)(void *arg, const struct ww_map *map), void *arg)
 {
 	struct ww_maps_walk walk = { .at = start, .smaps = true };
 	int r;

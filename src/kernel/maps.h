@@ -10,16 +10,16 @@
 #include "kernel/process.h"
 
 enum ww_kind {
-	WW_KIND_ANON, /* private anonymous memory */
-	WW_KIND_FILE, /* private mapping of a file */
+	WW_KIND_ANON,	/* private anonymous memory */
+	WW_KIND_FILE,	/* private mapping of a file */
 	WW_KIND_SHARED, /* shared memory or file */
 };
 
 struct ww_map {
 	uintptr_t start, end;
 	enum ww_kind kind;
-	int prot; /* PROT_ bits; BTI and MTE only from ww_maps_each_flag() */
-	bool huge; /* hugetlb: pages larger than the host's */
+	int prot;   /* PROT_ bits; BTI and MTE only from ww_maps_each_flag() */
+	bool huge;  /* hugetlb: pages larger than the host's */
 	bool wiped; /* MADV_WIPEONFORK; only from ww_maps_each_flag() */
 };
 
@@ -27,7 +27,7 @@ struct ww_map {
 struct ww_maps {
 	struct ww_fd fd;
 	const struct ww_process *process;
-	bool text; /* no PROCMAP_QUERY: the text of maps is read */
+	bool text;	   /* no PROCMAP_QUERY: the text of maps is read */
 	atomic_uint walks; /* how often the text was read */
 };
 
@@ -35,7 +35,7 @@ struct ww_maps {
 struct ww_maps_walk {
 	struct ww_maps *maps;
 	uintptr_t at;
-	int text; /* descriptor of the text, or -1 */
+	int text;   /* descriptor of the text, or -1 */
 	bool smaps; /* the text is that of smaps */
 	int64_t offset;
 	size_t have, used;

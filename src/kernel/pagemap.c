@@ -133,8 +133,8 @@ bool ww_pagemap_ok(const struct ww_pagemap *self)
 {
 	if (self->fd.borrowed)
 		return ww_fd_ok(&self->fd);
-	return self->fd.fd >= 0 &&
-	       is_our_process(self) && ww_sys_position(self->fd.fd) == self->position;
+	return self->fd.fd >= 0 && is_our_process(self) &&
+	       ww_sys_position(self->fd.fd) == self->position;
 }
 
 /* --- entries --- */
@@ -192,11 +192,9 @@ static int found_entry(void *arg, int class, uintptr_t start, uintptr_t end)
 
 #define REGIONS 64u
 
-int ww_pagemap_each_populated(const struct ww_fd *fd, uintptr_t start,
-			      uintptr_t end,
-			      int (*fn)(void *arg, uintptr_t start,
-					uintptr_t end),
-			      void *arg)
+int ww_pagemap_each_populated(
+	const struct ww_fd *fd, uintptr_t start, uintptr_t end,
+	int (*fn)(void *arg, uintptr_t start, uintptr_t end), void *arg)
 {
 	struct page_region vec[REGIONS];
 	struct pm_scan_arg scan = {
@@ -213,9 +211,9 @@ int ww_pagemap_each_populated(const struct ww_fd *fd, uintptr_t start,
 		scan.start = start;
 		n = ww_sys_ioctl(fd->fd, PAGEMAP_SCAN, &scan);
 		if (n == -ENOTTY || n == -EINVAL)
-			return ww_pagemap_runs(
-				fd, start, end, is_populated, found_entry,
-				&(struct populated){ fn, arg });
+			return ww_pagemap_runs(fd, start, end, is_populated,
+					       found_entry,
+					       &(struct populated){ fn, arg });
 		if (n < 0)
 			return n;
 		for (i = 0; r == 0 && i < n; i++)

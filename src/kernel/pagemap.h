@@ -16,7 +16,7 @@ int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
 
 struct ww_pagemap {
 	struct ww_fd fd;
-	bool guard; /* the kernel knows PAGE_IS_GUARD (6.15) */
+	bool guard;	  /* the kernel knows PAGE_IS_GUARD (6.15) */
 	int64_t position; /* of the file; no other file has the same */
 };
 
@@ -35,7 +35,7 @@ enum ww_asked {
 struct ww_scan {
 	uintptr_t start, end;
 	enum ww_asked asked;
-	uint64_t flags; /* PM_SCAN_WP_MATCHING */
+	uint64_t flags;	  /* PM_SCAN_WP_MATCHING */
 	size_t max_pages; /* 0: no limit */
 	/* Out: zeroed regions, and how many; 0: no vector. The scan fills them
 	 * from the first on. */
@@ -76,10 +76,8 @@ int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 /* Call fn for runs of pages that exist, swapped out or not, while it returns 0.
  * What does not exist costs nothing where the kernel has PAGEMAP_SCAN. Returns
  * what fn returned last, or -errno. */
-int ww_pagemap_each_populated(const struct ww_fd *fd, uintptr_t start,
-			      uintptr_t end,
-			      int (*fn)(void *arg, uintptr_t start,
-					uintptr_t end),
-			      void *arg);
+int ww_pagemap_each_populated(
+	const struct ww_fd *fd, uintptr_t start, uintptr_t end,
+	int (*fn)(void *arg, uintptr_t start, uintptr_t end), void *arg);
 
 #endif

@@ -9,7 +9,7 @@
 
 struct ww_process {
 	struct ww_fd pidfd; /* our copy; none: ourselves */
-	int pid; /* 0: ourselves */
+	int pid;	    /* 0: ourselves */
 };
 
 /* pidfd stays the caller's; -1: ourselves. -ESRCH: it has ended. */

@@ -77,6 +77,5 @@ void ww_scratch_drop(struct ww_scratch *self, unsigned generation)
 
 	/* In a child it was given back already, by the wipe. */
 	if (self && generation == ww_fork_generation())
-		atomic_fetch_and(&p->used,
-				 ~(UINT64_C(1) << (self - p->slot)));
+		atomic_fetch_and(&p->used, ~(UINT64_C(1) << (self - p->slot)));
 }

@@ -144,9 +144,8 @@ void ww_sys_rush(void)
 	} fifo = { 99 };
 
 	/* RLIMIT_RTPRIO may allow less than the highest */
-	while (fifo.priority > 0 &&
-	       call3(SYS_sched_setscheduler, 0, SCHED_FIFO | 0x40000000,
-		     &fifo) < 0)
+	while (fifo.priority > 0 && call3(SYS_sched_setscheduler, 0,
+					  SCHED_FIFO | 0x40000000, &fifo) < 0)
 		fifo.priority -= fifo.priority > 9 ? 9 : 1;
 	call2(SYS_capset, header, none);
 }

@@ -338,8 +338,8 @@ bool ww_sys_is_writable(uintptr_t at)
 {
 	/* word |= 0 in one atomic step, which fails if the word is not
 	 * writable, and wakes nobody. */
-	const unsigned or_nothing = (unsigned)FUTEX_OP(FUTEX_OP_OR, 0,
-						       FUTEX_OP_CMP_EQ, 0);
+	const unsigned or_nothing =
+		(unsigned)FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_EQ, 0);
 	unsigned word = 0;
 
 	return call6(NR_FUTEX, &word, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, 0,

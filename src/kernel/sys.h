@@ -105,8 +105,8 @@ int ww_sys_in_child(int (*fn)(volatile char *), volatile char *arg);
 /* --- a descriptor of ours, known again by the file behind it --- */
 
 struct ww_fd {
-	int fd; /* -1: none */
-	bool borrowed; /* the host's: never closed */
+	int fd;		     /* -1: none */
+	bool borrowed;	     /* the host's: never closed */
 	bool any_generation; /* good in a fork child, too */
 	unsigned generation; /* of the process that made it (base/fork.h) */
 	dev_t dev;

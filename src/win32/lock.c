@@ -15,8 +15,8 @@ static ww_DWORD take_guards(struct ww_region *a, uintptr_t start, uintptr_t end)
 	uintptr_t at = start, run_end;
 
 	for (; at < end; at = run_end) {
-		ww_DWORD p = ww_win32_protect_of(
-			ww_win32_state(a, at, &run_end));
+		ww_DWORD p =
+			ww_win32_protect_of(ww_win32_state(a, at, &run_end));
 
 		run_end = run_end < end ? run_end : end;
 		if (!(p & WW_PAGE_GUARD))
@@ -69,8 +69,8 @@ static ww_DWORD lock_locked(void *address, uintptr_t size, bool lock)
 	/* mlock(2) faults the pages for writing: hold them meanwhile. Windows
 	 * reports locked pages, and so does the end of the hold. */
 	watched = lock && a->watched;
-	if (watched && ww_hold(ww_win32_tracker(), (void *)start, end - start,
-			       0) < 0)
+	if (watched &&
+	    ww_hold(ww_win32_tracker(), (void *)start, end - start, 0) < 0)
 		return WW_ERROR_WORKING_SET_QUOTA;
 	r = lock ? lock_pages(start, end - start)
 		 : ww_sys_munlock(start, end - start);

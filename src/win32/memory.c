@@ -27,7 +27,8 @@ static bool valid_protect(ww_DWORD protect)
 	if (base == WW_PAGE_NOACCESS && protect & WW_WIN32_MODIFIERS)
 		return false;
 	/* the modifiers exclude each other */
-	return !((protect & WW_WIN32_MODIFIERS) & ((protect & WW_WIN32_MODIFIERS) - 1));
+	return !((protect & WW_WIN32_MODIFIERS) &
+		 ((protect & WW_WIN32_MODIFIERS) - 1));
 }
 
 static int host_prot(uint8_t state)
@@ -160,7 +161,7 @@ err_unreserve:
 }
 
 ww_DWORD ww_win32_commit(struct ww_region *a, uintptr_t start, uintptr_t end,
-		       ww_DWORD protect)
+			 ww_DWORD protect)
 {
 	if (!ww_win32_set_state(a, start, end, ww_win32_state_of(protect)))
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
@@ -247,8 +248,7 @@ ww_PVOID ww_VirtualAlloc(ww_PVOID address, ww_SIZE_T size, ww_DWORD type,
 	void *out = NULL;
 
 	/* Nothing lies below the lowest application address. */
-	if (!e && (!size ||
-		   (address && (uintptr_t)address < WW_WIN32_GRAIN)))
+	if (!e && (!size || (address && (uintptr_t)address < WW_WIN32_GRAIN)))
 		e = WW_ERROR_INVALID_PARAMETER;
 	/* The tracker is opened before the lock is taken: opening makes locks,
 	 * and fork() takes them all. */
@@ -352,7 +352,7 @@ ww_BOOL ww_VirtualFree(ww_PVOID address, ww_SIZE_T size, ww_DWORD type)
 /* --- VirtualProtect --- */
 
 struct ww_region *ww_win32_committed(void *address, uintptr_t size,
-				   uintptr_t *start, uintptr_t *end)
+				     uintptr_t *start, uintptr_t *end)
 {
 	struct ww_region *a =
 		ww_win32_region_holding(address, size, start, end);

@@ -87,8 +87,8 @@ struct ww_region *ww_win32_region_add(const struct ww_region *region)
 		return NULL;
 	*a = *region;
 	a->run = ww_heap_grow(NULL, 0, &a->room, 1, sizeof(*a->run));
-	list = ww_heap_grow(memory.list, memory.n, &memory.room,
-			    memory.n + 1, sizeof(*list));
+	list = ww_heap_grow(memory.list, memory.n, &memory.room, memory.n + 1,
+			    sizeof(*list));
 	if (list)
 		memory.list = list;
 	if (!a->run || !list) {
@@ -162,8 +162,7 @@ static bool split(struct ww_region *a, uintptr_t at)
 /* Runs [first, end) become part of the run before them. */
 static void join(struct ww_region *a, size_t first, size_t end)
 {
-	memmove(&a->run[first], &a->run[end],
-		(a->n - end) * sizeof(a->run[0]));
+	memmove(&a->run[first], &a->run[end], (a->n - end) * sizeof(a->run[0]));
 	a->n -= end - first;
 }
 

@@ -51,7 +51,7 @@ uint8_t ww_win32_state(const struct ww_region *a, uintptr_t at, uintptr_t *end);
 bool ww_win32_set_state(struct ww_region *a, uintptr_t start, uintptr_t end,
 			uint8_t state);
 
-#define WW_WIN32_MODIFIERS \
+#define WW_WIN32_MODIFIERS                                                     \
 	(WW_PAGE_GUARD | WW_PAGE_NOCACHE | WW_PAGE_WRITECOMBINE)
 
 /* A protection as a byte: 1 + its log2, and the modifiers 0x100 to 0x400 shifted

@@ -85,8 +85,8 @@ static int announce(uintptr_t page, uintptr_t host)
 		uint64_t zero = 0;
 
 		top = atomic_load(&rest.top);
-		while (top <= i && !atomic_compare_exchange_weak(&rest.top,
-								 &top, i + 1))
+		while (top <= i &&
+		       !atomic_compare_exchange_weak(&rest.top, &top, i + 1))
 			;
 		if (atomic_compare_exchange_strong(&rest.slot[i], &zero,
 						   k | ONE_MOVE))
@@ -236,8 +236,7 @@ static int get_parts(struct ww *ww, uintptr_t start, uintptr_t end, bool reset,
 	while (at < stop && n < *count) {
 		uintptr_t listed = next_listed(at, stop, host), dirty, page;
 		uint64_t bits, range;
-		int r = next_dirty(ww, at,
-				   listed < stop ? listed + host : stop,
+		int r = next_dirty(ww, at, listed < stop ? listed + host : stop,
 				   &dirty);
 
 		page = dirty < listed ? dirty : listed;

@@ -118,8 +118,9 @@ static ww_NTSTATUS check_process(ww_HANDLE process)
 	if (handle <= 0 || handle % 4 ||
 	    ww_process_init(&p, (int)(handle / 4 - 1)) < 0)
 		return WW_STATUS_INVALID_HANDLE;
-	status = p.pid == (int)ww_GetCurrentProcessId() ? WW_STATUS_SUCCESS
-							: WW_STATUS_NOT_SUPPORTED;
+	status = p.pid == (int)ww_GetCurrentProcessId()
+			 ? WW_STATUS_SUCCESS
+			 : WW_STATUS_NOT_SUPPORTED;
 	ww_process_finish(&p);
 	return status;
 }

@@ -19,10 +19,10 @@
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 
 #define UFFD_FEATURE_PAGEFAULT_FLAG_WP (1ull << 0)
-#define UFFD_FEATURE_THREAD_ID (1ull << 8) /* Linux 4.14 */
+#define UFFD_FEATURE_THREAD_ID (1ull << 8)	     /* Linux 4.14 */
 #define UFFD_FEATURE_WP_HUGETLBFS_SHMEM (1ull << 12) /* Linux 5.19 */
-#define UFFD_FEATURE_WP_UNPOPULATED (1ull << 13) /* Linux 6.4 */
-#define UFFD_FEATURE_WP_ASYNC (1ull << 15)	 /* Linux 6.7 */
+#define UFFD_FEATURE_WP_UNPOPULATED (1ull << 13)     /* Linux 6.4 */
+#define UFFD_FEATURE_WP_ASYNC (1ull << 15)	     /* Linux 6.7 */
 
 struct uffdio_api {
 	__u64 api;
