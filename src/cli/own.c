@@ -130,52 +130,75 @@ static void report_new(struct cli_process *p, struct cli_report *r, double when,
 		cli_report_add(r, when, mapping, start, end - start);
 }
 
+/* Call fn for the runs of [start, end) that `what` asks for. Returns the address up
+ * to which the kernel answered: `end`, or less if it refused. */
+static uintptr_t each_run(const struct cli_process *p, struct pm_scan_arg what,
+			  uintptr_t start, uintptr_t end,
+			  void (*fn)(void *arg, uintptr_t start, uintptr_t end),
+			  void *arg)
+{
+	struct page_region region[64];
+	int n, i;
+
+	what.size = sizeof(what);
+	what.start = start;
+	what.end = end;
+	what.vec = (uintptr_t)region;
+	what.vec_len = 64;
+	while (what.start < end) {
+		n = ioctl(p->pagemap, PAGEMAP_SCAN, &what);
+		if (n < 0)
+			break;
+		for (i = 0; i < n; i++)
+			fn(arg, (uintptr_t)region[i].start,
+			   (uintptr_t)region[i].end);
+		what.start = what.walk_end;
+	}
+	return (uintptr_t)what.start;
+}
+
+/* A look of one process, and what it finds in one mapping. */
+struct look {
+	struct cli_process *p;
+	struct cli_report *r;
+	double when;
+	unsigned mapping;
+	bool first; /* of this memory */
+};
+
+static void found_written(void *look, uintptr_t start, uintptr_t end)
+{
+	const struct look *l = look;
+
+	if (!l->first)
+		report_new(l->p, l->r, l->when, l->mapping, start, end);
+	add_run(&l->p->now, start, end);
+}
+
 /* A look that changes nothing. The first one reports nothing: the program may have
  * registered the memory, and be about to make it clean. False: the memory is not
  * registered for asynchronous write-protection, or not all of it. */
-static bool scan_own(struct cli_process *p, struct cli_report *r, double when,
-		     bool first, unsigned mapping, uintptr_t start,
-		     uintptr_t end)
+static bool scan_own(struct look *l, uintptr_t start, uintptr_t end)
 {
-	struct page_region region[64];
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
+	const struct pm_scan_arg written = {
 		.flags = PM_SCAN_CHECK_WPASYNC,
-		.start = start,
-		.end = end,
-		.vec = (uintptr_t)region,
-		.vec_len = 64,
 		/* what exists and was written; not what was only read */
 		.category_inverted = PAGE_IS_PFNZERO,
 		.category_mask = PAGE_IS_WRITTEN | PAGE_IS_PFNZERO,
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 		.return_mask = PAGE_IS_WRITTEN,
 	};
-	int n, i;
 
-	while (arg.start < end) {
-		n = ioctl(p->pagemap, PAGEMAP_SCAN, &arg);
-		if (n < 0)
-			return false;
-		for (i = 0; i < n; i++) {
-			if (!first)
-				report_new(p, r, when, mapping,
-					   (uintptr_t)region[i].start,
-					   (uintptr_t)region[i].end);
-			add_run(&p->now, (uintptr_t)region[i].start,
-				(uintptr_t)region[i].end);
-		}
-		arg.start = arg.walk_end;
-	}
-	return true;
+	return each_run(l->p, written, start, end, found_written, l) >= end;
 }
 
 bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 		   struct own *o, unsigned mapping, uintptr_t start,
 		   uintptr_t end)
 {
-	if (p->pagemap >= 0 &&
-	    scan_own(p, r, when, !o->seen, mapping, start, end)) {
+	struct look l = { p, r, when, mapping, !o->seen };
+
+	if (p->pagemap >= 0 && scan_own(&l, start, end)) {
 		p->borrows += end - start;
 		o->seen = true;
 		return true;
@@ -187,61 +210,52 @@ bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 
 /* Pages that exist, as entries of the file say: of private memory less those that
  * are a file's still. */
-static void report_entries(const struct cli_process *p, struct cli_report *r,
-			   double when, unsigned mapping, uintptr_t start,
-			   uintptr_t end, bool shared)
+static void report_entries(const struct look *l, uintptr_t start, uintptr_t end,
+			   bool shared)
 {
 	const uint64_t exists = PM_PRESENT | PM_SWAP;
 	const uint64_t less = shared ? 0 : PM_FILE;
+	const size_t page = l->r->page;
 	uint64_t entry[512];
 
 	while (start < end) {
-		size_t n = (end - start) / r->page, i;
+		size_t n = (end - start) / page, i;
 		ssize_t got;
 
 		n = n < 512 ? n : 512;
-		got = pread(p->pagemap, entry, n * 8,
-			    (off_t)(start / r->page * 8));
+		got = pread(l->p->pagemap, entry, n * 8,
+			    (off_t)(start / page * 8));
 		if (got < 8)
 			return;
 		n = (size_t)got / 8;
 		for (i = 0; i < n; i++)
 			if (entry[i] & exists && !(entry[i] & less))
-				cli_report_add(r, when, mapping,
-					       start + i * r->page, r->page);
-		start += n * r->page;
+				cli_report_add(l->r, l->when, l->mapping,
+					       start + i * page, page);
+		start += n * page;
 	}
 }
 
-void cli_report_existing(const struct cli_process *p, struct cli_report *r,
+static void found_existing(void *look, uintptr_t start, uintptr_t end)
+{
+	const struct look *l = look;
+
+	cli_report_add(l->r, l->when, l->mapping, start, end - start);
+}
+
+void cli_report_existing(struct cli_process *p, struct cli_report *r,
 			 double when, unsigned mapping, uintptr_t start,
 			 uintptr_t end, bool shared)
 {
 	const uint64_t less = PAGE_IS_PFNZERO | (shared ? 0 : PAGE_IS_FILE);
-	struct page_region region[64];
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.start = start,
-		.end = end,
-		.vec = (uintptr_t)region,
-		.vec_len = 64,
+	const struct pm_scan_arg existing = {
 		.category_inverted = less,
 		.category_mask = less,
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
-	int n, i;
+	struct look l = { p, r, when, mapping, false };
 
-	while (arg.start < end) {
-		n = ioctl(p->pagemap, PAGEMAP_SCAN, &arg);
-		if (n < 0) {
-			report_entries(p, r, when, mapping,
-				       (uintptr_t)arg.start, end, shared);
-			return;
-		}
-		for (i = 0; i < n; i++)
-			cli_report_add(
-				r, when, mapping, (uintptr_t)region[i].start,
-				(size_t)(region[i].end - region[i].start));
-		arg.start = arg.walk_end;
-	}
+	start = each_run(p, existing, start, end, found_existing, &l);
+	if (start < end) /* the kernel has no PAGEMAP_SCAN (before 6.7) */
+		report_entries(&l, start, end, shared);
 }

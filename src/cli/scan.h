@@ -72,7 +72,7 @@ bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 /* Memory that was mapped since the last look: the pages that exist were written
  * since then, except zero pages and pages of a file, which were only read. Of a
  * shared file nothing is known. */
-void cli_report_existing(const struct cli_process *p, struct cli_report *r,
+void cli_report_existing(struct cli_process *p, struct cli_report *r,
 			 double when, unsigned mapping, uintptr_t start,
 			 uintptr_t end, bool shared);
 
