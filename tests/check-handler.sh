@@ -5,7 +5,7 @@
 set -eu
 allowed='
 memcpy sigaddset
-ww_area_held_run ww_bits_bytes ww_bits_clear ww_bits_init ww_bits_next ww_bits_set ww_bits_test
+ww_area_each_held_run ww_bits_bytes ww_bits_clear ww_bits_init ww_bits_next ww_bits_set ww_bits_test
 ww_area_note_lost ww_fork_generation ww_trackers_each
 ww_ranges_pin_one ww_ranges_still ww_readers_enter ww_readers_leave
 ww_mapcount_take_two ww_turns_opened

@@ -106,19 +106,17 @@ int ww_mp_open(struct ww_area *a, uintptr_t start, uintptr_t end)
 	return r;
 }
 
+static int open_if_held(void *arg, struct ww_area *a, uintptr_t start,
+			uintptr_t end, bool held)
+{
+	if (held) /* the rest too, if a page can not be opened */
+		ww_mp_open(a, start, end);
+	return 0;
+}
+
 void ww_mp_open_held(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
-	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
-
-	while (page < stop) {
-		size_t first = page;
-		bool held;
-
-		page = ww_area_held_run(a, page, stop, &held);
-		if (held)
-			ww_mp_open(a, ww_area_at(a, first),
-				   ww_area_at(a, page));
-	}
+	ww_area_each_held_run(a, start, end, open_if_held, NULL);
 }
 
 long ww_mp_open_runs(const struct ww_slice *s)

@@ -329,27 +329,27 @@ static void mp_detach(struct ww *ww, const struct ww_slice *s, bool open)
 
 /* --- the program's changes --- */
 
-/* Close pages for a protection to come. What is held stays open, if it is to be
- * writable: the kernel may be writing there. Inside of `changers`, so that a thread
- * that begins a hold meanwhile waits, and opens its pages after this. */
-static int close_free(struct ww_area *a, size_t page, size_t end, int prot)
+/* What is held stays open, if it is to be writable: the kernel may be writing there. */
+static int close_for(void *prot, struct ww_area *a, uintptr_t start,
+		     uintptr_t end, bool held)
 {
-	struct ww_ticket ticket = ww_readers_enter(&a->changers);
-	int r = 0;
+	const int *to = prot;
 
-	while (r == 0 && page < end) {
-		uintptr_t at = ww_area_at(a, page);
-		size_t len;
-		bool held;
+	if (!held || !(*to & PROT_WRITE))
+		return ww_sys_mprotect(start, end - start,
+				       ww_prots_closed(*to));
+	return ww_sys_has_hole(start, end - start) ? -ENOMEM : 0;
+}
 
-		page = ww_area_held_run(a, page, end, &held);
-		len = ww_area_at(a, page) - at;
-		if (!held || !(prot & PROT_WRITE))
-			r = ww_sys_mprotect(at, len, ww_prots_closed(prot));
-		else if (ww_sys_has_hole(at, len))
-			r = -ENOMEM;
-	}
-	ww_readers_leave(&a->changers, ticket);
+/* Close pages for a protection to come. Inside of `changers`, so that a thread that
+ * begins a hold meanwhile waits, and opens its pages after this. */
+static int close_slice(const struct ww_slice *s, int prot)
+{
+	struct ww_ticket ticket = ww_readers_enter(&s->area->changers);
+	int r = ww_area_each_held_run(s->area, s->start, s->end, close_for,
+				      &prot);
+
+	ww_readers_leave(&s->area->changers, ticket);
 	return r;
 }
 
@@ -365,14 +365,14 @@ static int mp_protect(struct ww *ww, const struct ww_slice *s, int prot)
 	/* Is it allowed, and mapped? Dirty pages are closed too, and fault once
 	 * more: left open, they could cross a query that closes them. */
 	if (r == 0)
-		r = close_free(a, first, end, prot);
+		r = close_slice(s, prot);
 	if (r < 0)
 		return r;
 	ww_prots_set(&ww_mp_state(a)->prots, a, first, end, prot);
 	/* Handlers and queries that read the words before may still set the old
 	 * protection; those that come now see the new one. */
 	ww_readers_wait(&a->changers);
-	r = close_free(a, first, end, prot);
+	r = close_slice(s, prot);
 	/* Held pages must be open, with the new protection, and dirty. */
 	if (r == 0 && atomic_load(&a->nheld))
 		ww_mp_open_held(a, s->start, s->end);

@@ -3,8 +3,8 @@
  * softdirty.c - the soft-dirty bit of /proc/PID/pagemap, and `4` written to
  * clear_refs (Linux 3.11, CONFIG_MEM_SOFT_DIRTY).
  *
- * Called by the core through the table; calls pagemap.c, prots.c, trackers.c and
- * sys.c.
+ * Called by the core through the table; calls softdirty-gate.c, softdirty-bits.c,
+ * pagemap.c, prots.c and sys.c.
  *
  * A clear hits the whole process and cannot be one step with a read, so it is
  * done inside a gate, for all ranges of all trackers here at once: pages are
@@ -20,10 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 
-#include "base/fork.h"
-#include "core/trackers.h"
 #include "kernel/advice.h"
 #include "kernel/pagemap.h"
 #include "kernel/sys.h"
@@ -140,7 +137,7 @@ static int soft_rearm(struct ww *ww, const struct ww_span *span)
 
 	if (ww_process_is_other(&ww->process))
 		return -EOPNOTSUPP;
-	/* Harvest and forget under one lock: what another thread's ww_softdirty_harvest made
+	/* Harvest and forget under one lock: what another thread's harvest made
 	 * pending between the two would be forgotten. */
 	ww_softdirty_take_gate();
 	r = ww_softdirty_harvest(ww->priv);
@@ -156,8 +153,8 @@ static int soft_rearm(struct ww *ww, const struct ww_span *span)
 static int soft_protect(struct ww *ww, const struct ww_slice *s, int prot)
 {
 	struct ww_prots *prots = &ww_softdirty_state(s->area)->prots;
-	size_t first = ww_softdirty_page(s, s->start),
-	       end = ww_softdirty_page(s, s->end);
+	size_t first = ww_softdirty_page(s, s->start);
+	size_t end = ww_softdirty_page(s, s->end);
 	int r = ww_prots_way_back(prot);
 
 	if (r < 0)

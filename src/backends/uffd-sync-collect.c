@@ -40,30 +40,28 @@ static void clear_dropped(struct ww_area *a, uintptr_t start, uintptr_t end)
 		ww_bits_clear(ww_sync_dropped(a), first, stop);
 }
 
+static int protect_unless_held(void *sync, struct ww_area *a, uintptr_t start,
+			       uintptr_t end, bool held)
+{
+	size_t page = (size_t)1 << a->page_shift;
+	int r = held ? 0
+		     : ww_sync_change(sync, ww_uffd_protect, start, end, page);
+
+	if (r == 0 && !held)
+		clear_dropped(a, start, end);
+	return r;
+}
+
 /* Inside of `changers`, so that a thread that begins a hold meanwhile waits, and
  * opens its page after this. */
 int ww_sync_protect_run(void *protecting, struct ww_area *a, uintptr_t start,
 			uintptr_t end)
 {
 	struct ww_sync_protecting *p = protecting;
-	struct ww_sync *s = p->ww->priv;
 	struct ww_ticket ticket = ww_readers_enter(&a->changers);
-	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
-	int r = 0;
+	int r = ww_area_each_held_run(a, start, end, protect_unless_held,
+				      p->ww->priv);
 
-	while (r == 0 && page < stop) {
-		size_t first = page;
-		bool held;
-
-		page = ww_area_held_run(a, page, stop, &held);
-		if (held)
-			continue;
-		r = ww_sync_change(s, ww_uffd_protect, ww_area_at(a, first),
-				   ww_area_at(a, page), p->ww->page);
-		if (r == 0)
-			clear_dropped(a, ww_area_at(a, first),
-				      ww_area_at(a, page));
-	}
 	ww_readers_leave(&a->changers, ticket);
 	if (r == -ENOENT) {
 		p->missing = true;

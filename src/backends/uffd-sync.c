@@ -18,7 +18,8 @@
  * is watched; one without an entry was dropped since. If that was ww_discard()
  * it is clean (a bitmap knows), else its content changed: it is dirty.
  *
- * Invariant: a page that a query protects is stored in its answer, or pending.
+ * Invariant: memory is protected before a query can come; only uffd-sync-collect.c
+ * protects again what was written.
  */
 #include <errno.h>
 

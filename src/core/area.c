@@ -159,3 +159,21 @@ size_t ww_area_held_run(struct ww_area *a, size_t page, size_t end, bool *held)
 	*held = true;
 	return run_end;
 }
+
+int ww_area_each_held_run(struct ww_area *a, uintptr_t start, uintptr_t end,
+			  int (*fn)(void *arg, struct ww_area *a,
+				    uintptr_t start, uintptr_t end, bool held),
+			  void *arg)
+{
+	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+	int r = 0;
+
+	while (r == 0 && page < stop) {
+		uintptr_t from = ww_area_at(a, page);
+		bool held;
+
+		page = ww_area_held_run(a, page, stop, &held);
+		r = fn(arg, a, from, ww_area_at(a, page), held);
+	}
+	return r;
+}

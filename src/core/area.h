@@ -138,4 +138,10 @@ static inline bool ww_area_is_held(const struct ww_area *a, size_t page)
  * pages are all held, or all not held; *held says which. */
 size_t ww_area_held_run(struct ww_area *a, size_t page, size_t end, bool *held);
 
+/* Call fn for each such run of [start, end), until it fails. */
+int ww_area_each_held_run(struct ww_area *a, uintptr_t start, uintptr_t end,
+			  int (*fn)(void *arg, struct ww_area *a,
+				    uintptr_t start, uintptr_t end, bool held),
+			  void *arg);
+
 #endif

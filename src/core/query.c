@@ -38,29 +38,34 @@ void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	}
 }
 
+/* fn is called for what is not held. */
+struct unheld {
+	int (*fn)(void *arg, struct ww_area *a, uintptr_t start, uintptr_t end);
+	void *arg;
+};
+
+static int if_free(void *unheld, struct ww_area *a, uintptr_t start,
+		   uintptr_t end, bool held)
+{
+	const struct unheld *u = unheld;
+
+	return held ? 0 : u->fn(u->arg, a, start, end);
+}
+
 int ww_span_each_free(const struct ww_span *span, uintptr_t start,
 		      uintptr_t end,
 		      int (*fn)(void *arg, struct ww_area *a, uintptr_t start,
 				uintptr_t end),
 		      void *arg)
 {
+	struct unheld u = { fn, arg };
 	unsigned i = find_slice(span, start);
 	int r = 0;
 
 	for (; r == 0 && i < span->n && span->slice[i].start < end; i++) {
 		struct ww_slice s = ww_slice_part(&span->slice[i], start, end);
-		size_t page = ww_area_page(s.area, s.start);
-		size_t stop = ww_area_page(s.area, s.end);
 
-		while (r == 0 && page < stop) {
-			size_t first = page;
-			bool held;
-
-			page = ww_area_held_run(s.area, page, stop, &held);
-			if (!held)
-				r = fn(arg, s.area, ww_area_at(s.area, first),
-				       ww_area_at(s.area, page));
-		}
+		r = ww_area_each_held_run(s.area, s.start, s.end, if_free, &u);
 	}
 	return r;
 }
