@@ -7,8 +7,11 @@
 
 #include <time.h>
 
+#include "backends/uffd-sync.h"
 #include "core/turns.h"
 #include "kernel/maps.h"
+#include "kernel/uapi/userfaultfd.h"
+#include "kernel/uffd.h"
 #include "open.h"
 
 #define N 200
@@ -392,6 +395,80 @@ static void probing_clears_no_bit_of_this_process(void **state)
 	assert_int_equal(atomic_load(&clears), 0);
 }
 
+/* --- what is protected, by entries and by a scan --- */
+
+static int state_of[N];
+
+static int note_state(void *arg, int state, uintptr_t start, uintptr_t end)
+{
+	for (; start < end; start += PAGE)
+		state_of[(start - (uintptr_t)m) / PAGE] = state;
+	return 0;
+}
+
+static void read_states(const struct ww_fd *pagemap, enum ww_wp_by by)
+{
+	memset(state_of, 0, sizeof(state_of));
+	assert_int_equal(ww_pagemap_each_unprotected(pagemap, by, (uintptr_t)m,
+						     (uintptr_t)m + N * PAGE,
+						     note_state, NULL),
+			 0);
+}
+
+/* One page for each way: written, read, protected, swapped out, guarded, unmapped. */
+static void make_page(const struct ww_fd *uffd, char *page, unsigned how)
+{
+	uintptr_t at = (uintptr_t)page;
+
+	if (how & 1)
+		page[0] = 1;
+	else if (how & 2)
+		(void)*(volatile char *)page;
+	if (how & 4)
+		ww_uffd_protect(uffd, at, at + PAGE);
+	if (how & 8)
+		madvise(page, PAGE, 21 /* MADV_PAGEOUT, Linux 5.4 */);
+	if ((how & 48) == 48)
+		madvise(page, PAGE, 102 /* MADV_GUARD_INSTALL, Linux 6.13 */);
+	if ((how & 112) == 80)
+		munmap(page, PAGE);
+}
+
+static void a_scan_says_what_the_entries_say(void **state)
+{
+	struct ww_backend_info info = { .size = sizeof(info) };
+	struct uffdio_api api = {
+		.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+					     UFFD_FEATURE_WP_UNPOPULATED
+	};
+	struct ww_fd uffd, pagemap;
+	const char *reason;
+	int kept[N], i, by;
+
+	for (i = 0; ww_probe((unsigned)i, &info) == 0; i++)
+		;
+	by = atomic_load(&ww_sync_reads);
+	if (by == WW_WP_BY_ENTRIES)
+		return test_not_promised("the kernel's scan does not tell");
+	assert_int_equal(ww_uffd_open(&uffd, NULL, NULL, &reason), 0);
+	assert_int_equal(ioctl(uffd.fd, UFFDIO_API, &api), 0);
+	assert_int_equal(ww_pagemap_open(&pagemap, NULL, NULL, &reason), 0);
+	m = test_map(N);
+	madvise(m, N * PAGE, MADV_NOHUGEPAGE);
+	assert_int_equal(ww_uffd_register(&uffd, (uintptr_t)m,
+					  (uintptr_t)m + N * PAGE),
+			 0);
+	for (i = 0; i < N; i++)
+		make_page(&uffd, m + (size_t)i * PAGE, (unsigned)i);
+	read_states(&pagemap, WW_WP_BY_ENTRIES);
+	memcpy(kept, state_of, sizeof(kept));
+	read_states(&pagemap, (enum ww_wp_by)by);
+	assert_memory_equal(state_of, kept, sizeof(kept));
+	ww_fd_finish(&pagemap);
+	ww_fd_finish(&uffd);
+	test_unmap(m, N);
+}
+
 /* --- turns --- */
 
 #define SOMEBODY 0x7ffffffu /* no thread of ours */
@@ -459,4 +536,5 @@ TEST_MAIN("core", CASE(a_reset_waits_for_a_writer_that_comes_again),
 	  CASE(the_text_of_maps_says_the_same),
 	  CASE(old_kernels_do_not_read_maps_for_each_range),
 	  CASE(bits_are_found_in_runs),
+	  CASE(a_scan_says_what_the_entries_say),
 	  CASE(probing_clears_no_bit_of_this_process))

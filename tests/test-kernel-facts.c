@@ -38,6 +38,14 @@ static int enroll(void *at, size_t len)
 	return ioctl(uffd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
 }
 
+static int protect(void *at, size_t len)
+{
+	struct uffdio_writeprotect wp = { { (uintptr_t)at, len },
+					  UFFDIO_WRITEPROTECT_MODE_WP };
+
+	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) < 0 ? -errno : 0;
+}
+
 static void begin(void)
 {
 	assert_int_equal(make(), 0);
@@ -134,6 +142,41 @@ static void holes_are_skipped(void **state)
 	close(pagemap);
 	munmap(m - PAGE, 4 * PAGE);
 	munmap(m + 4 * PAGE, (N - 3) * PAGE);
+}
+
+/* 6.12, 6.18: without WP_ASYNC WRITTEN means "not protected", too; a page that
+ * does not exist is neither PRESENT nor SWAPPED, unless it is protected; a scan for
+ * all skips only what is unmapped. uffd-sync tries this before it relies on it. */
+static void a_scan_tells_what_is_protected_without_wp_async(void **state)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+					      UFFD_FEATURE_WP_UNPOPULATED };
+	const uint64_t there = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
+	struct pm_scan_arg arg;
+
+	begin();
+	close(uffd);
+	uffd = (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_CLOEXEC);
+	assert_int_equal(ioctl(uffd, UFFDIO_API, &api), 0);
+	assert_int_equal(enroll(m, N * PAGE), 0);
+	m[0] = m[PAGE] = 1;
+	assert_int_equal(protect(m + PAGE, 2 * PAGE), 0);
+	munmap(m + 5 * PAGE, PAGE);
+	arg = arg_for(m, N * PAGE, 0);
+	arg.flags = arg.category_mask = arg.category_anyof_mask = 0;
+	arg.return_mask = PAGE_IS_WRITTEN | there;
+	assert_int_equal(ioctl(pagemap, PAGEMAP_SCAN, &arg), 5);
+	assert_int_equal(vec[0].categories, PAGE_IS_WRITTEN | PAGE_IS_PRESENT);
+	assert_int_equal(vec[1].categories, PAGE_IS_PRESENT);
+	assert_int_equal(vec[2].categories, PAGE_IS_SWAPPED);
+	assert_int_equal(vec[3].categories & there, 0);
+	assert_int_equal(vec[3].end, (uintptr_t)m + 5 * PAGE);
+	assert_int_equal(vec[4].start, (uintptr_t)m + 6 * PAGE);
+	close(uffd);
+	close(pagemap);
+	munmap(m - PAGE, 6 * PAGE);
+	munmap(m + 6 * PAGE, (N - 5) * PAGE);
 }
 
 /* 6.18: reached at the last match, max_pages goes on to the end. */
@@ -381,6 +424,7 @@ int main(void)
 		CASE(errors_come_after_pages_were_re_armed),
 		CASE(holes_are_skipped),
 		CASE(walk_end_is_the_next_match_or_the_end),
+		CASE(a_scan_tells_what_is_protected_without_wp_async),
 		CASE(kernel_writes_are_resolved_and_recorded),
 		CASE(memory_has_one_userfaultfd),
 		CASE(hugetlb_is_told_by_its_ioctls),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * uffd-sync-collect.c - queries of the uffd-sync backend: what is dirty by the
- * page-table entries, and protecting what is reported.
+ * page tables, and protecting what is reported.
  *
  * Called by uffd-sync.c and, through the table, by the core; calls pagemap.c and
  * uffd.c. Invariant: a page that a query protects is stored in its answer, or
@@ -68,13 +68,6 @@ int ww_sync_protect_run(void *protecting, struct ww_area *a, uintptr_t start,
 		r = 0;
 	}
 	return r;
-}
-
-/* --- entries --- */
-
-static int judge_shared(uint64_t entry)
-{
-	return entry & PM_UFFD_WP ? WW_SYNC_CLEAN : WW_SYNC_DIRTY;
 }
 
 /* --- queries --- */
@@ -149,10 +142,14 @@ static int found_none(struct sync_walk *w, uintptr_t start, uintptr_t end)
 	return r;
 }
 
-static int found(void *arg, int class, uintptr_t start, uintptr_t end)
+static int found(void *arg, int state, uintptr_t start, uintptr_t end)
 {
-	if (class == WW_SYNC_NONE)
-		return found_none(arg, start, end);
+	struct sync_walk *w = arg;
+
+	/* Of shared memory the kernel may drop an entry and keep the page: what
+	 * is not protected is dirty. */
+	if (state == WW_WP_NONE && w->q->span.kind == WW_KIND_ANON)
+		return found_none(w, start, end);
 	return found_dirty(arg, start, end);
 }
 
@@ -160,11 +157,9 @@ static int sync_scan(struct ww *ww, struct ww_query *q)
 {
 	struct sync_walk w = { ww, q, { ww, false } };
 	struct ww_sync *s = ww->priv;
-	int r = ww_pagemap_runs(&s->pagemap, q->pos, ww_span_end(&q->span),
-				q->span.kind == WW_KIND_ANON
-					? ww_sync_judge_private
-					: judge_shared,
-				found, &w);
+	int r = ww_pagemap_each_unprotected(
+		&s->pagemap, (enum ww_wp_by)atomic_load(&ww_sync_reads), q->pos,
+		ww_span_end(&q->span), found, &w);
 
 	if (r >= 0)
 		ww_query_done_below(q, ww_span_end(&q->span));

@@ -6,8 +6,8 @@
  * Called by the core through the table; calls uffd.c, uffd-sync-thread.c and
  * uffd-sync-collect.c.
  *
- * What is dirty is read from the page-table entries, not kept from the faults:
- * bit 57 of pagemap says that a page is protected still. So whatever the kernel
+ * What is dirty is read from the page tables, not kept from the faults: bit 57 of
+ * pagemap, or PAGEMAP_SCAN (6.7), says that a page is protected still. So whatever the kernel
  * does to a page that makes it writable makes it dirty. Private pages count
  * when they exist; shared ones, whose entries the kernel may drop, are dirty
  * whenever they are not protected. Only pages that are being reported are
@@ -22,6 +22,7 @@
  * protects again what was written.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "backends/uffd-sync.h"
 #include "kernel/advice.h"
@@ -135,6 +136,8 @@ static int sync_admit(struct ww *ww, const struct ww_slice *s)
 
 /* --- descriptors, probe --- */
 
+WW_DATA atomic_int ww_sync_reads = WW_WP_BY_ENTRIES;
+
 static void close_descriptors(struct ww_sync *s)
 {
 	ww_fd_finish(&s->pagemap);
@@ -199,33 +202,85 @@ static void limit_caps(const struct ww_sync *s, unsigned *caps)
 		*caps &= ~(unsigned)WW_CAP_EXACT;
 }
 
-static int entry_of(const struct ww_sync *s, uintptr_t page)
-{
-	uint64_t entry = 0;
+/* Pages of scratch memory, and what a reading says of each. */
+#define TRIED WW_SCRATCH_PAGES
+_Static_assert(TRIED == 4 && TRIED == WW_UFFD_LENT_PAGES, "one for each state");
 
-	ww_sys_pread(s->pagemap.fd, &entry, 8,
-		     (int64_t)(page / ww_sys_page_size()) * 8);
-	return ww_sync_judge_private(entry);
+struct reading {
+	uintptr_t at;
+	int state[TRIED];
+};
+
+static int note_state(void *reading, int state, uintptr_t start, uintptr_t end)
+{
+	struct reading *r = reading;
+
+	for (; start < end; start += ww_sys_page_size())
+		r->state[(start - r->at) / ww_sys_page_size()] = state;
+	return 0;
+}
+
+static struct reading read_states(const struct ww_sync *s, enum ww_wp_by by,
+				  uintptr_t at)
+{
+	struct reading r = { .at = at };
+
+	if (ww_pagemap_each_unprotected(&s->pagemap, by, at,
+					at + TRIED * ww_sys_page_size(),
+					note_state, &r) < 0)
+		r.state[0] = -1;
+	return r;
 }
 
 /* The real thing on a page, except the fault: written is dirty, protected is
  * clean, and the file tells (5.13). */
-static int try_page(void *arg, volatile char *page)
+static int try_protecting(const struct ww_sync *s, volatile char *page)
 {
-	const struct ww_sync *s = arg;
 	uintptr_t at = (uintptr_t)page, end = at + ww_sys_page_size();
-	int r = ww_uffd_register(&s->uffd, at, end);
 
-	if (r < 0)
-		return r;
 	page[0] = 1;
-	if (entry_of(s, at) != WW_SYNC_DIRTY ||
+	if (read_states(s, WW_WP_BY_ENTRIES, at).state[0] != WW_WP_OPEN ||
 	    ww_uffd_protect(&s->uffd, at, end) < 0 ||
-	    entry_of(s, at) != WW_SYNC_CLEAN ||
+	    read_states(s, WW_WP_BY_ENTRIES, at).state[0] != WW_WP_PROTECTED ||
 	    ww_uffd_unprotect(&s->uffd, at, end) < 0)
 		return -ENOSYS;
 	page[0] = 2;
-	return entry_of(s, at) == WW_SYNC_DIRTY ? 0 : -ENOSYS;
+	return read_states(s, WW_WP_BY_ENTRIES, at).state[0] == WW_WP_OPEN
+		       ? 0
+		       : -ENOSYS;
+}
+
+/* Scan, if the kernel's scan agrees with the entries on a page that is open, one
+ * that is protected, one that is protected and does not exist, and none. */
+static void choose_reading(const struct ww_sync *s, volatile char *page)
+{
+	const size_t bytes = ww_sys_page_size();
+	uintptr_t at = (uintptr_t)page;
+	int by = WW_WP_BY_GUARD_SCAN;
+
+	page[bytes] = 1;
+	ww_uffd_protect(&s->uffd, at + bytes, at + 3 * bytes);
+	for (; by != WW_WP_BY_ENTRIES; by--) {
+		struct reading scan = read_states(s, (enum ww_wp_by)by, at);
+		struct reading entries = read_states(s, WW_WP_BY_ENTRIES, at);
+
+		if (!memcmp(&scan, &entries, sizeof(scan)))
+			break;
+	}
+	atomic_store(&ww_sync_reads, by);
+}
+
+static int try_page(void *arg, volatile char *page)
+{
+	const struct ww_sync *s = arg;
+	uintptr_t at = (uintptr_t)page;
+	int r = ww_uffd_register(&s->uffd, at, at + TRIED * ww_sys_page_size());
+
+	if (r == 0)
+		r = try_protecting(s, page);
+	if (r == 0)
+		choose_reading(s, page);
+	return r;
 }
 
 static int sync_probe(const struct ww_options *options, volatile char *scratch,

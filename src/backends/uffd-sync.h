@@ -29,16 +29,9 @@ static inline struct ww_bits *ww_sync_dropped(struct ww_area *a)
 	return &((struct ww_sync_area *)a->state)->dropped;
 }
 
-/* What an entry of pagemap says of a page. */
-enum { WW_SYNC_CLEAN, WW_SYNC_DIRTY, WW_SYNC_NONE };
-
-static inline int ww_sync_judge_private(uint64_t entry)
-{
-	/* a guard page (6.13) looks swapped */
-	if (entry & (PM_UFFD_WP | PM_GUARD))
-		return WW_SYNC_CLEAN;
-	return entry & (PM_PRESENT | PM_SWAP) ? WW_SYNC_DIRTY : WW_SYNC_NONE;
-}
+/* How queries find out what is protected: enum ww_wp_by. Of the kernel, so one for
+ * all trackers; a probe, or an open with a lent userfaultfd, finds it out. */
+extern atomic_int ww_sync_reads;
 
 /* --- uffd-sync-collect.c --- */
 

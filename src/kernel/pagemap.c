@@ -173,6 +173,38 @@ int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 	return r;
 }
 
+/* --- PAGEMAP_SCAN for what is there, or entries --- */
+
+#define REGIONS 64u
+
+/* Call fn for the regions that `scan` asks for, with their categories, while it
+ * returns 0. -ENOTTY or -EINVAL: the kernel can not scan for this. */
+static int each_region(const struct ww_fd *fd, struct pm_scan_arg scan,
+		       uintptr_t start, uintptr_t end,
+		       int (*fn)(void *arg, uint64_t categories,
+				 uintptr_t start, uintptr_t end),
+		       void *arg)
+{
+	struct page_region vec[REGIONS];
+	int i, n, r = 0;
+
+	scan.size = sizeof(scan);
+	scan.end = end;
+	scan.vec = (uintptr_t)vec;
+	scan.vec_len = REGIONS;
+	while (r == 0 && start < end) {
+		scan.start = start;
+		n = ww_sys_ioctl(fd->fd, PAGEMAP_SCAN, &scan);
+		if (n < 0)
+			return n;
+		for (i = 0; r == 0 && i < n; i++)
+			r = fn(arg, vec[i].categories, (uintptr_t)vec[i].start,
+			       (uintptr_t)vec[i].end);
+		start = (uintptr_t)scan.walk_end;
+	}
+	return r;
+}
+
 struct populated {
 	int (*fn)(void *arg, uintptr_t start, uintptr_t end);
 	void *arg;
@@ -183,43 +215,90 @@ static int is_populated(uint64_t entry)
 	return (entry & (PM_PRESENT | PM_SWAP)) != 0;
 }
 
-static int found_entry(void *arg, int class, uintptr_t start, uintptr_t end)
+static int populated_entry(void *arg, int class, uintptr_t start, uintptr_t end)
 {
 	const struct populated *p = arg;
 
 	return p->fn(p->arg, start, end);
 }
 
-#define REGIONS 64u
+static int populated_region(void *arg, uint64_t categories, uintptr_t start,
+			    uintptr_t end)
+{
+	return populated_entry(arg, 1, start, end);
+}
 
 int ww_pagemap_each_populated(
 	const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 	int (*fn)(void *arg, uintptr_t start, uintptr_t end), void *arg)
 {
-	struct page_region vec[REGIONS];
-	struct pm_scan_arg scan = {
-		.size = sizeof(scan),
-		.end = end,
-		.vec = (uintptr_t)vec,
-		.vec_len = REGIONS,
+	const struct pm_scan_arg scan = {
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 		.return_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
-	int i, n, r = 0;
+	struct populated p = { fn, arg };
+	int r = each_region(fd, scan, start, end, populated_region, &p);
 
-	while (r == 0 && start < end) {
-		scan.start = start;
-		n = ww_sys_ioctl(fd->fd, PAGEMAP_SCAN, &scan);
-		if (n == -ENOTTY || n == -EINVAL)
-			return ww_pagemap_runs(fd, start, end, is_populated,
-					       found_entry,
-					       &(struct populated){ fn, arg });
-		if (n < 0)
-			return n;
-		for (i = 0; r == 0 && i < n; i++)
-			r = fn(arg, (uintptr_t)vec[i].start,
-			       (uintptr_t)vec[i].end);
-		start = (uintptr_t)scan.walk_end;
-	}
+	if (r == -ENOTTY || r == -EINVAL)
+		r = ww_pagemap_runs(fd, start, end, is_populated,
+				    populated_entry, &p);
 	return r;
+}
+
+/* --- what is write-protected --- */
+
+static int wp_of_entry(uint64_t entry)
+{
+	/* a guard page (6.13) looks swapped */
+	if (entry & (PM_UFFD_WP | PM_GUARD))
+		return WW_WP_PROTECTED;
+	return is_populated(entry) ? WW_WP_OPEN : WW_WP_NONE;
+}
+
+static int wp_of_categories(uint64_t categories)
+{
+	if (categories & PAGE_IS_GUARD)
+		return WW_WP_PROTECTED;
+	if (!(categories & (PAGE_IS_PRESENT | PAGE_IS_SWAPPED)))
+		return WW_WP_NONE;
+	return categories & PAGE_IS_WRITTEN ? WW_WP_OPEN : WW_WP_PROTECTED;
+}
+
+struct wp_walk {
+	int (*fn)(void *arg, int state, uintptr_t start, uintptr_t end);
+	void *arg;
+	uintptr_t pos; /* below it fn has heard of all */
+};
+
+/* The regions are all that is mapped: between two there is nothing. */
+static int wp_region(void *arg, uint64_t categories, uintptr_t start,
+		     uintptr_t end)
+{
+	struct wp_walk *w = arg;
+	int state = wp_of_categories(categories), r = 0;
+
+	if (w->pos < start)
+		r = w->fn(w->arg, WW_WP_NONE, w->pos, start);
+	w->pos = end;
+	return r == 0 && state ? w->fn(w->arg, state, start, end) : r;
+}
+
+int ww_pagemap_each_unprotected(const struct ww_fd *fd, enum ww_wp_by by,
+				uintptr_t start, uintptr_t end,
+				int (*fn)(void *arg, int state, uintptr_t start,
+					  uintptr_t end),
+				void *arg)
+{
+	const struct pm_scan_arg scan = {
+		.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT |
+			       PAGE_IS_SWAPPED |
+			       (by == WW_WP_BY_GUARD_SCAN ? PAGE_IS_GUARD : 0),
+	};
+	struct wp_walk w = { fn, arg, start };
+	int r;
+
+	if (by == WW_WP_BY_ENTRIES)
+		return ww_pagemap_runs(fd, start, end, wp_of_entry, fn, arg);
+	r = each_region(fd, scan, start, end, wp_region, &w);
+	return r == 0 && w.pos < end ? fn(arg, WW_WP_NONE, w.pos, end) : r;
 }

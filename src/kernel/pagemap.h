@@ -80,4 +80,28 @@ int ww_pagemap_each_populated(
 	const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 	int (*fn)(void *arg, uintptr_t start, uintptr_t end), void *arg);
 
+/* --- what is write-protected, of memory that a userfaultfd has without WP_ASYNC --- */
+
+enum ww_wp {
+	WW_WP_PROTECTED, /* or a guard page, which nobody can write */
+	WW_WP_OPEN, /* it exists, swapped out or not, and is not protected */
+	WW_WP_NONE, /* there is no page, or no memory */
+};
+
+/* How that is found out. Whether a scan is right depends on the kernel: PAGEMAP_SCAN
+ * (6.7) means WP_ASYNC by "written", and may come to mean it alone. */
+enum ww_wp_by {
+	WW_WP_BY_ENTRIES,
+	WW_WP_BY_SCAN,
+	WW_WP_BY_GUARD_SCAN, /* the kernel knows PAGE_IS_GUARD (6.15) */
+};
+
+/* Call fn for runs of pages in the other two states, in order; by entries: of at
+ * most WW_ENTRIES pages. Stops where fn or the reading fails. */
+int ww_pagemap_each_unprotected(const struct ww_fd *fd, enum ww_wp_by by,
+				uintptr_t start, uintptr_t end,
+				int (*fn)(void *arg, int state, uintptr_t start,
+					  uintptr_t end),
+				void *arg);
+
 #endif

@@ -79,7 +79,7 @@ int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 
 int ww_uffd_try_lent(int (*fn)(void *arg, volatile char *page), void *arg)
 {
-	size_t len = ww_sys_page_size();
+	size_t len = WW_UFFD_LENT_PAGES * ww_sys_page_size();
 	void *page;
 	int r = ww_sys_mmap(len, &page);
 
