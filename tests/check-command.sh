@@ -254,11 +254,20 @@ more_of_run() {
 			execve("/bin/true", next, NULL);
 		if (!strcmp(argv[1], "execvp"))
 			execvp("true", next);
+		if (!strcmp(argv[1], "execl"))
+			execl("/bin/true", "true", "and", "a", "word", NULL);
+		if (!strcmp(argv[1], "execlp"))
+			execlp("true", "true", NULL);
+		if (!strcmp(argv[1], "execle"))
+			execle("/bin/sh", "sh", "-c", "exit $status", NULL,
+			       (char *[]){ "status=0", NULL });
+		if (!strcmp(argv[1], "quick_exit"))
+			quick_exit(0);
 		return 0;
 	}
 	C
 	${CC:-cc} -w -o "$tmp/ends" "$tmp/ends.c"
-	for end in return _exit execve execvp; do
+	for end in return _exit execve execvp execl execlp execle quick_exit; do
 		"$command" run -q -i 60000 --csv "$tmp/ends.csv" -- "$tmp/ends" $end >"$tmp/out" 2>"$tmp/err" || {
 			cat "$tmp/err"; exit 1
 		}

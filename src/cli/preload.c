@@ -9,6 +9,8 @@
  * system call after the start of a process, lets go of memory that the program
  * registers with a userfaultfd of its own, and waits for no answer for ever. If
  * anything fails the program just runs, unwatched.
+ *
+ * The calls that end a program or replace it are in preload-exit.c.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -58,12 +60,6 @@ static struct {
 	int (*prctl)(int, unsigned long, unsigned long, unsigned long,
 		     unsigned long);
 	void *(*mremap)(void *, size_t, size_t, int, void *);
-	void (*_exit)(int);
-	void (*_Exit)(int);
-	int (*execve)(const char *, char *const[], char *const[]);
-	int (*execv)(const char *, char *const[]);
-	int (*execvp)(const char *, char *const[]);
-	int (*execvpe)(const char *, char *const[], char *const[]);
 } next;
 
 static void find_next(void)
@@ -71,12 +67,6 @@ static void find_next(void)
 	*(void **)&next.ioctl = dlsym(RTLD_NEXT, "ioctl");
 	*(void **)&next.prctl = dlsym(RTLD_NEXT, "prctl");
 	*(void **)&next.mremap = dlsym(RTLD_NEXT, "mremap");
-	*(void **)&next._exit = dlsym(RTLD_NEXT, "_exit");
-	*(void **)&next._Exit = dlsym(RTLD_NEXT, "_Exit");
-	*(void **)&next.execve = dlsym(RTLD_NEXT, "execve");
-	*(void **)&next.execv = dlsym(RTLD_NEXT, "execv");
-	*(void **)&next.execvp = dlsym(RTLD_NEXT, "execvp");
-	*(void **)&next.execvpe = dlsym(RTLD_NEXT, "execvpe");
 }
 
 /* --- at the start --- */
@@ -208,6 +198,7 @@ __attribute__((constructor)) static void at_start(void)
 	int filters;
 
 	find_next();
+	writewatch_run_find_exits();
 	if (!slash || (size_t)(slash - name) >= sizeof(address) ||
 	    !__register_atfork)
 		return;
@@ -271,14 +262,14 @@ static int ask(enum preload_question kind, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-static void last_look(void)
+void writewatch_run_last_look(void)
 {
 	ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
 }
 
 __attribute__((destructor)) static void at_end(void)
 {
-	last_look();
+	writewatch_run_last_look();
 }
 
 __attribute__((visibility("default"))) int
@@ -366,62 +357,4 @@ __attribute__((visibility("default"))) int prctl(int option, ...)
 		atomic_store(&page->gone, 1);
 	return next.prctl ? next.prctl(option, a, b, c, d)
 			  : (int)syscall(SYS_prctl, option, a, b, c, d);
-}
-
-/* --- the end of the memory: what was written last is seen --- */
-
-static _Noreturn void leave(void (*next_exit)(int), int status)
-{
-	last_look();
-	if (next_exit)
-		next_exit(status);
-	for (;;)
-		syscall(SYS_exit_group, status);
-}
-
-__attribute__((visibility("default"))) _Noreturn void _exit(int status)
-{
-	leave(next._exit, status);
-}
-
-__attribute__((visibility("default"))) _Noreturn void _Exit(int status)
-{
-	leave(next._Exit, status);
-}
-
-__attribute__((visibility("default"))) int
-execve(const char *path, char *const argv[], char *const envp[])
-{
-	last_look();
-	return next.execve ? next.execve(path, argv, envp)
-			   : (int)syscall(SYS_execve, path, argv, envp);
-}
-
-__attribute__((visibility("default"))) int execv(const char *path,
-						 char *const argv[])
-{
-	last_look();
-	return next.execv ? next.execv(path, argv)
-			  : (int)syscall(SYS_execve, path, argv, environ);
-}
-
-/* Before the constructor has run there is none. */
-static int not_yet(void)
-{
-	errno = ENOSYS;
-	return -1;
-}
-
-__attribute__((visibility("default"))) int execvp(const char *file,
-						  char *const argv[])
-{
-	last_look();
-	return next.execvp ? next.execvp(file, argv) : not_yet();
-}
-
-__attribute__((visibility("default"))) int
-execvpe(const char *file, char *const argv[], char *const envp[])
-{
-	last_look();
-	return next.execvpe ? next.execvpe(file, argv, envp) : not_yet();
 }

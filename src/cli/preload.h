@@ -44,4 +44,12 @@ struct preload_page {
 	atomic_uint childless;
 };
 
+/* --- inside the object --- */
+
+/* Before a call of preload-exit.c is of use. */
+void writewatch_run_find_exits(void);
+
+/* Have the command look once more, and wait for it. */
+void writewatch_run_last_look(void);
+
 #endif
