@@ -10,7 +10,9 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +29,7 @@ static const int allowed[] = {
 #include "calls.h"
 	/* this program's own: fork(), wait, the end, and telling of it */
 	SYS_clone, SYS_wait4, SYS_exit_group, SYS_write, SYS_rt_sigreturn,
-	SYS_set_robust_list, SYS_rseq, SYS_gettid, SYS_getpid,
+	SYS_set_robust_list, SYS_rseq,
 };
 
 #define NALLOWED (sizeof(allowed) / sizeof(allowed[0]))
@@ -96,6 +98,73 @@ static void round_trip(void)
 	CHECK(n >= 1);
 }
 
+/* A thread that was there before the filter, and makes no call of its own. */
+static atomic_int storing;
+
+static void *store_on_and_on(void *arg)
+{
+	while (atomic_load(&storing) >= 0)
+		if (atomic_load(&storing))
+			((volatile char *)m)[2 * page]++;
+	return NULL;
+}
+
+/* Resets in a row while the thread stores: it has its turns. */
+static void contend(void)
+{
+	int i;
+
+	atomic_store(&storing, 1);
+	for (i = 0; i < 2000; i++)
+		CHECK(ww_reset(ww, m, N * page, 0) == 0);
+	atomic_store(&storing, 0);
+}
+
+/* What a program does to memory behind a tracker's back, and what it asks for in
+ * vain; the results are other tests' matter. */
+static void stray(void)
+{
+	const int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+	char *more = mmap(NULL, N * page, PROT_READ | PROT_WRITE, flags, -1, 0);
+	char *shared = mmap(NULL, N * page, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned modes[] = { 0, WW_WATCH_HOT_OK, WW_WATCH_COARSE_OK,
+			     WW_WATCH_HUGE_OK };
+	void *pages[N];
+	size_t n, i;
+
+	for (i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		if (ww_watch(ww, more, N * page, modes[i]) < 0)
+			continue;
+		memset(more, 1, N * page);
+		n = N;
+		ww_get(ww, more, N * page, WW_RESET, pages, &n, NULL);
+		ww_unwatch(ww, more, N * page, 0);
+	}
+	if (ww_watch(ww, shared, N * page, 0) == 0) {
+		shared[0] = 1;
+		ww_reset(ww, shared, N * page, 0);
+		ww_protect(ww, shared, page, PROT_READ | PROT_WRITE, 0);
+	}
+	if (ww_watch(ww, more, N * page, 0) < 0)
+		return;
+	CHECK(mmap(more + page, page, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
+		   -1, 0) == more + page);
+	more[page] = 1;
+	CHECK(munmap(more + 3 * page, page) == 0);
+	ww_reset(ww, more, N * page, 0);
+	n = N;
+	ww_get(ww, more, N * page, WW_RESET, pages, &n, NULL);
+	ww_protect(ww, more, N * page, PROT_READ, 0);
+	ww_discard(ww, more, N * page, 0);
+	ww_watch(ww, more, N * page, 0);
+	CHECK(mprotect(more + 5 * page, page, PROT_READ | PROT_WRITE) == 0);
+	more[5 * page] = 1;
+	ww_reset(ww, NULL, 0, WW_WINDOW);
+	munmap(more, N * page);
+	ww_unwatch(ww, more, N * page, WW_WINDOW | WW_UNMAPPING);
+}
+
 static void live(void)
 {
 	struct ww_range_info info = { .size = sizeof(info) };
@@ -104,6 +173,8 @@ static void live(void)
 
 	CHECK(ww_watch(ww, m, N * page, 0) == 0);
 	round_trip();
+	contend();
+	stray();
 	CHECK(ww_next_range(ww, NULL, &info) == 0);
 	CHECK(ww_hold(ww, m, page, 0) == 0);
 	round_trip();
@@ -131,6 +202,7 @@ static void live(void)
 int main(int argc, char **argv)
 {
 	struct ww_options options = WW_OPTIONS_INIT;
+	pthread_t thread;
 	int before, r;
 
 	if (argc < 3)
@@ -148,6 +220,7 @@ int main(int argc, char **argv)
 		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(m != MAP_FAILED);
 	memset(m, 1, N * page);
+	CHECK(pthread_create(&thread, NULL, store_on_and_on, NULL) == 0);
 	if (before) {
 		r = ww_open(&ww, &options);
 		if (r < 0)

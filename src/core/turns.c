@@ -9,18 +9,17 @@
 
 #include "kernel/sys.h"
 
-#define AGAIN_NS 1000000u /* faults within it are "in a row" */
-/* So are faults within this, if the page was closed within AGAIN_NS of its opening:
- * on a machine with more threads than processors a writer gets its turn only after
- * the time slices of others. Less than a frame of a game. */
-#define LATE_NS 10000000u
+#define AGAIN_NS 1000000u /* openings within it are "in a row" */
+/* So are openings within this, if the page was closed within AGAIN_NS of its opening:
+ * where threads are many, or the writer's priority is low, it gets its turn only
+ * after the time slices of others. */
+#define LATE_NS 100000000u
 #define WAIT_NS 50000u
 #define MOST_NS 400000u
-/* The wait after each eighth opening in a row: on a machine that is busy or
- * emulated, a writer whose page was opened may take that long to run. Not after
- * each opening, because a page that is written again and again looks the same
- * as one whose writer starves. */
-#define LONG_NS 6400000u
+/* After each eighth opening in a row, until the writer has run: of its own time it
+ * was given MOST_NS. */
+#define LONG_NS 12800000u
+#define LOOK_NS 100000u
 
 static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
 {
@@ -39,11 +38,27 @@ static uint64_t wait_after(unsigned times)
 	return times < 5 ? (uint64_t)WAIT_NS << (times - 2) : MOST_NS;
 }
 
+/* Before the long wait. A writer that slept since the seventh opening was not
+ * starving: its store landed. Where the helper thread opens pages nobody can say. */
+static void before_long_wait(struct ww_turn *t, unsigned times, unsigned thread,
+			     bool own)
+{
+	if (own && times % 8 == 7)
+		atomic_store(&t->sleeps, ww_sys_sleeps_of_thread());
+	if (times == 0 || times % 8)
+		return;
+	if (own && atomic_load(&t->sleeps) != ww_sys_sleeps_of_thread())
+		atomic_store(&t->times, 1);
+	else
+		atomic_store(&t->cpu, ww_sys_thread_ns(thread));
+}
+
 void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread)
 {
 	struct ww_turn *t = turn_of(self, page);
 	uint64_t now = ww_sys_now_ns();
 	uint64_t again = atomic_load(&t->hasty) ? LATE_NS : AGAIN_NS;
+	bool own = !thread;
 
 	if (atomic_load(&t->page) != page ||
 	    now - atomic_load(&t->when) >
@@ -53,11 +68,12 @@ void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread)
 		atomic_store(&t->times, 1);
 	} else {
 		/* asked for only now: most faults need no such system call */
-		if (!thread)
+		if (own)
 			thread = ww_sys_thread_id();
 		if (atomic_exchange(&t->thread, thread) == thread ||
 		    atomic_load(&t->times) == 1)
-			atomic_fetch_add(&t->times, 1);
+			before_long_wait(t, atomic_fetch_add(&t->times, 1) + 1,
+					 thread, own);
 	}
 	atomic_store(&t->when, now);
 }
@@ -65,15 +81,28 @@ void ww_turns_opened(struct ww_turns *self, uintptr_t page, unsigned thread)
 /* How long from now on the writer of a page has to be given. */
 static uint64_t time_left(const struct ww_turn *t, uint64_t now)
 {
-	uint64_t wait = wait_after(atomic_load(&t->times));
+	unsigned times = atomic_load(&t->times);
+	uint64_t wait = wait_after(times);
 	uint64_t since = now - atomic_load(&t->when);
+	uint64_t then = atomic_load(&t->cpu), ran;
 
-	return since < wait ? wait - since : 0;
+	if (since >= wait)
+		return 0;
+	if (times % 8 == 0 && then) {
+		/* 0: the thread has ended */
+		ran = ww_sys_thread_ns(atomic_load(&t->thread)) - then;
+		if (ran >= MOST_NS)
+			return 0;
+		return LOOK_NS;
+	}
+	return wait - since;
 }
 
-void ww_turns_wait(struct ww_turns *self, uintptr_t start, uintptr_t end)
+/* The longest time that the writer of a page of [start, end) has to be given. */
+static uint64_t longest(struct ww_turns *self, uintptr_t start, uintptr_t end,
+			uint64_t now)
 {
-	uint64_t now = 0, most = 0;
+	uint64_t most = 0;
 	unsigned i, me = 0;
 
 	for (i = 0; i < WW_TURNS; i++) {
@@ -81,16 +110,45 @@ void ww_turns_wait(struct ww_turns *self, uintptr_t start, uintptr_t end)
 		uintptr_t page = atomic_load(&t->page);
 		uint64_t left;
 
-		if (page < start || page >= end || !atomic_load(&t->times))
-			continue;
-		now = now ? now : ww_sys_now_ns();
-		atomic_store(&t->hasty, now - atomic_load(&t->when) < AGAIN_NS);
-		if (atomic_load(&t->times) < 2)
+		if (page < start || page >= end || atomic_load(&t->times) < 2)
 			continue;
 		me = me ? me : ww_sys_thread_id();
 		left = atomic_load(&t->thread) == me ? 0 : time_left(t, now);
 		most = left > most ? left : most;
 	}
-	if (most)
-		ww_sys_sleep_ns((long)most);
+	return most;
+}
+
+/* Note which pages are closed right after their opening. Returns the time; 0: no
+ * page of [start, end) was opened. */
+static uint64_t note_hasty(struct ww_turns *self, uintptr_t start,
+			   uintptr_t end)
+{
+	uint64_t now = 0;
+	unsigned i;
+
+	for (i = 0; i < WW_TURNS; i++) {
+		struct ww_turn *t = &self->turn[i];
+		uintptr_t page = atomic_load(&t->page);
+
+		if (page < start || page >= end || !atomic_load(&t->times))
+			continue;
+		now = now ? now : ww_sys_now_ns();
+		atomic_store(&t->hasty, now - atomic_load(&t->when) < AGAIN_NS);
+	}
+	return now;
+}
+
+void ww_turns_wait(struct ww_turns *self, uintptr_t start, uintptr_t end)
+{
+	uint64_t now = note_hasty(self, start, end);
+	uint64_t deadline = now + LONG_NS, left;
+
+	while (now && now < deadline) {
+		left = longest(self, start, end, now);
+		if (!left)
+			break;
+		ww_sys_sleep_ns((long)left);
+		now = ww_sys_now_ns();
+	}
 }

@@ -7,7 +7,9 @@
  * and so on for ever (388 openings for one store were seen). So each opening is
  * remembered, and a reset that is about to close a page whose writer came more
  * than once in a row first waits: 50 us since the opening, twice that for the
- * next time, and so on. Lock-free and async-signal-safe; no thread-local storage.
+ * next time, and so on. At each eighth time it waits until the writer has run. Not
+ * each time: a page that is written again and again looks the same as one whose
+ * writer starves. Lock-free and async-signal-safe; no thread-local storage.
  */
 #ifndef WW_TURNS_H
 #define WW_TURNS_H
@@ -25,7 +27,11 @@ struct ww_turn {
 	atomic_uint times;
 	/* A reset closed the page so soon that its writer may not have run. */
 	atomic_uint hasty;
+	/* How often the writer had slept, at the seventh opening. */
+	_Atomic(long) sleeps;
 	_Alignas(8) _Atomic(uint64_t) when; /* ns, of the last time */
+	/* The writer's processor time at the eighth, in ns; 0: not known. */
+	_Alignas(8) _Atomic(uint64_t) cpu;
 };
 
 struct ww_turns {

@@ -20,6 +20,18 @@
 #define call2(nr, a, b) call6(nr, a, b, 0, 0, 0, 0)
 #define call1(nr, a) call6(nr, a, 0, 0, 0, 0, 0)
 
+/* A kernel's timespec of two longs: long enough for what is slept here,
+ * and for a thread's time. */
+#if defined(SYS_nanosleep)
+#define NR_NANOSLEEP SYS_nanosleep
+#define NR_CLOCK_GETTIME SYS_clock_gettime
+typedef long time_word;
+#else
+#define NR_NANOSLEEP SYS_clock_nanosleep_time64
+#define NR_CLOCK_GETTIME SYS_clock_gettime64
+typedef int64_t time_word;
+#endif
+
 #ifdef SYS_futex
 #define NR_FUTEX SYS_futex
 #else

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "kernel/call.h"
@@ -68,6 +69,27 @@ int ww_sys_raise(int signo)
 unsigned ww_sys_thread_id(void)
 {
 	return (unsigned)call1(SYS_gettid, 0);
+}
+
+uint64_t ww_sys_thread_ns(unsigned thread)
+{
+	/* the kernel's id of a thread's clock: ~id, CPUCLOCK_PERTHREAD_MASK,
+	 * CPUCLOCK_SCHED */
+	const long clock = (long)(int)(~thread << 3 | 4 | 2);
+	time_word t[2];
+
+	if (call2(NR_CLOCK_GETTIME, clock, t) < 0)
+		return 0;
+	return (uint64_t)t[0] * 1000000000u + (uint64_t)t[1];
+}
+
+long ww_sys_sleeps_of_thread(void)
+{
+	/* the kernel's struct rusage, which a libc may have otherwise: two times
+	 * of two words, then 14 words, of which ru_nvcsw is the last but one */
+	long u[4 + 14];
+
+	return call2(SYS_getrusage, RUSAGE_THREAD, u) < 0 ? 0 : u[4 + 12];
 }
 
 /* Not fork(), which would run the host's fork handlers. The child has no exit

@@ -29,15 +29,6 @@
 
 #include "kernel/call.h"
 
-/* A kernel's timespec of two longs: long enough for what is slept here. */
-#if defined(SYS_nanosleep)
-#define NR_NANOSLEEP SYS_nanosleep
-typedef long time_word;
-#else
-#define NR_NANOSLEEP SYS_clock_nanosleep_time64
-typedef int64_t time_word;
-#endif
-
 #ifdef SYS_ppoll
 #define NR_PPOLL SYS_ppoll
 typedef long poll_word;

@@ -86,6 +86,11 @@ int ww_sys_sigaction(int signo, const struct sigaction *act,
 		     struct sigaction *old);
 int ww_sys_raise(int signo); /* at the calling thread */
 unsigned ww_sys_thread_id(void);
+/* Processor time that a thread of this process has used; 0: not known, or it has
+ * ended. */
+uint64_t ww_sys_thread_ns(unsigned thread);
+/* How often the calling thread gave its processor away; 0: not known. */
+long ww_sys_sleeps_of_thread(void);
 
 /* Start a thread that libc does not know: fn(arg) on a stack, with all signals
  * blocked. The thread does not keep the process alive when the last thread that
