@@ -90,8 +90,11 @@ static void sync_detach(struct ww *ww, const struct ww_slice *s, bool open)
 
 	if (!ww_fd_ok(&sync->uffd))
 		ww_sync_thread_release(&sync->thread, s->start, s->end);
-	else if (ww_maps_each(&ww->maps, s->start, s->end, release_map, sync) <
-		 0)
+	/* Mostly it is one mapping, and no look at the mappings is needed, which
+	 * takes long where a process has many (before 6.11). */
+	else if (ww_uffd_unprotect(&sync->uffd, s->start, s->end) == 0 ||
+		 ww_maps_each(&ww->maps, s->start, s->end, release_map, sync) <
+			 0)
 		ww_uffd_let_go(&sync->uffd, s->start, s->end);
 }
 
@@ -220,16 +223,20 @@ static int note_state(void *reading, int state, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-static struct reading read_states(const struct ww_sync *s, enum ww_wp_by by,
-				  uintptr_t at)
+static bool read_states(const struct ww_sync *s, enum ww_wp_by by, uintptr_t at,
+			struct reading *out)
 {
-	struct reading r = { .at = at };
+	*out = (struct reading){ .at = at };
+	return ww_pagemap_each_unprotected(&s->pagemap, by, at,
+					   at + TRIED * ww_sys_page_size(),
+					   note_state, out) == 0;
+}
 
-	if (ww_pagemap_each_unprotected(&s->pagemap, by, at,
-					at + TRIED * ww_sys_page_size(),
-					note_state, &r) < 0)
-		r.state[0] = -1;
-	return r;
+static bool entry_says(const struct ww_sync *s, uintptr_t at, int state)
+{
+	struct reading r;
+
+	return read_states(s, WW_WP_BY_ENTRIES, at, &r) && r.state[0] == state;
 }
 
 /* The real thing on a page, except the fault: written is dirty, protected is
@@ -239,15 +246,13 @@ static int try_protecting(const struct ww_sync *s, volatile char *page)
 	uintptr_t at = (uintptr_t)page, end = at + ww_sys_page_size();
 
 	page[0] = 1;
-	if (read_states(s, WW_WP_BY_ENTRIES, at).state[0] != WW_WP_OPEN ||
+	if (!entry_says(s, at, WW_WP_OPEN) ||
 	    ww_uffd_protect(&s->uffd, at, end) < 0 ||
-	    read_states(s, WW_WP_BY_ENTRIES, at).state[0] != WW_WP_PROTECTED ||
+	    !entry_says(s, at, WW_WP_PROTECTED) ||
 	    ww_uffd_unprotect(&s->uffd, at, end) < 0)
 		return -ENOSYS;
 	page[0] = 2;
-	return read_states(s, WW_WP_BY_ENTRIES, at).state[0] == WW_WP_OPEN
-		       ? 0
-		       : -ENOSYS;
+	return entry_says(s, at, WW_WP_OPEN) ? 0 : -ENOSYS;
 }
 
 /* Scan, if the kernel's scan agrees with the entries on a page that is open, one
@@ -256,17 +261,16 @@ static void choose_reading(const struct ww_sync *s, volatile char *page)
 {
 	const size_t bytes = ww_sys_page_size();
 	uintptr_t at = (uintptr_t)page;
-	int by = WW_WP_BY_GUARD_SCAN;
+	struct reading scan, entries;
+	int by = WW_WP_BY_ENTRIES;
 
 	page[bytes] = 1;
 	ww_uffd_protect(&s->uffd, at + bytes, at + 3 * bytes);
-	for (; by != WW_WP_BY_ENTRIES; by--) {
-		struct reading scan = read_states(s, (enum ww_wp_by)by, at);
-		struct reading entries = read_states(s, WW_WP_BY_ENTRIES, at);
-
-		if (!memcmp(&scan, &entries, sizeof(scan)))
-			break;
-	}
+	if (read_states(s, WW_WP_BY_ENTRIES, at, &entries))
+		for (by = WW_WP_BY_GUARD_SCAN; by != WW_WP_BY_ENTRIES; by--)
+			if (read_states(s, (enum ww_wp_by)by, at, &scan) &&
+			    !memcmp(&scan, &entries, sizeof(scan)))
+				break;
 	atomic_store(&ww_sync_reads, by);
 }
 

@@ -37,33 +37,28 @@ int ww_pagemap_open(struct ww_fd *out, const struct ww_process *process,
 
 /* --- scans --- */
 
-static struct pm_scan_arg make_arg(const struct ww_pagemap *self,
-				   const struct ww_scan *s)
+static void fill_arg(struct pm_scan_arg *arg, const struct ww_pagemap *self,
+		     const struct ww_scan *s)
 {
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.flags = s->flags | PM_SCAN_CHECK_WPASYNC,
-		.start = s->start,
-		.end = s->end,
-		.vec = s->vec_len ? (uintptr_t)s->vec : 0,
-		.vec_len = s->vec_len,
-		.max_pages = s->max_pages,
-		.category_mask = PAGE_IS_WRITTEN,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
+	/* Without PRESENT or SWAPPED a range that was never touched is wholly
+	 * "written" on kernels since mid-2026, and page tables get built for all
+	 * of it. */
+	const bool existing = s->asked == WW_ASK_EXISTING;
+	const uint64_t guard = existing && self->guard ? PAGE_IS_GUARD : 0;
 
-	if (s->asked == WW_ASK_EXISTING) {
-		/* Without PRESENT or SWAPPED a range that was never touched is
-		 * wholly "written" on kernels since mid-2026, and page tables
-		 * get built for all of it. */
-		arg.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED;
-		arg.return_mask = PAGE_IS_PFNZERO;
-		if (self->guard) {
-			arg.category_mask |= PAGE_IS_GUARD;
-			arg.category_inverted |= PAGE_IS_GUARD;
-		}
-	}
-	return arg;
+	arg->size = sizeof(*arg);
+	arg->flags = s->flags | PM_SCAN_CHECK_WPASYNC;
+	arg->start = s->start;
+	arg->end = s->end;
+	arg->walk_end = 0;
+	arg->vec = s->vec_len ? (uintptr_t)s->vec : 0;
+	arg->vec_len = s->vec_len;
+	arg->max_pages = s->max_pages;
+	arg->category_inverted = guard;
+	arg->category_mask = PAGE_IS_WRITTEN | guard;
+	arg->category_anyof_mask =
+		existing ? PAGE_IS_PRESENT | PAGE_IS_SWAPPED : 0;
+	arg->return_mask = existing ? PAGE_IS_PFNZERO : PAGE_IS_WRITTEN;
 }
 
 static bool is_our_process(const struct ww_pagemap *self)
@@ -96,7 +91,8 @@ int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 	struct pm_scan_arg local, *arg = s->scratch ? &s->scratch->arg : &local;
 	int r = -EINVAL;
 
-	*(volatile struct pm_scan_arg *)arg = make_arg(self, s);
+	fill_arg(arg, self, s);
+	atomic_signal_fence(memory_order_seq_cst); /* the check comes after */
 	if (!s->scratch)
 		r = scan_with_signals_blocked(self, arg);
 	else if (is_our_process(self))
@@ -267,20 +263,15 @@ static int wp_of_categories(uint64_t categories)
 struct wp_walk {
 	int (*fn)(void *arg, int state, uintptr_t start, uintptr_t end);
 	void *arg;
-	uintptr_t pos; /* below it fn has heard of all */
 };
 
-/* The regions are all that is mapped: between two there is nothing. */
 static int wp_region(void *arg, uint64_t categories, uintptr_t start,
 		     uintptr_t end)
 {
-	struct wp_walk *w = arg;
-	int state = wp_of_categories(categories), r = 0;
+	const struct wp_walk *w = arg;
+	int state = wp_of_categories(categories);
 
-	if (w->pos < start)
-		r = w->fn(w->arg, WW_WP_NONE, w->pos, start);
-	w->pos = end;
-	return r == 0 && state ? w->fn(w->arg, state, start, end) : r;
+	return state ? w->fn(w->arg, state, start, end) : 0;
 }
 
 int ww_pagemap_each_unprotected(const struct ww_fd *fd, enum ww_wp_by by,
@@ -289,16 +280,19 @@ int ww_pagemap_each_unprotected(const struct ww_fd *fd, enum ww_wp_by by,
 					  uintptr_t end),
 				void *arg)
 {
+	/* WRITTEN: not protected. And all that is not present: what does not
+	 * exist can not be asked for without what is swapped out. */
 	const struct pm_scan_arg scan = {
+		.category_inverted = PAGE_IS_PRESENT,
+		.category_anyof_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT,
 		.return_mask = PAGE_IS_WRITTEN | PAGE_IS_PRESENT |
 			       PAGE_IS_SWAPPED |
 			       (by == WW_WP_BY_GUARD_SCAN ? PAGE_IS_GUARD : 0),
 	};
-	struct wp_walk w = { fn, arg, start };
-	int r;
+	struct wp_walk w = { fn, arg };
 
-	if (by == WW_WP_BY_ENTRIES)
+	/* A scan skips what is unmapped. */
+	if (by == WW_WP_BY_ENTRIES || ww_sys_has_hole(start, end - start))
 		return ww_pagemap_runs(fd, start, end, wp_of_entry, fn, arg);
-	r = each_region(fd, scan, start, end, wp_region, &w);
-	return r == 0 && w.pos < end ? fn(arg, WW_WP_NONE, w.pos, end) : r;
+	return each_region(fd, scan, start, end, wp_region, &w);
 }
