@@ -299,12 +299,14 @@ static int each(struct ww_maps_walk *walk, uintptr_t start, uintptr_t end,
 	int r;
 
 	while ((r = ww_maps_next(walk, &map)) == 1 && map.start < end) {
+		bool last = map.end >= end;
+
 		if (map.start < start)
 			map.start = start;
-		if (map.end > end)
+		if (last)
 			map.end = end;
 		r = fn(arg, &map);
-		if (r != 0)
+		if (r != 0 || last)
 			break;
 	}
 	return r;
