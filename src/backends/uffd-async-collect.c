@@ -10,6 +10,7 @@
 #include "backends/uffd-async.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/fork.h"
 #include "kernel/sys.h"
@@ -20,80 +21,6 @@
 
 /* From this many existing pages in a row on a fast walk of their own pays. */
 #define FAST_PAGES 1000u
-
-/* --- room --- */
-
-void ww_async_room_take(struct ww_async_room *self)
-{
-	self->generation = ww_fork_generation();
-	self->scratch = ww_scratch_take();
-	if (self->scratch) {
-		self->vec = self->scratch->vec;
-		self->vec_len = WW_SCRATCH_VEC;
-		return;
-	}
-	self->vec_len = sizeof(self->few) / sizeof(self->few[0]);
-	self->vec = self->few;
-	for (size_t i = 0; i < self->vec_len; i++)
-		self->few[i].end = 0;
-}
-
-void ww_async_room_drop(struct ww_async_room *self)
-{
-	ww_scratch_drop(self->scratch, self->generation);
-}
-
-int ww_async_scan(const struct ww *ww, struct ww_scan *s,
-		  const struct ww_async_room *room)
-{
-	const struct ww_async *u = ww->priv;
-
-	s->vec = room->vec;
-	s->scratch = room->scratch;
-	return ww_pagemap_scan(&u->pagemap, s);
-}
-
-/* --- pages that were ever more than a zero page --- */
-
-void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
-
-	if (!ww_bits_surely_full(ww_async_populated(a), first, stop))
-		ww_bits_set(ww_async_populated(a), first, stop);
-}
-
-static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_clear(ww_async_populated(a), ww_area_page(a, start),
-		      ww_area_page(a, end));
-}
-
-void ww_async_note_existing(struct ww *ww, const struct ww_span *span)
-{
-	struct ww_async_room room;
-	struct ww_scan s = { .start = ww_span_start(span),
-			     .end = ww_span_end(span),
-			     .asked = WW_ASK_EXISTING };
-	int r = 0;
-
-	ww_async_room_take(&room);
-	s.vec_len = room.vec_len;
-	while (r >= 0 && s.start < s.end) {
-		size_t i;
-
-		r = ww_async_scan(ww, &s, &room);
-		for (i = 0; i < s.vec_len && s.vec[i].end; i++) {
-			if (!(s.vec[i].categories & PAGE_IS_PFNZERO))
-				ww_span_each(span, (uintptr_t)s.vec[i].start,
-					     (uintptr_t)s.vec[i].end,
-					     ww_async_note_populated);
-			s.vec[i].end = 0;
-		}
-		s.start = s.walk_end;
-	}
-	ww_async_room_drop(&room);
-}
 
 /* --- a query --- */
 
@@ -125,6 +52,12 @@ static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
 	return s->asked == WW_ASK_EXISTING &&
 	       s->vec[i].categories & PAGE_IS_PFNZERO &&
 	       !ww_async_keeps_huge(&q->span);
+}
+
+static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	ww_bits_clear(ww_async_populated(a), ww_area_page(a, start),
+		      ww_area_page(a, end));
 }
 
 /* Note a region of private memory as populated. Take that back if pages were
@@ -197,11 +130,73 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 	return i;
 }
 
-/* Hand the regions of a scan to the query; c->any: a page was reported. */
-static void take(struct collecting *c, const struct ww_scan *s)
+/* One page after the other, of n regions. Returns how many regions fitted. */
+static size_t store_pages(struct ww_query *q, const struct page_region *vec,
+			  size_t n)
 {
-	size_t i = take_plain(c, s);
+	void **out = q->pages + q->n;
+	const size_t page = q->page;
+	size_t left = (q->room - q->n) * page, i; /* bytes */
 
+	for (i = 0; i < n; i++) {
+		uintptr_t at = (uintptr_t)vec[i].start;
+		const uintptr_t end = (uintptr_t)vec[i].end;
+
+		if (end - at > left)
+			break;
+		left -= end - at;
+		do
+			*out++ = (void *)at;
+		while ((at += page) < end);
+	}
+	q->n = (size_t)(out - q->pages);
+	return i;
+}
+
+/* Only the first region may go on where the array ends: the kernel has joined the
+ * others. */
+static size_t store_runs(struct ww_query *q, const struct page_region *vec,
+			 size_t n)
+{
+	struct ww_range *out;
+	size_t i;
+
+	if (n > q->room - q->n)
+		return 0;
+	ww_query_store(q, (uintptr_t)vec[0].start, (uintptr_t)vec[0].end);
+	out = q->ranges + q->n - 1;
+	for (i = 1; i < n; i++)
+		out[i] = (struct ww_range){ (void *)(uintptr_t)vec[i].start,
+					    (size_t)(vec[i].end -
+						     vec[i].start) };
+	q->n += n - 1;
+	return n;
+}
+
+/* The usual case in the shortest loop: nothing to be merged with, and no zero pages.
+ * n: how many regions a scan without an error found. Returns how many were taken. */
+static size_t take_written(struct collecting *c, const struct ww_scan *s,
+			   size_t n)
+{
+	struct ww_query *q = c->q;
+	size_t i;
+
+	if (s->asked != WW_ASK_WRITTEN || s->vec[0].start < q->pos ||
+	    !is_plain(q, s->walk_end))
+		return 0;
+	i = q->pages ? store_pages(q, s->vec, n) : store_runs(q, s->vec, n);
+	if (i)
+		q->pos = (uintptr_t)s->vec[i - 1].end;
+	memset(s->vec, 0, i * sizeof(s->vec[0])); /* as they were found */
+	return i;
+}
+
+/* Hand the regions of a scan to the query; c->any: a page was reported. */
+static void take(struct collecting *c, const struct ww_scan *s, int found)
+{
+	size_t i = found > 0 ? take_written(c, s, (size_t)found) : 0;
+
+	i = i ? i : take_plain(c, s);
 	c->any = i > 0;
 	for (; i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
@@ -243,7 +238,7 @@ static int skip_zero(struct collecting *c, struct ww_scan *s, uintptr_t end)
 
 		r = scan(c, s);
 		c->q = &probe;
-		take(c, s);
+		take(c, s, r);
 		c->q = q;
 		/* `first` may be pending: the scan then goes on there. */
 		if (c->any) {
@@ -283,7 +278,7 @@ static int collect_stretch(struct collecting *c, uintptr_t end,
 		room = room < pages ? room : pages;
 		s.vec_len = room < c->room->vec_len ? room : c->room->vec_len;
 		r = scan(c, &s);
-		take(c, &s);
+		take(c, &s, r);
 		if (r < 0)
 			return r;
 		ww_query_done_below(q, s.walk_end);
