@@ -16,7 +16,7 @@ arrows() {
 judge() {
 	awk '
 	function floor(path) { return path ~ /\// ? substr(path, 1, index(path, "/") - 1) : "top" }
-	function stem(path) { sub(/.*\//, "", path); sub(/(-handler|-thread|-collect|-bits|-gate)?[.][ch]$/, "", path); return path }
+	function stem(path) { sub(/.*\//, "", path); sub(/(-handler|-thread|-collect|-scan|-bits|-gate)?[.][ch]$/, "", path); return path }
 	BEGIN {
 		allowed["base"] = " base kernel "     # kernel/sys.h and arch.h alone, below
 		allowed["kernel"] = " kernel base "

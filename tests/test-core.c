@@ -591,7 +591,9 @@ static void a_reset_does_not_wait_for_a_writer_that_ran(void **state)
 	assert_true(ends < 0.003 && spins < 0.006 && slept < 0.003);
 }
 
-TEST_MAIN("core", CASE(a_reset_waits_for_a_writer_that_comes_again),
+/* The first: some things are probed once in a process. */
+TEST_MAIN("core", CASE(probing_clears_no_bit_of_this_process),
+	  CASE(a_reset_waits_for_a_writer_that_comes_again),
 	  CASE(a_writer_that_waits_for_a_processor_is_in_a_row),
 	  CASE(a_reset_does_not_wait_for_a_writer_that_ran),
 	  CASE(kernels_that_lose_data_are_refused),
@@ -603,5 +605,4 @@ TEST_MAIN("core", CASE(a_reset_waits_for_a_writer_that_comes_again),
 	  CASE(the_text_of_maps_says_the_same),
 	  CASE(old_kernels_do_not_read_maps_for_each_range),
 	  CASE(bits_are_found_in_runs),
-	  CASE(a_scan_says_what_the_entries_say),
-	  CASE(probing_clears_no_bit_of_this_process))
+	  CASE(a_scan_says_what_the_entries_say))
