@@ -30,11 +30,14 @@
  *   - open, close, attach, arm, leave, detach, protect, discard, renew, inherit
  *     have the tracker's lock: one thread at a time, with its signals blocked.
  *     They may not wait for a thread that is in a query: it may have been
- *     stopped by a signal. They may wait for an area's `changers`.
+ *     stopped by a signal. They may wait for an area's `changers`
+ *     (ww_readers_wait(), base/readers.h), and do where they need it.
  *   - begin, collect, rearm, admit may run in many threads at once, beside
  *     those. They take no lock, allocate nothing, and use at most 4 KiB of
  *     stack. The slices that they are given are pinned: the areas stay, though
  *     one may be unwatched meanwhile, and its memory unmapped.
+ *   - attach also runs in a query, beside all others and with signals blocked,
+ *     if the query found that memory was replaced.
  *   - fault runs in a signal handler, beside everything, and uses no
  *     thread-local storage.
  *
@@ -42,27 +45,42 @@
  *   - No store is lost. A store that completed before its page was re-armed is
  *     seen by a caller that reads the page after the query has returned; a
  *     later store is found by the next query. What cannot be known is dirty.
+ *     (Without WW_CAP_ATOMIC_RESET a store that races with a reset may be.)
  *   - A dirty page never looks clean to another query, not even while the
- *     thread that resets the page is stopped. Mark the page as pending first,
- *     then clear it. A query without q->reset changes nothing at all.
- *   - A backend closes pages (makes a store fault) inside of area->changers,
- *     with signals blocked. It leaves held pages open (ww_query_close_each(),
- *     ww_span_each_free()), and first asks ww_ranges_still() whether the pages
- *     are watched: ww_unwatch() may have opened them for good meanwhile.
- *   - collect() offers runs whole, in order, from q->pos on, and ends with
- *     ww_query_done_below(). It may stop when the array is full. Pending and
- *     held pages are no business of a backend: the core reports them.
- *   - Memory that a handler or a thread writes to comes from the core:
- *     priv_bytes, state_bytes.
- *   - Descriptors are struct ww_fd, and are checked before use: hosts close
- *     them, and fork children have copies.
+ *     thread that resets the page is stopped. So the order is: make the page
+ *     pending (ww_area_mark()), clear what the backend knows of it, report it.
+ *     The core takes the pending bit from each page that goes into the
+ *     caller's array. A query without q->reset changes nothing at all.
+ *   - collect() reports each run in one call, in order, from q->pos on: with
+ *     ww_query_offer() what it re-arms afterwards, as far as that was stored;
+ *     with ww_query_found() what it has re-armed already, of which the rest
+ *     becomes pending. It may stop when the array is full. It ends with
+ *     ww_query_done_below() for the place that it came to. Pending and held
+ *     pages are no business of a backend: the core reports them.
+ *   - A backend closes pages (makes a store fault) inside of area->changers
+ *     (ww_readers_enter()), with signals blocked. There it leaves held pages
+ *     open (ww_query_close_each(), ww_span_each_free()), and asks
+ *     ww_ranges_still() whether the pages are watched: ww_unwatch() may have
+ *     opened them for good meanwhile.
+ *   - Without takes_spans a span is one slice. A slice may be a part of its
+ *     area: the area's page i lies at ww_area_at(area, i).
+ *   - Watched memory may be PROT_NONE, or be unmapped at any time: whoever
+ *     reads it does so by a system call, not by a load.
+ *   - Memory that a handler or the backend's own thread writes to comes from
+ *     the core (priv_bytes, state_bytes): a program may watch what malloc()
+ *     returned.
+ *   - System calls are those of kernel/sys.h: no cancellation points, errno is
+ *     kept. Descriptors are struct ww_fd, and are checked before use
+ *     (ww_fd_ok()): hosts close them, and fork children have copies.
  *   - Results are 0 or a negative errno value of the ten in writewatch.h; the
  *     core translates others (error.c). -EPERM of collect() and rearm() means
  *     that some of the span is not tracked any more: the core reports and
  *     attaches it anew, mapping by mapping, and goes on.
  *   - For another process (ww_process_is_other()) only probe, open, attach,
  *     detach, begin, collect, rearm and close are called.
- *   - In a fork child admit() may come before inherit().
+ *   - A fork child has an area's state as it was, perhaps half changed by
+ *     another thread of the parent. There admit() may come before inherit():
+ *     then nothing is armed yet (ww->generation is not ww_fork_generation()).
  */
 #ifndef WW_BACKEND_H
 #define WW_BACKEND_H
@@ -119,15 +137,16 @@ struct ww_backend {
 	unsigned kinds;
 	/* A span may have several slices; else it has one. */
 	bool takes_spans;
-	/* All pages of an area had one protection when it was watched
-	 * (area->prot): for backends that must restore it. */
+	/* The core makes an area of each run of pages that had one protection
+	 * when they were watched (area->prot): for backends that restore it. */
 	bool one_prot_an_area;
 	/* The core turns huge pages and KSM off before attach(): with them one
 	 * write may show as many pages, or not at all. */
 	bool plain_pages;
 	/* Zeroed bytes for ww->priv. */
 	size_t priv_bytes;
-	/* Zeroed bytes for area->state. NULL: none. */
+	/* Zeroed bytes for area->state; only those that are touched cost memory.
+	 * NULL: none. */
 	size_t (*state_bytes)(size_t npages);
 	/* Lay out area->state, before attach(). NULL: nothing to do. */
 	void (*init_state)(struct ww_area *a);
@@ -140,7 +159,7 @@ struct ww_backend {
 	int (*attach)(struct ww *ww, const struct ww_slice *s,
 		      enum ww_kind kind);
 	/* Report to q what is dirty of q->span, from q->pos on; with q->reset,
-	 * re-arm the pages that went into the caller's array, no others. */
+	 * re-arm what is reported, and nothing else. */
 	int (*collect)(struct ww *ww, struct ww_query *q);
 	/* Make all of the span clean. The core has cleared the pending bits. */
 	int (*rearm)(struct ww *ww, const struct ww_span *span);
@@ -165,8 +184,9 @@ struct ww_backend {
 	 * and detach() follow. NULL: armed by attach(). */
 	int (*arm)(struct ww *ww, const struct ww_slice *s);
 	/* Give each page the protection that the program wants, and close none
-	 * of them again. Faults still find the slices in the table. All slices
-	 * or, on failure, none. NULL: nothing to do. */
+	 * of them again. Faults still find the slices in the table. On failure
+	 * all slices stay watched, and what is not known is dirty. NULL: nothing
+	 * to do. */
 	int (*leave)(struct ww *ww, const struct ww_slice *cut, size_t n);
 	/* Let go of a slice that the table has no more. open is false if the
 	 * memory is unmapped or replaced next: then no page has to be opened.
@@ -185,10 +205,13 @@ struct ww_backend {
 	 * NULL: the kernel's view is the program's. */
 	int (*wanted)(struct ww_area *a, uintptr_t at, uintptr_t *end);
 	/* Drop pages of private memory, which then are clean, as madvise(2) does
-	 * with MADV_DONTNEED. NULL: rearm(), then drop. */
+	 * with MADV_DONTNEED; -EOPNOTSUPP for locked ones. The core has cleared
+	 * the pending bits. NULL: rearm(), then drop: right for a backend that
+	 * sees stores, not for one that compares contents. */
 	int (*discard)(struct ww *ww, const struct ww_slice *s);
-	/* The pages are held: open them, so that the kernel can write there.
-	 * Async-signal-safe. NULL: the kernel can write to armed pages. */
+	/* The pages are held by now (ww_area_is_held()): open them, inside of
+	 * changers, so that the kernel can write there. Async-signal-safe. NULL:
+	 * the kernel can write to armed pages. */
 	int (*admit)(struct ww *ww, const struct ww_slice *s);
 	/* How many runs of the slice's pages are open: each splits a mapping.
 	 * Async-signal-safe. NULL: none. */
@@ -206,8 +229,8 @@ struct ww_backend {
 	 * known. */
 	bool (*was_empty)(struct ww_area *a, uintptr_t start, uintptr_t end);
 	/* In the child's first call, for each slice that the child has: arm the
-	 * slice anew. The core marks what exists of private memory, and all of
-	 * shared memory. NULL: nothing to do. */
+	 * slice anew. Then the core marks what exists of private memory, and all
+	 * of shared memory. NULL: nothing to do. */
 	int (*inherit)(struct ww *ww, const struct ww_slice *s,
 		       enum ww_kind kind);
 };

@@ -82,7 +82,8 @@ static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
 
 /* [start, end) is dirty and, if this is a reset, re-armed already. What no
  * longer fits becomes pending. Calls ascend, each with a whole run: two calls
- * for neighbours also give one run, but cost more. */
+ * for neighbours give one run, too, but not where the array was full between
+ * them. Without a reset nothing becomes pending. */
 void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end);
 
 /* The same for a backend that re-arms only what was stored: returns the end of
