@@ -250,15 +250,17 @@ int ww_release(struct ww *ww, void *start, size_t len, unsigned flags)
 
 /* --- queries --- */
 
+/* q has the caller's array; *count becomes the entries that are filled. */
 static int query(struct ww *ww, void *start, size_t len, unsigned flags,
-		 struct ww_query *q)
+		 struct ww_query *q, size_t *count)
 {
 	struct extent e;
 	int r = check(ww, start, len, flags, WW_RESET | WW_WINDOW, &e);
 	unsigned generation;
 
-	if (r < 0 || !q->room)
+	if (r < 0 || !count || !*count)
 		return -EINVAL;
+	q->room = *count;
 	q->page = ww->page;
 	q->reset = flags & WW_RESET;
 	do {
@@ -270,6 +272,8 @@ static int query(struct ww *ww, void *start, size_t len, unsigned flags,
 		/* A signal handler called _Fork(), and this is the child: what
 		 * was found is the parent's. Ask our own memory. */
 	} while (ww_fork_generation() != generation);
+	if (r >= 0)
+		*count = q->n;
 	return ww_error(r);
 }
 
@@ -277,34 +281,19 @@ int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
 	   size_t *count, size_t *granularity)
 {
 	struct ww_query q = { .pages = pages };
-	int r;
+	int r = pages ? query(ww, start, len, flags, &q, count) : -EINVAL;
 
-	if (!pages || !count)
-		return -EINVAL;
-	q.room = *count;
-	r = query(ww, start, len, flags, &q);
-	if (r < 0)
-		return r;
-	*count = q.n;
-	if (granularity)
+	if (r == 0 && granularity)
 		*granularity = q.page;
-	return 0;
+	return r;
 }
 
 int ww_get_ranges(struct ww *ww, void *start, size_t len, unsigned flags,
 		  struct ww_range *ranges, size_t *count)
 {
 	struct ww_query q = { .ranges = ranges };
-	int r;
 
-	if (!ranges || !count)
-		return -EINVAL;
-	q.room = *count;
-	r = query(ww, start, len, flags, &q);
-	if (r < 0)
-		return r;
-	*count = q.n;
-	return 0;
+	return ranges ? query(ww, start, len, flags, &q, count) : -EINVAL;
 }
 
 static int reset(struct ww *ww, const struct extent *e)
