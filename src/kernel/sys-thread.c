@@ -76,7 +76,7 @@ uint64_t ww_sys_thread_ns(unsigned thread)
 	/* the kernel's id of a thread's clock: ~id, CPUCLOCK_PERTHREAD_MASK,
 	 * CPUCLOCK_SCHED */
 	const long clock = (long)(int)(~thread << 3 | 4 | 2);
-	time_word t[2];
+	time_word t[2] = { 0 };
 
 	if (call2(NR_CLOCK_GETTIME, clock, t) < 0)
 		return 0;
@@ -87,7 +87,7 @@ long ww_sys_sleeps_of_thread(void)
 {
 	/* the kernel's struct rusage, which a libc may have otherwise: two times
 	 * of two words, then 14 words, of which ru_nvcsw is the last but one */
-	long u[4 + 14];
+	long u[4 + 14] = { 0 };
 
 	return call2(SYS_getrusage, RUSAGE_THREAD, u) < 0 ? 0 : u[4 + 12];
 }
