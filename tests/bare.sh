@@ -84,7 +84,7 @@ inside() {
 		exec chroot "$1" setpriv --reuid="$2" --regid="$2" --clear-groups \
 			env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 			HOME="$3" LANG=C.UTF-8 WRITEWATCH_TEST_QUICK="$6" \
-			${WRITEWATCH_TEST_WRITES:+WRITEWATCH_TEST_WRITES=$WRITEWATCH_TEST_WRITES} \
+			${WRITEWATCH_TEST_MOST:+WRITEWATCH_TEST_MOST=$WRITEWATCH_TEST_MOST} \
 			sh -ec "cd \"$4\"
 $5"' inside "$root" "$1" "$home" "$2" "$lines" "${quick:-}" </dev/null
 }
