@@ -127,7 +127,6 @@ initramfs() {
 		echo "writes=${WRITEWATCH_TEST_WRITES:-60000}"
 		echo "more='${WRITEWATCH_TEST_MORE:-}'"
 		echo "slowness=${WRITEWATCH_TEST_SLOWNESS:-100}"
-		echo "short='${WRITEWATCH_TEST_SHORT:-}'"
 		echo "limit=${WRITEWATCH_TEST_LIMIT:-500}"
 		echo "bench='${WRITEWATCH_TEST_BENCH:-}'"
 		echo "users='${WRITEWATCH_TEST_USERS:-root nobody}'"
