@@ -270,6 +270,23 @@ abi() {
 
 # Each function's comment is understood, and its pages are there.
 make_reference() {
+	build build-reference -Dtests=disabled -Dexamples=false -Dreference=enabled -Dwerror=true &&
+		rm -rf build-reference/installed &&
+		DESTDIR=$top/build-reference/installed meson install -C build-reference --no-rebuild --quiet ||
+		return 1
+	share=build-reference/installed/usr/local/share
+	for name in $(sed -n 's/^\t\(ww_[A-Za-z0-9_]*\);$/\1/p' src/libwritewatch.map); do
+		page=$share/man/man3/$name.3
+		grep -q '^\.SH SYNOPSIS' "$page" && ! grep -n '(null)' "$page" &&
+			grep -q "$name" $share/doc/libwritewatch/html/writewatch*_8h.html || {
+			echo "$name has no page, or half a page"
+			return 1
+		}
+	done
+	mandoc -T lint -W error $share/man/man3/ww_*.3
+}
+
+reference() {
 	passes reference make_reference
 }
 

@@ -95,7 +95,7 @@ static void add_run(struct runs *self, uintptr_t start, uintptr_t end)
 {
 	if (self->n == self->room) {
 		size_t room = self->room ? self->room * 2 : 64;
-		void *more = realloc(self->run, room * sizeof(*self->run));
+		void *more = reallocarray(self->run, room, sizeof(*self->run));
 
 		if (!more)
 			return;
@@ -130,12 +130,21 @@ static void report_new(struct cli_process *p, struct cli_report *r, double when,
 		cli_report_add(r, when, mapping, start, end - start);
 }
 
+/* A look of one process, and what it finds in one mapping. */
+struct look {
+	struct cli_process *p;
+	struct cli_report *r;
+	double when;
+	unsigned mapping;
+	bool first; /* of this memory */
+};
+
 /* Call fn for the runs of [start, end) that `what` asks for. Returns the address up
  * to which the kernel answered: `end`, or less if it refused. */
-static uintptr_t each_run(const struct cli_process *p, struct pm_scan_arg what,
+static uintptr_t each_run(struct look *l, struct pm_scan_arg what,
 			  uintptr_t start, uintptr_t end,
-			  void (*fn)(void *arg, uintptr_t start, uintptr_t end),
-			  void *arg)
+			  void (*fn)(struct look *l, uintptr_t start,
+				     uintptr_t end))
 {
 	struct page_region region[64];
 	int n, i;
@@ -146,33 +155,24 @@ static uintptr_t each_run(const struct cli_process *p, struct pm_scan_arg what,
 	what.vec = (uintptr_t)region;
 	what.vec_len = 64;
 	while (what.start < end) {
-		n = ioctl(p->pagemap, PAGEMAP_SCAN, &what);
+		n = ioctl(l->p->pagemap, PAGEMAP_SCAN, &what);
 		if (n < 0)
 			break;
 		for (i = 0; i < n; i++)
-			fn(arg, (uintptr_t)region[i].start,
+			fn(l, (uintptr_t)region[i].start,
 			   (uintptr_t)region[i].end);
 		what.start = what.walk_end;
 	}
 	return (uintptr_t)what.start;
 }
 
-/* A look of one process, and what it finds in one mapping. */
-struct look {
-	struct cli_process *p;
-	struct cli_report *r;
-	double when;
-	unsigned mapping;
-	bool first; /* of this memory */
-};
-
-static void found_written(void *look, uintptr_t start, uintptr_t end)
+static void found_written(struct look *l, uintptr_t start, uintptr_t end)
 {
-	const struct look *l = look;
+	struct cli_process *p = l->p;
 
 	if (!l->first)
-		report_new(l->p, l->r, l->when, l->mapping, start, end);
-	add_run(&l->p->now, start, end);
+		report_new(p, l->r, l->when, l->mapping, start, end);
+	add_run(&p->now, start, end);
 }
 
 /* A look that changes nothing. The first one reports nothing: the program may have
@@ -189,7 +189,7 @@ static bool scan_own(struct look *l, uintptr_t start, uintptr_t end)
 		.return_mask = PAGE_IS_WRITTEN,
 	};
 
-	return each_run(l->p, written, start, end, found_written, l) >= end;
+	return each_run(l, written, start, end, found_written) >= end;
 }
 
 bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
@@ -236,10 +236,8 @@ static void report_entries(const struct look *l, uintptr_t start, uintptr_t end,
 	}
 }
 
-static void found_existing(void *look, uintptr_t start, uintptr_t end)
+static void found_existing(struct look *l, uintptr_t start, uintptr_t end)
 {
-	const struct look *l = look;
-
 	cli_report_add(l->r, l->when, l->mapping, start, end - start);
 }
 
@@ -255,7 +253,7 @@ void cli_report_existing(struct cli_process *p, struct cli_report *r,
 	};
 	struct look l = { p, r, when, mapping, false };
 
-	start = each_run(p, existing, start, end, found_existing, &l);
+	start = each_run(&l, existing, start, end, found_existing);
 	if (start < end) /* the kernel has no PAGEMAP_SCAN (before 6.7) */
 		report_entries(&l, start, end, shared);
 }
