@@ -95,7 +95,7 @@ static void add_run(struct runs *self, uintptr_t start, uintptr_t end)
 {
 	if (self->n == self->room) {
 		size_t room = self->room ? self->room * 2 : 64;
-		void *more = reallocarray(self->run, room, sizeof(*self->run));
+		void *more = realloc(self->run, room * sizeof(*self->run));
 
 		if (!more)
 			return;
@@ -130,9 +130,8 @@ static void report_new(struct cli_process *p, struct cli_report *r, double when,
 		cli_report_add(r, when, mapping, start, end - start);
 }
 
-/* A look of one process, and what it finds in one mapping. */
+/* A look at one mapping of a process. */
 struct look {
-	struct cli_process *p;
 	struct cli_report *r;
 	double when;
 	unsigned mapping;
@@ -141,10 +140,11 @@ struct look {
 
 /* Call fn for the runs of [start, end) that `what` asks for. Returns the address up
  * to which the kernel answered: `end`, or less if it refused. */
-static uintptr_t each_run(struct look *l, struct pm_scan_arg what,
-			  uintptr_t start, uintptr_t end,
-			  void (*fn)(struct look *l, uintptr_t start,
-				     uintptr_t end))
+static uintptr_t
+each_run(struct cli_process *p, const struct look *l, struct pm_scan_arg what,
+	 uintptr_t start, uintptr_t end,
+	 void (*fn)(struct cli_process *p, const struct look *l,
+		    uintptr_t start, uintptr_t end))
 {
 	struct page_region region[64];
 	int n, i;
@@ -155,21 +155,20 @@ static uintptr_t each_run(struct look *l, struct pm_scan_arg what,
 	what.vec = (uintptr_t)region;
 	what.vec_len = 64;
 	while (what.start < end) {
-		n = ioctl(l->p->pagemap, PAGEMAP_SCAN, &what);
+		n = ioctl(p->pagemap, PAGEMAP_SCAN, &what);
 		if (n < 0)
 			break;
 		for (i = 0; i < n; i++)
-			fn(l, (uintptr_t)region[i].start,
+			fn(p, l, (uintptr_t)region[i].start,
 			   (uintptr_t)region[i].end);
 		what.start = what.walk_end;
 	}
 	return (uintptr_t)what.start;
 }
 
-static void found_written(struct look *l, uintptr_t start, uintptr_t end)
+static void found_written(struct cli_process *p, const struct look *l,
+			  uintptr_t start, uintptr_t end)
 {
-	struct cli_process *p = l->p;
-
 	if (!l->first)
 		report_new(p, l->r, l->when, l->mapping, start, end);
 	add_run(&p->now, start, end);
@@ -178,7 +177,8 @@ static void found_written(struct look *l, uintptr_t start, uintptr_t end)
 /* A look that changes nothing. The first one reports nothing: the program may have
  * registered the memory, and be about to make it clean. False: the memory is not
  * registered for asynchronous write-protection, or not all of it. */
-static bool scan_own(struct look *l, uintptr_t start, uintptr_t end)
+static bool scan_own(struct cli_process *p, const struct look *l,
+		     uintptr_t start, uintptr_t end)
 {
 	const struct pm_scan_arg written = {
 		.flags = PM_SCAN_CHECK_WPASYNC,
@@ -189,16 +189,16 @@ static bool scan_own(struct look *l, uintptr_t start, uintptr_t end)
 		.return_mask = PAGE_IS_WRITTEN,
 	};
 
-	return each_run(l, written, start, end, found_written) >= end;
+	return each_run(p, l, written, start, end, found_written) >= end;
 }
 
 bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 		   struct own *o, unsigned mapping, uintptr_t start,
 		   uintptr_t end)
 {
-	struct look l = { p, r, when, mapping, !o->seen };
+	const struct look l = { r, when, mapping, !o->seen };
 
-	if (p->pagemap >= 0 && scan_own(&l, start, end)) {
+	if (p->pagemap >= 0 && scan_own(p, &l, start, end)) {
 		p->borrows += end - start;
 		o->seen = true;
 		return true;
@@ -210,8 +210,8 @@ bool cli_own_shown(struct cli_process *p, struct cli_report *r, double when,
 
 /* Pages that exist, as entries of the file say: of private memory less those that
  * are a file's still. */
-static void report_entries(const struct look *l, uintptr_t start, uintptr_t end,
-			   bool shared)
+static void report_entries(const struct cli_process *p, const struct look *l,
+			   uintptr_t start, uintptr_t end, bool shared)
 {
 	const uint64_t exists = PM_PRESENT | PM_SWAP;
 	const uint64_t less = shared ? 0 : PM_FILE;
@@ -223,7 +223,7 @@ static void report_entries(const struct look *l, uintptr_t start, uintptr_t end,
 		ssize_t got;
 
 		n = n < 512 ? n : 512;
-		got = pread(l->p->pagemap, entry, n * 8,
+		got = pread(p->pagemap, entry, n * 8,
 			    (off_t)(start / page * 8));
 		if (got < 8)
 			return;
@@ -236,7 +236,8 @@ static void report_entries(const struct look *l, uintptr_t start, uintptr_t end,
 	}
 }
 
-static void found_existing(struct look *l, uintptr_t start, uintptr_t end)
+static void found_existing(struct cli_process *p, const struct look *l,
+			   uintptr_t start, uintptr_t end)
 {
 	cli_report_add(l->r, l->when, l->mapping, start, end - start);
 }
@@ -251,9 +252,9 @@ void cli_report_existing(struct cli_process *p, struct cli_report *r,
 		.category_mask = less,
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
 	};
-	struct look l = { p, r, when, mapping, false };
+	const struct look l = { r, when, mapping, false };
 
-	start = each_run(&l, existing, start, end, found_existing);
+	start = each_run(p, &l, existing, start, end, found_existing);
 	if (start < end) /* the kernel has no PAGEMAP_SCAN (before 6.7) */
-		report_entries(&l, start, end, shared);
+		report_entries(p, &l, start, end, shared);
 }
