@@ -64,11 +64,10 @@ static bool called(struct ww_sync_thread *self, size_t page)
 	if (end)
 		ww_uffd_let_go(&self->uffd, atomic_load(&self->release_start),
 			       end);
-	/* The caller's store to the bell may not have been retried yet.
-	 * Protected again too early it faults a second time, and wakes this
-	 * thread for nothing. Sleep 1 us: the caller runs, whatever its
-	 * priority. */
-	ww_sys_sleep_ns(1000);
+	/* Until the caller's store has landed: on a busy machine a bell that is
+	 * protected again before would keep the caller ringing for ever. */
+	while (atomic_load(&self->ringing))
+		ww_sys_sleep_ns(1000);
 	ww_uffd_protect(&self->uffd, bell, bell + page);
 	if (end)
 		atomic_store(&self->release_end, 0);
@@ -194,7 +193,9 @@ void ww_sync_thread_release(struct ww_sync_thread *self, uintptr_t start,
 	atomic_store(&self->release_end, end);
 	/* A store to a bell that is still open calls nobody: ring again. */
 	do {
+		atomic_store(&self->ringing, true);
 		self->bell[0] = 1;
+		atomic_store(&self->ringing, false);
 		ww_sys_sleep_ns(10000);
 	} while (atomic_load(&self->release_end));
 }

@@ -22,6 +22,8 @@ struct ww_sync_thread {
 	atomic_uint own_table;
 	/* A protected page of ours: a store to it calls the thread. */
 	volatile char *bell;
+	/* A thread is about to store to the bell, or its store waits. */
+	atomic_bool ringing;
 	atomic_bool stop;
 	/* The memory that the thread is called to let go of; end 0: none. */
 	atomic_uintptr_t release_start, release_end;
