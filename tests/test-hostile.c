@@ -179,9 +179,26 @@ static void close_descriptors_again_and_again(void *arg)
 	}
 }
 
+/* Twice as many busy processes as processors: who is woken waits for its turn. */
 static void closing_after_the_host_closed_all_never_hangs(void **state)
 {
+	pid_t busy[64];
+	long n = 2 * sysconf(_SC_NPROCESSORS_ONLN), i;
+
+	n = n < 64 ? n : 64;
+	for (i = 0; i < n; i++) {
+		busy[i] = fork();
+		if (busy[i] == 0) {
+			alarm(60); /* if nobody ends it */
+			for (;;)
+				;
+		}
+	}
 	in_child(close_descriptors_again_and_again);
+	for (i = 0; i < n; i++) {
+		kill(busy[i], SIGKILL);
+		waitpid(busy[i], NULL, 0);
+	}
 }
 
 /* One open file for two trackers, and for the host itself. */
