@@ -295,7 +295,10 @@ static void *store_here_and_there(void *arg)
 	return NULL;
 }
 
-/* Counted in faults, not in time: a machine that is busy takes longer. */
+/* Counted in faults, not in time: a machine that is busy takes longer. On an emulated
+ * one the host may keep a processor from running, which looks from inside as if its
+ * thread had run: then a reset does not wait long enough (32 faults were seen beside
+ * two runs of the suite; 161 before turns.c asked for the writer's processor time). */
 static void a_store_lands_after_a_few_faults(void **state)
 {
 	pthread_t t[WRITERS];
@@ -320,7 +323,7 @@ static void a_store_lands_after_a_few_faults(void **state)
 		pthread_join(t[k], NULL);
 	print_message("  a store took %ld faults at most\n",
 		      atomic_load(&most));
-	assert_true(atomic_load(&most) <= 24);
+	assert_true(atomic_load(&most) <= (test_slowness() > 1 ? 64 : 24));
 	signal(SIGSEGV, SIG_DFL);
 	test_end(f);
 }
