@@ -139,7 +139,6 @@ static ww_NTSTATUS status_of(int r)
 	}
 }
 
-/* The checks are in Windows' order, where known (doc/windows.md, 3.3). */
 /* Can a number be stored there? Not asked of the caller's own stack, where most of
  * them lie. */
 static bool can_store(const void *number, size_t bytes)
@@ -155,6 +154,7 @@ static bool can_store(const void *number, size_t bytes)
 		is_writable(last));
 }
 
+/* The checks are in Windows' order, where known (doc/windows.md, 3.3). */
 ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 			       ww_SIZE_T size, ww_PVOID *addresses,
 			       ww_ULONG_PTR *count, ww_ULONG *granularity)
