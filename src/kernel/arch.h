@@ -71,70 +71,6 @@ static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 	return r;
 }
 
-#elif defined(__aarch64__)
-
-static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
-				long f)
-{
-	register long x8 __asm__("x8") = nr;
-	register long x0 __asm__("x0") = a;
-	register long x1 __asm__("x1") = b;
-	register long x2 __asm__("x2") = c;
-	register long x3 __asm__("x3") = d;
-	register long x4 __asm__("x4") = e;
-	register long x5 __asm__("x5") = f;
-
-	__asm__ volatile("svc 0"
-			 : "+r"(x0)
-			 : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-			 : "memory");
-	return x0;
-}
-
-#elif defined(__arm__)
-
-/* r7 may be the frame pointer: it is saved here. */
-static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
-				long f)
-{
-	register long r0 __asm__("r0") = a;
-	register long r1 __asm__("r1") = b;
-	register long r2 __asm__("r2") = c;
-	register long r3 __asm__("r3") = d;
-	register long r4 __asm__("r4") = e;
-	register long r5 __asm__("r5") = f;
-	register long r6 __asm__("r6") = nr;
-
-	__asm__ volatile("mov ip, r7\n\t"
-			 "mov r7, r6\n\t"
-			 "svc 0\n\t"
-			 "mov r7, ip"
-			 : "+r"(r0)
-			 : "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5), "r"(r6)
-			 : "ip", "memory");
-	return r0;
-}
-
-#elif defined(__riscv)
-
-static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
-				long f)
-{
-	register long a7 __asm__("a7") = nr;
-	register long a0 __asm__("a0") = a;
-	register long a1 __asm__("a1") = b;
-	register long a2 __asm__("a2") = c;
-	register long a3 __asm__("a3") = d;
-	register long a4 __asm__("a4") = e;
-	register long a5 __asm__("a5") = f;
-
-	__asm__ volatile("ecall"
-			 : "+r"(a0)
-			 : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5)
-			 : "memory");
-	return a0;
-}
-
 #elif defined(__powerpc64__)
 
 /* The summary overflow bit marks an error; its number is positive. */
@@ -160,24 +96,44 @@ static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 	return r3;
 }
 
-#elif defined(__s390x__)
+#elif defined(__aarch64__) || defined(__arm__) || defined(__riscv) ||          \
+	defined(__s390x__)
+
+/* The result is where the first argument was. */
+#if defined(__aarch64__)
+#define WW_ARCH_TRAP "svc 0"
+#define WW_ARCH_REGISTERS(in) in("x8", "x0", "x1", "x2", "x3", "x4", "x5")
+#elif defined(__arm__) /* r7 may be the frame pointer: it is saved in ip */
+#define WW_ARCH_TRAP "mov ip, r7\n\tmov r7, r6\n\tsvc 0\n\tmov r7, ip"
+#define WW_ARCH_SPOILS , "ip"
+#define WW_ARCH_REGISTERS(in) in("r6", "r0", "r1", "r2", "r3", "r4", "r5")
+#elif defined(__riscv)
+#define WW_ARCH_TRAP "ecall"
+#define WW_ARCH_REGISTERS(in) in("a7", "a0", "a1", "a2", "a3", "a4", "a5")
+#else
+#define WW_ARCH_TRAP "svc 0"
+#define WW_ARCH_REGISTERS(in) in("r1", "r2", "r3", "r4", "r5", "r6", "r7")
+#endif
+#ifndef WW_ARCH_SPOILS
+#define WW_ARCH_SPOILS
+#endif
 
 static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 				long f)
 {
-	register long r1 __asm__("r1") = nr;
-	register long r2 __asm__("r2") = a;
-	register long r3 __asm__("r3") = b;
-	register long r4 __asm__("r4") = c;
-	register long r5 __asm__("r5") = d;
-	register long r6 __asm__("r6") = e;
-	register long r7 __asm__("r7") = f;
+#define WW_ARCH_PUT(n, r0, r1, r2, r3, r4, r5)                                 \
+	register long in_n __asm__(n) = nr;                                    \
+	register long in_a __asm__(r0) = a, in_b __asm__(r1) = b;              \
+	register long in_c __asm__(r2) = c, in_d __asm__(r3) = d;              \
+	register long in_e __asm__(r4) = e, in_f __asm__(r5) = f
+	WW_ARCH_REGISTERS(WW_ARCH_PUT);
 
-	__asm__ volatile("svc 0"
-			 : "+d"(r2)
-			 : "d"(r1), "d"(r3), "d"(r4), "d"(r5), "d"(r6), "d"(r7)
-			 : "memory");
-	return r2;
+	__asm__ volatile(WW_ARCH_TRAP
+			 : "+r"(in_a)
+			 : "r"(in_n), "r"(in_b), "r"(in_c), "r"(in_d),
+			   "r"(in_e), "r"(in_f)
+			 : "memory" WW_ARCH_SPOILS);
+	return in_a;
 }
 
 #else /* libc's function: it stores errno, which is put back */
