@@ -106,12 +106,12 @@ execvpe(const char *file, char *const argv[], char *const envp[])
  * length of argv is the caller's to choose, and a child of vfork() may not allocate
  * memory: it is on the stack, as in libc. */
 static int exec_words(int (*next_exec)(const char *, char *const[]),
-		      const char *file, const char *first, va_list words)
+		      const char *file, const char *first, va_list *words)
 {
 	size_t n = 0, i;
 	va_list copy;
 
-	va_copy(copy, words);
+	va_copy(copy, *words);
 	if (first)
 		for (n = 1; va_arg(copy, char *); n++)
 			;
@@ -124,12 +124,12 @@ static int exec_words(int (*next_exec)(const char *, char *const[]),
 
 	argv[0] = (char *)first;
 	for (i = 1; i <= n; i++)
-		argv[i] = va_arg(words, char *);
+		argv[i] = va_arg(*words, char *);
 	writewatch_run_last_look();
 	if (next_exec)
 		return next_exec(file, argv);
 	return next.execve
-		       ? next.execve(file, argv, va_arg(words, char *const *))
+		       ? next.execve(file, argv, va_arg(*words, char *const *))
 		       : not_yet();
 }
 
@@ -140,7 +140,8 @@ __attribute__((visibility("default"))) int execl(const char *path,
 	int r;
 
 	va_start(words, first);
-	r = next.execv ? exec_words(next.execv, path, first, words) : not_yet();
+	r = next.execv ? exec_words(next.execv, path, first, &words)
+		       : not_yet();
 	va_end(words);
 	return r;
 }
@@ -152,7 +153,7 @@ __attribute__((visibility("default"))) int execlp(const char *file,
 	int r;
 
 	va_start(words, first);
-	r = next.execvp ? exec_words(next.execvp, file, first, words)
+	r = next.execvp ? exec_words(next.execvp, file, first, &words)
 			: not_yet();
 	va_end(words);
 	return r;
@@ -165,7 +166,7 @@ __attribute__((visibility("default"))) int execle(const char *path,
 	int r;
 
 	va_start(words, first);
-	r = exec_words(NULL, path, first, words);
+	r = exec_words(NULL, path, first, &words);
 	va_end(words);
 	return r;
 }
