@@ -142,6 +142,8 @@ static void hand_over(void)
 
 	fds[0] = (int)syscall(SYS_userfaultfd,
 			      UFFD_USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fds[0] < 0 && errno == EINVAL) /* the flag came with 5.11 */
+		fds[0] = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (made && fds[0] >= 0)
 		connection = connect_to_command();
 	if (connection >= 0 && say_hello(connection, fds) == 0)
