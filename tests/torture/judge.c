@@ -273,10 +273,43 @@ static void drop_some(uint64_t *random)
 	}
 }
 
+/* Pages that the kernel moved of its own accord, so far: to make room for a huge
+ * page, or to the node of who uses them. */
+static unsigned long long moved_by_kernel(void)
+{
+	FILE *f = fopen("/proc/vmstat", "r");
+	unsigned long long sum = 0, n;
+	char name[64];
+
+	while (f && fscanf(f, "%63s %llu", name, &n) == 2)
+		if (!strcmp(name, "compact_isolated") ||
+		    !strcmp(name, "numa_pages_migrated"))
+			sum += n;
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+static unsigned long long moved;
+
+/* EXACT excepts a page that the kernel migrates while it is reset: its protection is
+ * lost (6.12, 6.18). So one is allowed if pages moved since the last time. */
+static void reported_too_much(size_t page, bool *allowed)
+{
+	unsigned long long now = *allowed ? moved : moved_by_kernel();
+
+	if (!*allowed && now == moved)
+		lost(page, "reported, but was not written");
+	*allowed = true;
+	moved = now;
+	print_message("  not promised: page %zu is exact, pages migrated\n", page);
+}
+
 static void judge(uint64_t *random)
 {
 	static unsigned before[NPAGES];
 	size_t i, n = next(random) % 40;
+	bool allowed = false; /* in this query */
 
 	for (i = 0; i < n; i++) {
 		size_t page = next(random) % OWN;
@@ -300,7 +333,7 @@ static void judge(uint64_t *random)
 		if (mine[i] && !told[NPAGES + i])
 			lost(NPAGES + i, "LOST");
 		if (exact && !mine[i] && told[NPAGES + i])
-			lost(NPAGES + i, "reported, but was not written");
+			reported_too_much(NPAGES + i, &allowed);
 		mine[i] = false;
 	}
 	judged++;
@@ -353,6 +386,7 @@ static void every_query_is_right(void **state)
 	text = getenv("WRITEWATCH_TEST_SYSTEM");
 	compacts = text && *text == '1' && getuid() == 0 && !has_nodes;
 	exact = exact && !compacts;
+	moved = moved_by_kernel();
 	map_all();
 	for (i = 0; i < WRITERS; i++)
 		pthread_create(&t[i], NULL, write_pages, (void *)i);
