@@ -118,8 +118,7 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 
 		if (start < q.pos || is_zero(c->q, s, i))
 			break;
-		if (s->asked == WW_ASK_EXISTING)
-			note(c, s, start, end);
+		note(c, s, start, end);
 		q.pos = ww_query_store(&q, start, end);
 		if (q.reset && q.pos < end)
 			ww_area_mark(c->q->span.slice[0].area, q.pos, end);

@@ -7,9 +7,9 @@
  * uffd-sync-collect.c.
  *
  * What is dirty is read from the page tables, not kept from the faults: bit 57 of
- * pagemap, or PAGEMAP_SCAN (6.7), says that a page is protected still. So whatever the kernel
- * does to a page that makes it writable makes it dirty. Private pages count
- * when they exist; shared ones, whose entries the kernel may drop, are dirty
+ * pagemap, or PAGEMAP_SCAN (6.7), says that a page is protected still. So whatever
+ * the kernel does to a page that makes it writable makes it dirty. Private pages
+ * count when they exist; shared ones, whose entries the kernel may drop, are dirty
  * whenever they are not protected. Only pages that are being reported are
  * protected again.
  *

@@ -38,18 +38,18 @@ void ww_span_each(const struct ww_span *span, uintptr_t start, uintptr_t end,
 	}
 }
 
-/* fn is called for what is not held. */
-struct unheld {
+/* fn is called for what is not held, or not hot either. */
+struct closer {
 	int (*fn)(void *arg, struct ww_area *a, uintptr_t start, uintptr_t end);
 	void *arg;
 };
 
-static int if_free(void *unheld, struct ww_area *a, uintptr_t start,
+static int if_free(void *closer, struct ww_area *a, uintptr_t start,
 		   uintptr_t end, bool held)
 {
-	const struct unheld *u = unheld;
+	const struct closer *c = closer;
 
-	return held ? 0 : u->fn(u->arg, a, start, end);
+	return held ? 0 : c->fn(c->arg, a, start, end);
 }
 
 int ww_span_each_free(const struct ww_span *span, uintptr_t start,
@@ -58,28 +58,23 @@ int ww_span_each_free(const struct ww_span *span, uintptr_t start,
 				uintptr_t end),
 		      void *arg)
 {
-	struct unheld u = { fn, arg };
+	struct closer c = { fn, arg };
 	unsigned i = find_slice(span, start);
 	int r = 0;
 
 	for (; r == 0 && i < span->n && span->slice[i].start < end; i++) {
 		struct ww_slice s = ww_slice_part(&span->slice[i], start, end);
 
-		r = ww_area_each_held_run(s.area, s.start, s.end, if_free, &u);
+		r = ww_area_each_held_run(s.area, s.start, s.end, if_free, &c);
 	}
 	return r;
 }
 
 /* Given a run that is not held: fn is called for what is not hot in it. */
-struct cold {
-	int (*fn)(void *arg, struct ww_area *a, uintptr_t start, uintptr_t end);
-	void *arg;
-};
-
 static int close_cold(void *arg, struct ww_area *a, uintptr_t start,
 		      uintptr_t end)
 {
-	const struct cold *c = arg;
+	const struct closer *c = arg;
 	size_t page, stop = ww_area_page(a, end);
 	int r = 0;
 
@@ -102,7 +97,7 @@ int ww_query_close_each(const struct ww_query *q, uintptr_t start,
 				  uintptr_t end),
 			void *arg)
 {
-	struct cold c = { fn, arg };
+	struct closer c = { fn, arg };
 
 	return ww_span_each_free(&q->span, start, end, close_cold, &c);
 }
