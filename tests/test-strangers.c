@@ -66,6 +66,82 @@ static void wiped_memory_is_dirty_in_a_child(void **state)
 	test_end(f);
 }
 
+/* A fork handler of the host's, older than the library's, that may touch the memory
+ * in the child first. */
+static void (*touch)(void);
+
+static void touch_in_child(void)
+{
+	if (touch)
+		touch();
+}
+
+__attribute__((constructor)) static void be_older(void)
+{
+	pthread_atfork(NULL, NULL, touch_in_child);
+}
+
+static void write_one(void)
+{
+	f.m[3 * PAGE] = 2;
+}
+
+static void read_one(void)
+{
+	(void)*(volatile char *)(f.m + 5 * PAGE);
+}
+
+static void write_every(void)
+{
+	memset(f.m, 2, N * PAGE);
+}
+
+static void (*const touches[])(void) = { NULL, write_one, read_one,
+					 write_every };
+
+static void wiped_memory_that_a_child_touched_is_dirty(void **state)
+{
+	size_t i;
+
+	begin();
+	watch();
+	assert_int_equal(madvise(f.m, N * PAGE, MADV_WIPEONFORK), 0);
+	test_count(f.ww, f.m, N, WW_RESET);
+	for (i = 0; i < sizeof(touches) / sizeof(*touches); i++) {
+		int status;
+		pid_t pid;
+
+		touch = touches[i];
+		assert_int_equal(test_child(all_is_told, NULL), 0);
+		pid = test_bare_fork();
+		if (pid == 0) {
+			touch_in_child();
+			all_is_told(NULL);
+		}
+		touch = NULL;
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
+}
+
+static void one_is_told(void *arg)
+{
+	_exit(test_count(f.ww, f.m, N, WW_RESET) == 1 ? 0 : 1);
+}
+
+/* Memory that is not wiped. (Not page 7: mprotect's first look at the memory reads
+ * page 0, which then exists.) */
+static void a_child_that_has_one_page_reports_one(void **state)
+{
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	f.m[0] = 1;
+	watch();
+	assert_int_equal(test_child(one_is_told, NULL), 0);
+	test_end(f);
+}
+
 static void is_not_ours(void *arg)
 {
 	struct ww_range_info info = { .size = sizeof(info) };
@@ -514,6 +590,8 @@ static void the_library_s_own_memory_is_refused(void **state)
 }
 
 TEST_MAIN("strangers", CASE(wiped_memory_is_dirty_in_a_child),
+	  CASE(wiped_memory_that_a_child_touched_is_dirty),
+	  CASE(a_child_that_has_one_page_reports_one),
 	  CASE(memory_that_a_child_has_not_is_not_watched_there),
 	  CASE(a_child_that_returns_into_a_query_leaves_the_parent_alone),
 	  CASE(replaced_memory_is_dirty_while_others_look),

@@ -42,16 +42,12 @@ static void forget(struct look *l, uintptr_t end)
 		ww_watch_forget(l->ww, l->at, end);
 }
 
-static int exists(void *arg, uintptr_t start, uintptr_t end)
+/* MADV_WIPEONFORK leaves a mapping without a page of the parent's. (A child may
+ * have made pages there by now: in a handler that fork() calls before ours, or
+ * after _Fork().) */
+static bool may_be_wiped(const struct look *l, uintptr_t start, uintptr_t end)
 {
-	return 1; /* and that is enough */
-}
-
-/* MADV_WIPEONFORK leaves a mapping without a page. True as well if it is not known. */
-static bool is_empty(const struct look *l, uintptr_t start, uintptr_t end)
-{
-	return ww_pagemap_each_populated(&l->pagemap, start, end, exists,
-					 NULL) != 1;
+	return !ww_pagemap_has_inherited(&l->pagemap, start, end);
 }
 
 static void look_for_wiped(struct look *l, const struct ww_map *map)
@@ -69,7 +65,7 @@ static void look_for_wiped(struct look *l, const struct ww_map *map)
 
 		l->may_be_wiped = !(was_empty &&
 				    was_empty(s->area, part.start, part.end)) &&
-				  is_empty(l, part.start, part.end);
+				  may_be_wiped(l, part.start, part.end);
 	}
 }
 

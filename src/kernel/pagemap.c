@@ -241,6 +241,77 @@ int ww_pagemap_each_populated(
 	return r;
 }
 
+/* --- what a fork child has from its parent --- */
+
+/* A page that both have is mapped twice, one that the child made is its alone. The
+ * zero page is mapped by everyone. */
+static int is_mapped_twice(uint64_t entry)
+{
+	return (entry & (PM_PRESENT | PM_MMAP_EXCLUSIVE)) == PM_PRESENT;
+}
+
+static int found(void *arg, int class, uintptr_t start, uintptr_t end)
+{
+	return 1;
+}
+
+static int look_for_mapped_twice(void *arg, uint64_t categories,
+				 uintptr_t start, uintptr_t end)
+{
+	return ww_pagemap_runs(arg, start, end, is_mapped_twice, found, NULL);
+}
+
+/* Before 6.7 nothing but its content tells the zero page from others. */
+static int found_content(void *arg, int class, uintptr_t start, uintptr_t end)
+{
+	const int *mem = arg;
+	uint64_t word[64];
+	uintptr_t at;
+	size_t i;
+
+	end = start + ww_sys_page_size();
+	for (at = start; at < end; at += sizeof(word)) {
+		if (ww_sys_pread(*mem, word, sizeof(word), (int64_t)at) !=
+		    (ssize_t)sizeof(word))
+			return 0;
+		for (i = 0; i < sizeof(word) / sizeof(*word); i++)
+			if (word[i])
+				return 1;
+	}
+	return 0;
+}
+
+static int look_for_content(const struct ww_fd *fd, uintptr_t start,
+			    uintptr_t end)
+{
+	int mem = ww_sys_open("/proc/self/mem", O_RDONLY);
+	int r;
+
+	if (mem < 0)
+		return mem;
+	r = ww_pagemap_runs(fd, start, end, is_mapped_twice, found_content,
+			    &mem);
+	ww_sys_close(mem);
+	return r;
+}
+
+bool ww_pagemap_has_inherited(const struct ww_fd *fd, uintptr_t start,
+			      uintptr_t end)
+{
+	const struct pm_scan_arg scan = {
+		.category_inverted = PAGE_IS_PFNZERO,
+		.category_mask = PAGE_IS_PRESENT | PAGE_IS_PFNZERO,
+		.return_mask = PAGE_IS_PRESENT,
+	};
+	struct ww_fd pagemap = *fd;
+	int r = each_region(fd, scan, start, end, look_for_mapped_twice,
+			    &pagemap);
+
+	if (r == -ENOTTY || r == -EINVAL)
+		r = look_for_content(fd, start, end);
+	return r == 1;
+}
+
 /* --- what is write-protected --- */
 
 static int wp_of_entry(uint64_t entry)

@@ -80,6 +80,12 @@ int ww_pagemap_each_populated(
 	const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 	int (*fn)(void *arg, uintptr_t start, uintptr_t end), void *arg);
 
+/* Has this process, a fork child, a page of [start, end) from its parent? False as
+ * well if that is not known: a page that is swapped out, that the parent changed
+ * or lost since, or that reads as zeros shows nothing. */
+bool ww_pagemap_has_inherited(const struct ww_fd *fd, uintptr_t start,
+			      uintptr_t end);
+
 /* --- what is write-protected, of memory that a userfaultfd has without WP_ASYNC --- */
 
 enum ww_wp {

@@ -47,9 +47,10 @@ struct pm_scan_arg {
 
 /* Entries read from /proc/PID/pagemap, one for each page */
 
-#define PM_SOFT_DIRTY (1ull << 55) /* Linux 3.11 */
-#define PM_UFFD_WP (1ull << 57)	   /* Linux 5.13 */
-#define PM_GUARD (1ull << 58)	   /* Linux 6.15 */
+#define PM_SOFT_DIRTY (1ull << 55)     /* Linux 3.11 */
+#define PM_MMAP_EXCLUSIVE (1ull << 56) /* Linux 4.2 */
+#define PM_UFFD_WP (1ull << 57)	       /* Linux 5.13 */
+#define PM_GUARD (1ull << 58)	       /* Linux 6.15 */
 #define PM_FILE (1ull << 61)
 #define PM_SWAP (1ull << 62)
 #define PM_PRESENT (1ull << 63)
