@@ -77,8 +77,31 @@ static int init_process(void)
 	return r;
 }
 
+static size_t scratch_bytes(void)
+{
+	return WW_SCRATCH_PAGES * ww_sys_page_size();
+}
+
+static int open_on_scratch(struct ww *ww, const struct ww_options *options,
+			   const char **reason)
+{
+	void *scratch = NULL;
+	int r = 0;
+
+	if (!ww->backend->open)
+		return 0;
+	if (ww->backend->open_tries)
+		r = ww_sys_mmap(scratch_bytes(), &scratch);
+	if (r == 0)
+		r = ww->backend->open(ww, options, scratch, reason);
+	if (scratch)
+		ww_sys_munmap(scratch, scratch_bytes());
+	return r;
+}
+
 /* Make what a tracker needs; the ladder below undoes it in reverse order. */
-static int fill(struct ww *ww, const struct ww_options *options)
+static int fill(struct ww *ww, const struct ww_options *options,
+		const char **reason)
 {
 	const struct ww_backend *b = ww->backend;
 	int r;
@@ -97,7 +120,7 @@ static int fill(struct ww *ww, const struct ww_options *options)
 	r = ww_maps_open(&ww->maps, &ww->process);
 	if (r < 0)
 		goto err_ranges;
-	r = b->open ? b->open(ww, options) : 0;
+	r = open_on_scratch(ww, options, reason);
 	if (r == 0)
 		return 0;
 	ww_maps_close(&ww->maps);
@@ -132,7 +155,7 @@ static int register_tracker(struct ww *ww)
 }
 
 static int open_backend(struct ww **out, const struct ww_backend *backend,
-			const struct ww_options *options)
+			const struct ww_options *options, const char **reason)
 {
 	struct ww *ww = ww_heap_new(sizeof(*ww));
 	int r;
@@ -147,7 +170,7 @@ static int open_backend(struct ww **out, const struct ww_backend *backend,
 	ww->log_data = options->log_data;
 	atomic_store(&ww->generation, ww_fork_generation());
 	atomic_store(&ww->renewed, ww_fork_generation());
-	r = fill(ww, options);
+	r = fill(ww, options, reason);
 	if (r < 0) {
 		ww_heap_free(ww, sizeof(*ww));
 		return r;
@@ -165,15 +188,16 @@ static int open_backend(struct ww **out, const struct ww_backend *backend,
 }
 
 int ww_open_backend(struct ww **out, const struct ww_backend *backend,
-		    const struct ww_options *options)
+		    const struct ww_options *options, const char **reason)
 {
 	uint64_t mask;
 	int r = init_process();
 
+	*reason = "could not be opened";
 	if (r < 0)
 		return r;
 	ww_sys_block_signals(&mask);
-	r = open_backend(out, backend, options);
+	r = open_backend(out, backend, options, reason);
 	ww_sys_restore_signals(mask);
 	return r;
 }
@@ -232,25 +256,30 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
-static int try_on_scratch(const struct ww_backend *b,
-			  const struct ww_options *o, const char **reason,
-			  unsigned *caps)
+static int probe_on_scratch(const struct ww_backend *b,
+			    const struct ww_options *o, const char **reason,
+			    unsigned *caps)
 {
-	size_t len = WW_SCRATCH_PAGES * ww_sys_page_size();
 	uint64_t mask;
 	void *scratch;
 	int r;
 
 	*reason = "no memory for a scratch page";
-	r = ww_sys_mmap(len, &scratch);
+	r = ww_sys_mmap(scratch_bytes(), &scratch);
 	if (r < 0)
 		return r;
 	*reason = "the kernel does not track writes as it should";
 	ww_sys_block_signals(&mask);
 	r = b->probe(o, scratch, reason, caps);
 	ww_sys_restore_signals(mask);
-	ww_sys_munmap(scratch, len);
+	ww_sys_munmap(scratch, scratch_bytes());
 	return r;
+}
+
+static bool is_disabled(const struct ww_backend *b, const char **reason)
+{
+	*reason = "disabled by WRITEWATCH_DISABLE";
+	return listed(ww_sys_getenv("WRITEWATCH_DISABLE"), b->name);
 }
 
 static int probe(const struct ww_backend *b, const struct ww_options *o,
@@ -259,11 +288,10 @@ static int probe(const struct ww_backend *b, const struct ww_options *o,
 	int r = init_process();
 
 	*caps = b->caps;
-	*reason = "disabled by WRITEWATCH_DISABLE";
-	if (listed(ww_sys_getenv("WRITEWATCH_DISABLE"), b->name))
+	if (is_disabled(b, reason))
 		return -EPERM;
 	if (r == 0 && b->probe)
-		r = try_on_scratch(b, o, reason, caps);
+		r = probe_on_scratch(b, o, reason, caps);
 	if (r == 0)
 		*reason = "usable";
 	return ww_error(r);
@@ -298,25 +326,36 @@ static void say(const struct ww_options *o, const char *name, const char *what)
 	o->log(o->log_data, line);
 }
 
+/* Open a backend that may be used. */
+static int open_usable(struct ww **out, const struct ww_backend *b,
+		       const struct ww_options *o, const char **reason)
+{
+	unsigned caps;
+	int r;
+
+	if (is_disabled(b, reason))
+		return -EPERM;
+	r = b->open_tries ? 0 : probe(b, o, reason, &caps);
+	return r < 0 ? r : ww_open_backend(out, b, o, reason);
+}
+
 static int try_backend(struct ww **out, const struct ww_backend *b,
 		       const struct ww_options *o, unsigned require)
 {
 	const char *reason = "does not guarantee what is required";
-	unsigned caps = b->caps;
+	struct ww *ww = NULL;
 	int r = -EOPNOTSUPP;
 
-	if ((caps & require) == require)
-		r = probe(b, o, &reason, &caps);
-	if (r == 0 && (caps & require) != require) {
+	if ((b->caps & require) == require)
+		r = open_usable(&ww, b, o, &reason);
+	if (r == 0 && (ww->caps & require) != require) {
 		reason = "does not guarantee here what is required";
 		r = -EOPNOTSUPP;
+		ww_close(ww);
 	}
-	if (r < 0) {
-		say(o, b->name, reason);
-		return r;
-	}
-	r = ww_open_backend(out, b, o);
-	say(o, b->name, r < 0 ? "could not be opened" : "chosen");
+	say(o, b->name, r < 0 ? reason : "chosen");
+	if (r == 0)
+		*out = ww;
 	return r;
 }
 

@@ -6,6 +6,6 @@
 #include "core/backend.h"
 
 int ww_open_backend(struct ww **out, const struct ww_backend *backend,
-		    const struct ww_options *options);
+		    const struct ww_options *options, const char **reason);
 
 #endif

@@ -131,9 +131,10 @@ static const struct ww_backend fake = {
 static struct ww *begin(void)
 {
 	const struct ww_options o = { .size = sizeof(o) };
+	const char *reason;
 	struct ww *ww;
 
-	assert_int_equal(ww_open_backend(&ww, &fake, &o), 0);
+	assert_int_equal(ww_open_backend(&ww, &fake, &o, &reason), 0);
 	m = test_map(N);
 	memset(dirty, 0, sizeof(dirty));
 	fail_collect_at = -1;

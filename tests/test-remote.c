@@ -68,17 +68,24 @@ static void child_end(struct child *c)
 	close(c->answer);
 }
 
-static int open_remote(struct ww **out, const struct child *c)
+static int open_requiring(struct ww **out, const struct child *c,
+			  unsigned require)
 {
 	struct ww_options o = { .size = sizeof(o),
 				.flags = WW_OPEN_PIDFD,
-				.pidfd = c->pidfd };
+				.pidfd = c->pidfd,
+				.require = require };
 
 	if (c->uffd >= 0) {
 		o.flags |= WW_OPEN_UFFD;
 		o.uffd = c->uffd;
 	}
 	return ww_open(out, &o);
+}
+
+static int open_remote(struct ww **out, const struct child *c)
+{
+	return open_requiring(out, c, 0);
 }
 
 static void a_child_is_watched(void **state)
@@ -136,6 +143,30 @@ static void a_child_is_watched(void **state)
 	test_unmap(m, N);
 }
 
+/* A backend may promise less for another process than for its own. */
+static void what_is_required_is_promised(void **state)
+{
+	unsigned cap;
+
+	m = test_map(N);
+	for (cap = 1; cap <= WW_CAP_FOREIGN_WRITES; cap <<= 1) {
+		struct child c = child_start();
+		struct ww *ww;
+		int r = open_requiring(&ww, &c, cap);
+
+		if (r == 0) {
+			assert_true(test_caps(ww) & cap);
+			ww_close(ww);
+		} else {
+			assert_int_equal(r, -EOPNOTSUPP);
+		}
+		child_end(&c);
+		close(c.uffd);
+		close(c.pidfd);
+	}
+	test_unmap(m, N);
+}
+
 /* In a child without any right to the other process. */
 static void as_nobody(void *arg)
 {
@@ -171,4 +202,5 @@ static void without_the_right_it_is_refused(void **state)
 }
 
 TEST_MAIN("remote", CASE(a_child_is_watched),
+	  CASE(what_is_required_is_promised),
 	  CASE(without_the_right_it_is_refused))

@@ -165,7 +165,8 @@ static bool migration_loses_bits(void)
 	return v.major != 6 || v.minor != 1;
 }
 
-static int mw_open(struct ww *ww, const struct ww_options *options)
+static int mw_open(struct ww *ww, const struct ww_options *options,
+		   volatile char *scratch, const char **reason)
 {
 	struct memwatch *m = ww->priv;
 

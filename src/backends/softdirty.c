@@ -211,7 +211,8 @@ static int open_descriptors(struct ww_soft *soft,
 	return r;
 }
 
-static int soft_open(struct ww *ww, const struct ww_options *options)
+static int soft_open(struct ww *ww, const struct ww_options *options,
+		     volatile char *scratch, const char **reason)
 {
 	struct ww_soft *soft = ww->priv;
 	int r;

@@ -237,9 +237,8 @@ static bool kernel_loses_data(void)
 }
 
 /* The real thing on a page: written is dirty, re-armed is clean, and again. */
-static int try_page(void *arg, volatile char *page)
+static int try_page(const struct ww_async *u, volatile char *page)
 {
-	struct ww_async *u = arg;
 	uintptr_t at = (uintptr_t)page;
 	struct page_region vec[1] = { { 0, 0, 0 } };
 	struct ww_scan s = { .start = at,
@@ -263,10 +262,11 @@ static int try_page(void *arg, volatile char *page)
 	return r;
 }
 
-static int async_probe(const struct ww_options *options, volatile char *scratch,
-		       const char **reason, unsigned *caps)
+/* scratch NULL: not tried. On failure nothing is left open. */
+static int set_up(struct ww_async *u, const struct ww_process *process,
+		  const struct ww_options *o, volatile char *scratch,
+		  const char **reason)
 {
-	struct ww_async u;
 	int r;
 
 	if (kernel_loses_data()) {
@@ -276,15 +276,24 @@ static int async_probe(const struct ww_options *options, volatile char *scratch,
 			"WRITEWATCH_TRUST_KERNEL=1 if it has the fix";
 		return -EOPNOTSUPP;
 	}
-	/* A lent userfaultfd can be set up only once: async_open() tries it. */
-	if (options && options->flags & WW_OPEN_UFFD)
-		return 0;
-	r = open_descriptors(&u, NULL, options, reason);
-	if (r < 0)
+	r = open_descriptors(u, process, o, reason);
+	if (r < 0 || !scratch)
 		return r;
 	*reason = "the kernel does not track writes as it should";
-	r = try_page(&u, scratch);
-	close_descriptors(&u);
+	r = try_page(u, scratch);
+	if (r < 0)
+		close_descriptors(u);
+	return r;
+}
+
+static int async_probe(const struct ww_options *options, volatile char *scratch,
+		       const char **reason, unsigned *caps)
+{
+	struct ww_async u;
+	int r = set_up(&u, NULL, options, scratch, reason);
+
+	if (r == 0)
+		close_descriptors(&u);
 	return r;
 }
 
@@ -293,27 +302,23 @@ static void async_close(struct ww *ww)
 	close_descriptors(ww->priv);
 }
 
-static int async_open(struct ww *ww, const struct ww_options *options)
+static int async_open(struct ww *ww, const struct ww_options *options,
+		      volatile char *scratch, const char **reason)
 {
-	bool other = ww_process_is_other(&ww->process);
 	struct ww_async *u = ww->priv;
-	const char *reason;
 	int r;
 
+	if (!ww_process_is_other(&ww->process))
+		return set_up(u, &ww->process, options, scratch, reason);
 	/* A userfaultfd works on the memory of the process that made it. */
-	if (other && !(options->flags & WW_OPEN_UFFD))
+	*reason = "another process's userfaultfd is needed (WW_OPEN_UFFD)";
+	if (!(options->flags & WW_OPEN_UFFD))
 		return -EOPNOTSUPP;
-	r = open_descriptors(u, &ww->process, options, &reason);
-	if (r < 0)
-		return r;
-	if (other) {
+	r = set_up(u, &ww->process, options, NULL, reason);
+	if (r == 0) {
 		u->uffd.any_generation = true;
 		/* The other process keeps its huge pages. */
 		ww->caps &= ~(unsigned)WW_CAP_EXACT;
-	} else if (options->flags & WW_OPEN_UFFD) {
-		r = ww_uffd_try_lent(try_page, u);
-		if (r < 0)
-			close_descriptors(u);
 	}
 	return r;
 }
@@ -363,6 +368,7 @@ const struct ww_backend ww_backend_uffd_async = {
 	.kinds = WW_TAKES_ANON | WW_TAKES_FILE | WW_TAKES_SHARED,
 	.takes_spans = true,
 	.plain_pages = true,
+	.open_tries = true,
 	.priv_bytes = sizeof(struct ww_async),
 	.state_bytes = async_state_bytes,
 	.init_state = async_init_state,

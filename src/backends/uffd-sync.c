@@ -207,7 +207,7 @@ static void limit_caps(const struct ww_sync *s, unsigned *caps)
 
 /* Pages of scratch memory, and what a reading says of each. */
 #define TRIED WW_SCRATCH_PAGES
-_Static_assert(TRIED == 4 && TRIED == WW_UFFD_LENT_PAGES, "one for each state");
+_Static_assert(TRIED == 4, "one for each state");
 
 struct reading {
 	uintptr_t at;
@@ -274,9 +274,8 @@ static void choose_reading(const struct ww_sync *s, volatile char *page)
 	atomic_store(&ww_sync_reads, by);
 }
 
-static int try_page(void *arg, volatile char *page)
+static int try_page(const struct ww_sync *s, volatile char *page)
 {
-	const struct ww_sync *s = arg;
 	uintptr_t at = (uintptr_t)page;
 	int r = ww_uffd_register(&s->uffd, at, at + TRIED * ww_sys_page_size());
 
@@ -287,37 +286,44 @@ static int try_page(void *arg, volatile char *page)
 	return r;
 }
 
+/* On failure nothing is left open. */
+static int set_up(struct ww_sync *s, const struct ww_options *options,
+		  volatile char *scratch, const char **reason)
+{
+	int r = open_descriptors(s, options, reason);
+
+	if (r < 0)
+		return r;
+	*reason = "pagemap does not tell what is protected: needs Linux 5.13";
+	r = try_page(s, scratch);
+	if (r < 0)
+		close_descriptors(s);
+	return r;
+}
+
 static int sync_probe(const struct ww_options *options, volatile char *scratch,
 		      const char **reason, unsigned *caps)
 {
 	struct ww_sync s;
-	int r;
+	int r = set_up(&s, options, scratch, reason);
 
-	/* A lent userfaultfd can be set up only once: sync_open() tries it. */
-	if (options && options->flags & WW_OPEN_UFFD)
-		return 0;
-	r = open_descriptors(&s, options, reason);
 	if (r < 0)
 		return r;
 	limit_caps(&s, caps);
-	*reason = "pagemap does not tell what is protected: needs Linux 5.13";
-	r = try_page(&s, scratch);
 	close_descriptors(&s);
-	return r;
+	return 0;
 }
 
-static int sync_open(struct ww *ww, const struct ww_options *options)
+static int sync_open(struct ww *ww, const struct ww_options *options,
+		     volatile char *scratch, const char **reason)
 {
 	struct ww_sync *s = ww->priv;
-	const char *reason;
-	int r = open_descriptors(s, options, &reason);
+	int r = set_up(s, options, scratch, reason);
 
 	if (r < 0)
 		return r;
-	if (options->flags & WW_OPEN_UFFD)
-		r = ww_uffd_try_lent(try_page, s);
-	if (r == 0)
-		r = start_thread(ww);
+	*reason = "no thread can be started";
+	r = start_thread(ww);
 	if (r < 0) {
 		close_descriptors(s);
 		return r;
@@ -382,6 +388,7 @@ const struct ww_backend ww_backend_uffd_sync = {
 	.modes = WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK,
 	.kinds = WW_TAKES_ANON | WW_TAKES_FILE | WW_TAKES_SHARED,
 	.plain_pages = true,
+	.open_tries = true,
 	.priv_bytes = sizeof(struct ww_sync),
 	.state_bytes = sync_state_bytes,
 	.init_state = sync_init_state,

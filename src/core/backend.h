@@ -11,7 +11,7 @@
  * The life of a tracker and of an area
  *
  *	probe				may it be used here? Leaves no trace
- *	open				a tracker
+ *	open				a tracker, tried
  *	| attach			an area: armed, all pages clean
  *	| .. published			queries and faults may come from here on
  *	| | arm				armed, where arming lets faults come
@@ -143,6 +143,8 @@ struct ww_backend {
 	/* The core turns huge pages and KSM off before attach(): with them one
 	 * write may show as many pages, or not at all. */
 	bool plain_pages;
+	/* open() tries all that probe() tries: then no probe() comes before. */
+	bool open_tries;
 	/* Zeroed bytes for ww->priv. */
 	size_t priv_bytes;
 	/* Zeroed bytes for area->state; only those that are touched cost memory.
@@ -174,8 +176,10 @@ struct ww_backend {
 	int (*probe)(const struct ww_options *options, volatile char *scratch,
 		     const char **reason, unsigned *caps);
 	/* Make what a tracker needs, in ww->priv; clear in ww->caps what can
-	 * not be promised. NULL: nothing to make. */
-	int (*open)(struct ww *ww, const struct ww_options *options);
+	 * not be promised. With open_tries, try it on scratch as probe() does.
+	 * On failure *reason may say why. NULL: nothing to make. */
+	int (*open)(struct ww *ww, const struct ww_options *options,
+		    volatile char *scratch, const char **reason);
 	/* Undo open(). NULL: nothing to undo. */
 	void (*close)(struct ww *ww);
 

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 
 #include "base/fork.h"
 #include "kernel/uapi/userfaultfd.h"
@@ -75,19 +74,6 @@ int ww_uffd_unregister(const struct ww_fd *fd, uintptr_t start, uintptr_t end)
 
 	return ww_fd_ok(fd) ? ww_sys_ioctl(fd->fd, UFFDIO_UNREGISTER, &range)
 			    : 0;
-}
-
-int ww_uffd_try_lent(int (*fn)(void *arg, volatile char *page), void *arg)
-{
-	size_t len = WW_UFFD_LENT_PAGES * ww_sys_page_size();
-	void *page;
-	int r = ww_sys_mmap(len, &page);
-
-	if (r < 0)
-		return r;
-	r = fn(arg, page);
-	ww_sys_munmap(page, len);
-	return r;
 }
 
 int ww_uffd_register(const struct ww_fd *fd, uintptr_t start, uintptr_t end)

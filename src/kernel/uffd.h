@@ -21,12 +21,6 @@
 int ww_uffd_open(struct ww_fd *out, const struct ww_options *o,
 		 bool *kernel_faults, const char **reason);
 
-#define WW_UFFD_LENT_PAGES 4
-
-/* Call fn(arg, page) on that many pages mapped for this purpose: to try a descriptor
- * that is lent, which can be set up only once and so not by a probe. */
-int ww_uffd_try_lent(int (*fn)(void *arg, volatile char *page), void *arg);
-
 /* Register memory of any kind for write-protection. -EOPNOTSUPP: not this kind
  * of memory; -EPERM: the descriptor is not ours any more; -EBUSY: it belongs to
  * another userfaultfd. */
