@@ -168,7 +168,7 @@ ww_SIZE_T ww_VirtualQuery(const void *address,
  * @return TRUE, or FALSE with 487, 1453, 0x80000001 */
 ww_BOOL ww_VirtualLock(ww_PVOID address, ww_SIZE_T size);
 
-/** Undo ww_VirtualLock(). @return TRUE, or FALSE with 487 */
+/** Undo ww_VirtualLock(). @return TRUE, or FALSE with 487, 1453 */
 ww_BOOL ww_VirtualUnlock(ww_PVOID address, ww_SIZE_T size);
 
 /** dwPageSize is 4096 and dwAllocationGranularity 65536 on every host. */
@@ -208,14 +208,29 @@ ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
 /** Make the pages clean. @return 0, or 0xFFFFFFFF with 8 or 87 */
 ww_UINT ww_ResetWriteWatch(ww_PVOID base, ww_SIZE_T size);
 
-/** ww_GetWriteWatch() with a process handle and a status. */
+/** ww_GetWriteWatch() with a process handle and a status. @return
+ * WW_STATUS_SUCCESS, _NO_MEMORY, _INVALID_PARAMETER, _ACCESS_VIOLATION (outputs
+ * that cannot be written to), _INVALID_HANDLE, _NOT_SUPPORTED (another process),
+ * _ACCESS_DENIED (in a fork child that could not be set up) */
 ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 			       ww_SIZE_T size, ww_PVOID *addresses,
 			       ww_ULONG_PTR *count, ww_ULONG *granularity);
 
-/** ww_ResetWriteWatch() with a process handle and a status. */
+/** ww_ResetWriteWatch() with a process handle and a status. @return as
+ * ww_NtGetWriteWatch(), but not _ACCESS_VIOLATION */
 ww_NTSTATUS ww_NtResetWriteWatch(ww_HANDLE process, ww_PVOID base,
 				 ww_SIZE_T size);
+
+/** Both for numbers of 4 or 8 bytes: what WRITEWATCH_WIN32_NAMES makes of them. */
+ww_UINT ww_GetWriteWatchSized(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
+			      ww_PVOID *addresses, void *count,
+			      size_t count_bytes, void *granularity,
+			      size_t granularity_bytes);
+ww_NTSTATUS ww_NtGetWriteWatchSized(ww_HANDLE process, ww_ULONG flags,
+				    ww_PVOID base, ww_SIZE_T size,
+				    ww_PVOID *addresses, void *count,
+				    size_t count_bytes, void *granularity,
+				    size_t granularity_bytes);
 
 /** The code of the calling thread's last failure. */
 ww_DWORD ww_GetLastError(void);
@@ -301,6 +316,7 @@ typedef ww_SYSTEM_INFO SYSTEM_INFO, *LPSYSTEM_INFO;
 #define ERROR_INVALID_ADDRESS WW_ERROR_INVALID_ADDRESS
 #define ERROR_NOACCESS WW_ERROR_NOACCESS
 #define ERROR_PRIVILEGE_NOT_HELD WW_ERROR_PRIVILEGE_NOT_HELD
+#define ERROR_WORKING_SET_QUOTA WW_ERROR_WORKING_SET_QUOTA
 #define ERROR_COMMITMENT_LIMIT WW_ERROR_COMMITMENT_LIMIT
 #define STATUS_SUCCESS WW_STATUS_SUCCESS
 #define STATUS_ACCESS_DENIED WW_STATUS_ACCESS_DENIED
@@ -333,7 +349,7 @@ typedef ww_SYSTEM_INFO SYSTEM_INFO, *LPSYSTEM_INFO;
 /*
  * ULONG_PTR and DWORD are other types here than on Windows, where sources pass
  * the address of a size_t, an unsigned long long or an unsigned long: what is
- * passed may point to any of these integers, whose value is copied in and out.
+ * passed may point to any of these integers.
  */
 #ifdef __cplusplus
 }
@@ -341,160 +357,47 @@ typedef ww_SYSTEM_INFO SYSTEM_INFO, *LPSYSTEM_INFO;
 namespace writewatch_win32
 {
 
-/* An integer of the caller's: read when it is passed, stored on success. */
-template <class Ours> class in_out
+/* The address of an integer of the caller's, and its size. */
+class number
 {
-	Ours value_;
-	bool null_;
-	void *theirs_;
-	void (*store_)(void *, Ours);
-
-	template <class Theirs> static void store_as(void *theirs, Ours value)
-	{
-		*static_cast<Theirs *>(theirs) = static_cast<Theirs>(value);
-	}
-
     public:
-	in_out(decltype(nullptr))
-		: value_(), null_(true), theirs_(nullptr), store_(nullptr)
+	void *at;
+	size_t bytes;
+
+	number(decltype(nullptr)) : at(nullptr), bytes(sizeof(ULONG_PTR))
 	{
 	}
-	template <class Theirs>
-	in_out(Theirs *theirs)
-		: value_(theirs ? static_cast<Ours>(*theirs) : Ours()),
-		  null_(!theirs), theirs_(theirs), store_(store_as<Theirs>)
+	template <class Integer>
+	number(Integer *theirs) : at(theirs), bytes(sizeof(Integer))
 	{
-	}
-	Ours *get()
-	{
-		return null_ ? nullptr : &value_;
-	}
-	void store()
-	{
-		if (!null_)
-			store_(theirs_, value_);
+		static_assert(sizeof(Integer) == 4 || sizeof(Integer) == 8,
+			      "an integer of Windows' DWORD or ULONG_PTR");
 	}
 };
-
-inline NTSTATUS nt_get(HANDLE process, ULONG flags, PVOID base, SIZE_T size,
-		       PVOID *addresses, in_out<ULONG_PTR> count,
-		       in_out<ULONG> granularity)
-{
-	NTSTATUS status = ww_NtGetWriteWatch(process, flags, base, size,
-					     addresses, count.get(),
-					     granularity.get());
-
-	if (status == STATUS_SUCCESS) {
-		count.store();
-		granularity.store();
-	}
-	return status;
-}
-
-inline UINT get(DWORD flags, PVOID base, SIZE_T size, PVOID *addresses,
-		in_out<ULONG_PTR> count, in_out<DWORD> granularity)
-{
-	UINT r = ww_GetWriteWatch(flags, base, size, addresses, count.get(),
-				  granularity.get());
-
-	if (r == 0) {
-		count.store();
-		granularity.store();
-	}
-	return r;
-}
 
 } // namespace writewatch_win32
 
 inline UINT GetWriteWatch(DWORD flags, PVOID base, SIZE_T size,
-			  PVOID *addresses,
-			  writewatch_win32::in_out<ULONG_PTR> count,
-			  writewatch_win32::in_out<DWORD> granularity)
+			  PVOID *addresses, writewatch_win32::number count,
+			  writewatch_win32::number granularity)
 {
-	return writewatch_win32::get(flags, base, size, addresses, count,
-				     granularity);
+	return ww_GetWriteWatchSized(flags, base, size, addresses, count.at,
+				     count.bytes, granularity.at,
+				     granularity.bytes);
 }
 
 inline NTSTATUS NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base,
 				SIZE_T size, PVOID *addresses,
-				writewatch_win32::in_out<ULONG_PTR> count,
-				writewatch_win32::in_out<ULONG> granularity)
+				writewatch_win32::number count,
+				writewatch_win32::number granularity)
 {
-	return writewatch_win32::nt_get(process, flags, base, size, addresses,
-					count, granularity);
+	return ww_NtGetWriteWatchSized(process, flags, base, size, addresses,
+				       count.at, count.bytes, granularity.at,
+				       granularity.bytes);
 }
 
 extern "C" {
 #else /* C */
-
-static inline ULONG_PTR writewatch_load(const void *at, size_t bytes)
-{
-	uint64_t wide = 0;
-	uint32_t narrow = 0;
-
-	if (bytes == sizeof(narrow)) {
-		memcpy(&narrow, at, sizeof(narrow));
-		return narrow;
-	}
-	memcpy(&wide, at, sizeof(wide));
-	return (ULONG_PTR)wide;
-}
-
-static inline void writewatch_store(void *at, size_t bytes, ULONG_PTR value)
-{
-	uint64_t wide = value;
-	uint32_t narrow = (uint32_t)value;
-
-	if (bytes == sizeof(narrow))
-		memcpy(at, &narrow, sizeof(narrow));
-	else
-		memcpy(at, &wide, sizeof(wide));
-}
-
-static inline NTSTATUS writewatch_nt_get(HANDLE process, ULONG flags, PVOID base,
-				       SIZE_T size, PVOID *addresses,
-				       void *count, size_t count_bytes,
-				       void *granularity, size_t g_bytes)
-{
-	ULONG_PTR n = count ? writewatch_load(count, count_bytes) : 0;
-	ULONG g = 0;
-	NTSTATUS status;
-
-	if (count_bytes == sizeof(n) && g_bytes == sizeof(g))
-		return ww_NtGetWriteWatch(process, flags, base, size, addresses,
-					  (ULONG_PTR *)count,
-					  (ULONG *)granularity);
-	status = ww_NtGetWriteWatch(process, flags, base, size, addresses,
-				    count ? &n : NULL,
-				    granularity ? &g : NULL);
-	if (status == STATUS_SUCCESS) {
-		writewatch_store(count, count_bytes, n);
-		writewatch_store(granularity, g_bytes, g);
-	}
-	return status;
-}
-
-static inline UINT writewatch_get(DWORD flags, PVOID base, SIZE_T size,
-				PVOID *addresses, void *count,
-				size_t count_bytes, void *granularity,
-				size_t g_bytes)
-{
-	ULONG_PTR n = count ? writewatch_load(count, count_bytes) : 0;
-	DWORD g = 0;
-	UINT r;
-
-	if (count_bytes == sizeof(n) && g_bytes == sizeof(g))
-		return ww_GetWriteWatch(flags, base, size, addresses,
-					(ULONG_PTR *)count,
-					(DWORD *)granularity);
-	r = ww_GetWriteWatch(flags, base, size, addresses, count ? &n : NULL,
-			     granularity ? &g : NULL);
-	if (r == 0) {
-		writewatch_store(count, count_bytes, n);
-		writewatch_store(granularity, g_bytes, g);
-	}
-	return r;
-}
 
 /* Bytes of what a pointer points to; 8 for a NULL. */
 #define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(p), type)
@@ -503,8 +406,8 @@ static inline UINT writewatch_get(DWORD flags, PVOID base, SIZE_T size,
 #define WRITEWATCH_PTR(p) (WRITEWATCH_IS(p, ULONG_PTR *) ? sizeof(ULONG_PTR) : 8)
 #define WRITEWATCH_BYTES(p) (WRITEWATCH_NARROW(p) ? 4 : WRITEWATCH_LONG(p) ? sizeof(long) : WRITEWATCH_PTR(p))
 #define WRITEWATCH_OUT(p) (void *)(p), WRITEWATCH_BYTES(p)
-#define GetWriteWatch(flags, base, size, pages, n, g) writewatch_get(flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
-#define NtGetWriteWatch(p, flags, base, size, pages, n, g) writewatch_nt_get(p, flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
+#define GetWriteWatch(flags, base, size, pages, n, g) ww_GetWriteWatchSized(flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
+#define NtGetWriteWatch(p, flags, base, size, pages, n, g) ww_NtGetWriteWatchSized(p, flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
 #endif
 
 #endif /* WRITEWATCH_WIN32_NAMES */

@@ -25,9 +25,11 @@ export LD_LIBRARY_PATH="$tmp/prefix/lib"
 flags=$(pkg-config --cflags libwritewatch)
 libs=$(pkg-config --libs libwritewatch)
 static=$(pkg-config --static --libs libwritewatch)
+c='c99 c11 c17 c2x' cpp='c++11 c++17 c++20 c++2b'
+strict='-Wall -Wextra -Wpedantic -Wconversion -Werror'
 pkg-config --variable=backends libwritewatch | grep -q uffd-async
 
-# shellcheck disable=SC2086 # flags are lists
+# shellcheck disable=SC2086 # flags and standards are lists
 {
 	$cc -o "$tmp/c" $flags "$here/program.c" $libs
 	"$tmp/c"
@@ -44,10 +46,14 @@ pkg-config --variable=backends libwritewatch | grep -q uffd-async
 		for names in '' -DWRITEWATCH_WIN32_NAMES; do
 			echo "#include <$h>" >"$tmp/h.c"
 			cp "$tmp/h.c" "$tmp/h.cc"
-			$cc -std=c99 -pedantic -Wall -Wextra -Werror $flags \
-				$names -fsyntax-only "$tmp/h.c"
-			$cxx -std=c++11 -pedantic -Wall -Wextra -Werror $flags \
-				$names -fsyntax-only "$tmp/h.cc"
+			for std in $c; do
+				$cc -std=$std $strict $flags $names \
+					-fsyntax-only "$tmp/h.c"
+			done
+			for std in $cpp; do
+				$cxx -std=$std $strict $flags $names \
+					-fsyntax-only "$tmp/h.cc"
+			done
 		done
 	done
 	# source written for Windows, unchanged: windows.h is a line of the build
@@ -56,6 +62,17 @@ pkg-config --variable=backends libwritewatch | grep -q uffd-async
 		>"$tmp/shim/windows.h"
 	$cc -o "$tmp/win" -I"$tmp/shim" $flags "$src/tests/windows-program.c" $libs
 	"$tmp/win"
+	cp "$src/tests/windows-counts.c" "$tmp/counts.cc"
+	for level in -O0 -O2; do
+		$cc -std=c99 $strict $level -o "$tmp/win" -I"$tmp/shim" $flags \
+			"$src/tests/windows-counts.c" $libs
+		"$tmp/win"
+		for std in $cpp; do
+			$cxx -std=$std $strict $level -o "$tmp/win" \
+				-I"$tmp/shim" $flags "$tmp/counts.cc" $libs
+			"$tmp/win"
+		done
+	done
 }
 done=pkg-config
 

@@ -143,7 +143,7 @@ void ww_GetSystemInfo(ww_SYSTEM_INFO *info)
 ww_BOOL ww_FlushInstructionCache(ww_HANDLE process, const void *address,
 				 ww_SIZE_T size)
 {
-	if (process != WW_CURRENT_PROCESS) {
+	if (ww_win32_check_process(process) != WW_STATUS_SUCCESS) {
 		ww_SetLastError(WW_ERROR_INVALID_HANDLE);
 		return 0;
 	}

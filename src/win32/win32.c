@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/fork.h"
 #include "kernel/process.h"
@@ -107,7 +108,7 @@ static bool probe_for_write(ww_PVOID *addresses, ww_ULONG_PTR count)
 }
 
 /* A handle of OpenProcess(): a pidfd, as a multiple of four that is not 0. */
-static ww_NTSTATUS check_process(ww_HANDLE process)
+ww_NTSTATUS ww_win32_check_process(ww_HANDLE process)
 {
 	intptr_t handle = (intptr_t)process;
 	struct ww_process p;
@@ -154,51 +155,87 @@ static bool can_store(const void *number, size_t bytes)
 		is_writable(last));
 }
 
+static uint64_t load(const void *number, size_t bytes)
+{
+	uint64_t wide;
+	uint32_t narrow;
+
+	if (bytes == sizeof(narrow)) {
+		memcpy(&narrow, number, sizeof(narrow));
+		return narrow;
+	}
+	memcpy(&wide, number, sizeof(wide));
+	return wide;
+}
+
+static void store(void *number, size_t bytes, uint64_t value)
+{
+	uint32_t narrow = (uint32_t)value;
+
+	if (bytes == sizeof(narrow))
+		memcpy(number, &narrow, sizeof(narrow));
+	else
+		memcpy(number, &value, sizeof(value));
+}
+
 /* The checks are in Windows' order, where known (doc/windows.md, 3.3). */
-ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
-			       ww_SIZE_T size, ww_PVOID *addresses,
-			       ww_ULONG_PTR *count, ww_ULONG *granularity)
+ww_NTSTATUS ww_NtGetWriteWatchSized(ww_HANDLE process, ww_ULONG flags,
+				    ww_PVOID base, ww_SIZE_T size,
+				    ww_PVOID *addresses, void *count,
+				    size_t count_bytes, void *granularity,
+				    size_t granularity_bytes)
 {
 	uintptr_t start, end;
 	ww_NTSTATUS status;
+	uint64_t room;
 	size_t n;
 	int r;
 
-	if (!count || !granularity || !can_store(count, sizeof(*count)) ||
-	    !can_store(granularity, sizeof(*granularity)))
+	if (!count || !granularity || !can_store(count, count_bytes) ||
+	    !can_store(granularity, granularity_bytes))
 		return WW_STATUS_ACCESS_VIOLATION;
-	if (!*count || !size || *count > UINTPTR_MAX / sizeof(*addresses))
+	room = load(count, count_bytes);
+	if (!room || !size || room > UINTPTR_MAX / sizeof(*addresses))
 		return WW_STATUS_INVALID_PARAMETER;
 	if (flags & ~WW_WRITE_WATCH_FLAG_RESET)
 		return WW_STATUS_INVALID_PARAMETER;
 	if (!addresses)
 		return WW_STATUS_ACCESS_VIOLATION;
-	status = check_process(process);
+	status = ww_win32_check_process(process);
 	if (status != WW_STATUS_SUCCESS)
 		return status;
 	if (!ww_win32_round(base, size, WW_WIN32_PAGE, &start, &end) ||
 	    !is_watched(start, end))
 		return WW_STATUS_INVALID_PARAMETER;
 	n = (end - start) / WW_WIN32_PAGE;
-	n = n < *count ? n : *count;
+	n = n < room ? n : (size_t)room;
 	if (!probe_for_write(addresses, n))
 		return WW_STATUS_ACCESS_VIOLATION;
-	n = *count;
+	n = (size_t)room;
 	r = ww_win32_get(face.ww, start, end, flags, addresses, &n);
 	if (r < 0)
 		return status_of(r);
 	if (flags)
 		ww_win32_unlatch(addresses, n);
-	*count = n;
-	*granularity = (ww_ULONG)WW_WIN32_PAGE;
+	store(count, count_bytes, n);
+	store(granularity, granularity_bytes, WW_WIN32_PAGE);
 	return WW_STATUS_SUCCESS;
+}
+
+ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
+			       ww_SIZE_T size, ww_PVOID *addresses,
+			       ww_ULONG_PTR *count, ww_ULONG *granularity)
+{
+	return ww_NtGetWriteWatchSized(process, flags, base, size, addresses,
+				       count, sizeof(*count), granularity,
+				       sizeof(*granularity));
 }
 
 ww_NTSTATUS ww_NtResetWriteWatch(ww_HANDLE process, ww_PVOID base,
 				 ww_SIZE_T size)
 {
 	uintptr_t start, end;
-	ww_NTSTATUS status = check_process(process);
+	ww_NTSTATUS status = ww_win32_check_process(process);
 	int r;
 
 	if (status != WW_STATUS_SUCCESS)
@@ -229,13 +266,23 @@ static ww_UINT fail_with(ww_NTSTATUS status)
 	return ~0u;
 }
 
+ww_UINT ww_GetWriteWatchSized(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
+			      ww_PVOID *addresses, void *count,
+			      size_t count_bytes, void *granularity,
+			      size_t granularity_bytes)
+{
+	return fail_with(ww_NtGetWriteWatchSized(
+		WW_CURRENT_PROCESS, flags, base, size, addresses, count,
+		count_bytes, granularity, granularity_bytes));
+}
+
 ww_UINT ww_GetWriteWatch(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
 			 ww_PVOID *addresses, ww_ULONG_PTR *count,
 			 ww_DWORD *granularity)
 {
-	return fail_with(ww_NtGetWriteWatch(WW_CURRENT_PROCESS, flags, base,
-					    size, addresses, count,
-					    granularity));
+	return ww_GetWriteWatchSized(flags, base, size, addresses, count,
+				     sizeof(*count), granularity,
+				     sizeof(*granularity));
 }
 
 ww_UINT ww_ResetWriteWatch(ww_PVOID base, ww_SIZE_T size)

@@ -8,6 +8,12 @@
 #include "win32/pages.h"
 #include "writewatch-win32.h"
 
+/* --- win32.c --- */
+
+/* Is that handle the calling process's? WW_STATUS_INVALID_HANDLE: of none;
+ * WW_STATUS_NOT_SUPPORTED: of another. */
+ww_NTSTATUS ww_win32_check_process(ww_HANDLE process);
+
 /* --- subpage.c: entries of 4 KiB, on larger host pages too --- */
 
 /* As ww_get() and ww_reset(). */
