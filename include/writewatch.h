@@ -63,10 +63,10 @@
  *   wiped, and all of shared and file memory. Memory that the child does not
  *   inherit (MADV_DONTFORK) is not watched there, and no hold goes on. fork()
  *   makes the child's descriptors, before the child can drop privileges; if
- *   that fails, every query in the child gives one error, and ww_unwatch() and
- *   ww_close() work. fork() waits for calls that change things: if your
- *   pthread_atfork() handlers take a lock that you also hold around such calls,
- *   register them after the first ww_open().
+ *   that fails, queries, resets, ww_watch(), ww_protect(), ww_discard() and
+ *   ww_next_range() give one error there. fork() waits for calls that change
+ *   things: if your pthread_atfork() handlers take a lock that you also hold
+ *   around such calls, register them after the first ww_open().
  * Contract: while memory is watched, change its protection with ww_protect()
  *   (unless WW_CAP_FOREIGN_MPROTECT), drop its pages with ww_discard(), and
  *   call ww_unwatch() before munmap(), mremap() or mmap(MAP_FIXED). Pages that
@@ -76,15 +76,14 @@
  *   one that MADV_FREE drops is not. Watching may turn transparent huge pages
  *   and KSM off for the memory, and they stay off; after MADV_HUGEPAGE one
  *   store shows as 512 pages. mprotect and soft-dirty make pages read-only and
- *   writable again: mseal(2) of watched memory, or PR_SET_MDWE once writable
- *   code is watched, make the next store there fatal.
+ *   writable again: PR_SET_MDWE once writable code is watched, and on mprotect
+ *   mseal(2) of watched memory, make the next store there fatal.
  * Unseen: another mapping of the same file or memfd. What is taken away from
  *   shared memory or a file (MADV_REMOVE, a punched hole, truncation):
  *   ww_mark() it. What pins pages first and writes to them later, if a reset
  *   comes between (devices, io_uring fixed buffers, O_DIRECT reads,
  *   process_vm_writev(2), ptrace(2), /proc/PID/mem): ww_hold() them meanwhile.
- *   read(2) and the like are seen. MADV_GUARD_INSTALL on watched shared memory
- *   spins in the kernel until a signal ends it (6.18).
+ *   MADV_GUARD_INSTALL on watched shared memory spins until a signal (6.18).
  */
 #ifndef WRITEWATCH_H
 #define WRITEWATCH_H
@@ -234,20 +233,21 @@ enum ww_flag {
 /**
  * Open a tracker on the best backend that is usable here. The environment (not
  * of set-user-ID programs): WRITEWATCH_BACKEND, a list, where options names
- * none; WRITEWATCH_DISABLE, a list of backends that are not even probed;
- * WRITEWATCH_TRUST_KERNEL=1: take kernels whose version has a known bug.
+ * none; ..._DISABLE, a list that is not even probed; ..._TRUST_KERNEL=1, take
+ * kernels with a known bug; ..._MEMWATCH_NR, the system call's number there.
  * @param out      receives the tracker, to be given to ww_close()
  * @param options  NULL for the defaults; read only during the call
- * @return 0; -EINVAL; -ENOENT (no such backend); -EOPNOTSUPP (no usable one has
- *         what `require` asks for); or why the backend asked for by name is not
- *         usable, as ww_probe() says: -EBUSY, -EPERM, -ESRCH, -ENOMEM, -ENOSYS
+ * @return 0; -EINVAL; -ENOENT (no such backend); -ENOMEM; -EOPNOTSUPP (none is
+ *         usable and has what `require` asks for); of the last one asked for by
+ *         name what ww_probe() says: -EBUSY, -EPERM, -ESRCH, -ENOSYS
  * Threads: any. Signals: no. Cost: 130 us, then 50 each; 4 descriptors.
  */
 int ww_open(struct ww **out, const struct ww_options *options);
 
 /**
  * Stop watching, leave every page as writable as the program made it, and free
- * the tracker. NULL is ignored. No other call on it may be under way or follow.
+ * the tracker (not where mprotect can make no mapping for that). NULL is
+ * ignored. No other call on it may be under way or follow.
  * Threads: last call. Signals: no. Cost: as ww_unwatch() of every range.
  */
 void ww_close(struct ww *ww);
@@ -270,8 +270,8 @@ int ww_probe(unsigned index, struct ww_backend_info *out);
  * Watch an existing mapping, or several that touch: all pages are clean then.
  * Any protection will do (PROT_NONE); hugetlb and the library's own are refused.
  * @param flags  WW_WATCH_ bits, or 0: as exact as the backend is
- * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ENOMEM,
- *         -ENOSYS (no /proc); on failure nothing is watched that was not before
+ * @return 0, -EINVAL, -EEXIST, -EFAULT, -EBUSY, -EOPNOTSUPP, -EPERM, -ESRCH,
+ *         -ENOMEM, -ENOSYS (no /proc); on failure nothing new is watched
  * Threads: any; writes racing this call may or may not be reported. Signals:
  * no. Cost: by the part that exists, untouched private memory nothing; by all
  * of it for shared and file memory, and on uffd-sync.
@@ -299,7 +299,7 @@ int ww_next_range(struct ww *ww, const void *at, struct ww_range_info *out);
  * @param prot   PROT_NONE, or PROT_READ, WRITE, EXEC bits (arm64: BTI, MTE too)
  * @param flags  WW_WINDOW, not with len 0: what is not watched gets mprotect(2)
  * @return 0, -EINVAL, -ENOENT, -EFAULT, -EOPNOTSUPP (another process), -EPERM,
- *         -ENOMEM; on failure the protection is as it was
+ *         -ENOMEM, in a fork child also as ww_get(); then all is as it was
  * Threads: any. Signals: no. Cost: as mprotect(2), and a look at the mappings.
  */
 int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags);
@@ -309,8 +309,8 @@ int ww_protect(struct ww *ww, void *start, size_t len, int prot, unsigned flags)
  * file, and are clean (as after MEM_DECOMMIT). A store that races with it may
  * be reported and is never lost. No query reports the drop: change copies, too.
  * @param flags  WW_WINDOW
- * @return 0, -EINVAL, -ENOENT, -EOPNOTSUPP (shared or locked memory, another
- *         process), -EPERM, -ENOMEM
+ * @return 0, -EINVAL, -ENOENT, -EOPNOTSUPP (shared, locked, another process's),
+ *         in a fork child also as ww_get(); -EPERM, -ENOMEM: partly done, dirty
  * Threads: any. Signals: no. Cost: as ww_reset() and madvise(2).
  */
 int ww_discard(struct ww *ww, void *start, size_t len, unsigned flags);

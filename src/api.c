@@ -331,12 +331,15 @@ int ww_reset_ranges(struct ww *ww, const struct ww_range *ranges, size_t count,
 		if (r == 0)
 			r = begin(ww, &e);
 	}
+	if (r < 0)
+		return ww_error(r);
 	for (i = 0; r == 0 && i < count; i++) {
 		check(ww, ranges[i].start, ranges[i].len, 0, 0, &e);
 		r = reset(ww, &e);
 	}
-	/* What was dirty in the ranges so far is not known any more. */
-	while (r < 0 && r != -EINVAL && r != -ENOENT && i--)
-		ww_mark(ww, ranges[i].start, ranges[i].len, 0);
+	/* What was dirty in the ranges before that one is not known any more: it
+	 * could not be reset, or another thread has just unwatched it. */
+	while (r < 0 && --i)
+		ww_mark(ww, ranges[i - 1].start, ranges[i - 1].len, 0);
 	return ww_error(r);
 }

@@ -393,15 +393,21 @@ static int open_listed(struct ww **out, const char *list,
 	return ww_error(r);
 }
 
+/* Want of descriptors or memory is said: the next try may succeed. */
 static int open_best(struct ww **out, const struct ww_options *o,
 		     unsigned require)
 {
+	int r, result = -EOPNOTSUPP;
 	size_t i;
 
-	for (i = 0; i < NBACKENDS; i++)
-		if (try_backend(out, backends[i], o, require) == 0)
+	for (i = 0; i < NBACKENDS; i++) {
+		r = try_backend(out, backends[i], o, require);
+		if (r == 0)
 			return 0;
-	return -EOPNOTSUPP;
+		if (ww_error(r) == -ENOMEM)
+			result = -ENOMEM;
+	}
+	return result;
 }
 
 static bool options_are_good(const struct ww_options *o)

@@ -214,6 +214,10 @@ static void locked_pages_are_not_discarded(void **state)
 		test_write(f.m, 1, 3, 5, -1);
 		assert_int_equal(ww_discard(f.ww, f.m + 5 * PAGE, PAGE, 0),
 				 -EOPNOTSUPP);
+		/* nor are those before them */
+		assert_int_equal(ww_discard(f.ww, f.m, N * PAGE, 0),
+				 -EOPNOTSUPP);
+		assert_int_equal(f.m[1 * PAGE + 1], 2);
 		EXPECT_DIRTY(f, PAGES(1, 3, 5));
 		syscall(SYS_munlock, f.m + 5 * PAGE, PAGE);
 		assert_int_equal(ww_discard(f.ww, f.m + 5 * PAGE, PAGE, 0), 0);

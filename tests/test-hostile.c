@@ -254,6 +254,8 @@ static void live_without_descriptors(void *arg)
 		CHECK(dirty(WW_RESET) == 1);
 	}
 	CHECK(ww_open(&other, NULL) == -ENOMEM);
+	unsetenv("WRITEWATCH_BACKEND");
+	CHECK(ww_open(&other, NULL) == -ENOMEM);
 	set_nofile(1024);
 	CHECK(test_descriptors() == before);
 	f.m[9 * PAGE] = 2;

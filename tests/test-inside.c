@@ -3,7 +3,8 @@
  * test-inside.c - a signal handler forks without pthread_atfork() handlers, as
  * _Fork() does, at the last instant before each call of the kernel in a query:
  * linked with --wrap=ww_sys_ioctl. The child is first with the call, and the
- * parent must not miss what it answered there.
+ * parent must not miss what it answered there. And a range that is unwatched in the
+ * middle of a reset of several.
  */
 #include "test.h"
 
@@ -15,6 +16,7 @@ int __real_ww_sys_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg);
 
 static bool armed, in_child;
+static void (*instead)(void); /* called once, not a fork */
 static int forks, children_failed;
 
 /* Where signals are blocked no handler can fork. */
@@ -31,6 +33,12 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 	pid_t pid;
 	int status;
 
+	if (instead) {
+		void (*fn)(void) = instead;
+
+		instead = NULL;
+		fn();
+	}
 	if (armed && !in_child && a_handler_could_run()) {
 		forks++;
 		pid = test_bare_fork();
@@ -100,4 +108,35 @@ static void the_child_is_first(void **state)
 	test_end(f);
 }
 
-TEST_MAIN("inside", CASE(the_child_is_first))
+static void unwatch_the_last(void)
+{
+	assert_int_equal(ww_unwatch(f.ww, f.m + 9 * PAGE, PAGE, 0), 0);
+}
+
+/* As another thread may do; what was reset before is dirty again. (Other backends
+ * make no ioctl in a reset, or make it where ww_unwatch() would wait for it.) */
+static void a_failing_reset_of_several_resets_none(void **state)
+{
+	struct ww_range ranges[3];
+
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	memset(f.m, 1, N * PAGE);
+	if (strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") != 0) {
+		test_not_promised("a reset that can be interrupted");
+	} else {
+		assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
+		test_write(f.m, 1, 5, 9, 12, -1);
+		ranges[0] = (struct ww_range){ f.m + PAGE, PAGE };
+		ranges[1] = (struct ww_range){ f.m + 5 * PAGE, PAGE };
+		ranges[2] = (struct ww_range){ f.m + 9 * PAGE, PAGE };
+		instead = unwatch_the_last;
+		assert_int_equal(ww_reset_ranges(f.ww, ranges, 3, 0), -ENOENT);
+		test_expect(f.ww, f.m, 9, 0, 1, 5, -1);
+		assert_int_equal(ww_watch(f.ww, f.m + 9 * PAGE, PAGE, 0), 0);
+		EXPECT_DIRTY(f, PAGES(1, 5, 12));
+	}
+	test_end(f);
+}
+
+TEST_MAIN("inside", CASE(the_child_is_first),
+	  CASE(a_failing_reset_of_several_resets_none))

@@ -136,6 +136,7 @@ static void a_child_is_watched(void **state)
 	child_end(&c);
 	n = N;
 	assert_int_equal(ww_get(ww, m, N * PAGE, 0, pages, &n, NULL), -ESRCH);
+	assert_int_equal(ww_watch(ww, m + N * PAGE, PAGE, 0), -ESRCH);
 	ww_close(ww);
 	assert_int_equal(open_remote(&ww, &c), -ESRCH);
 	close(c.uffd);

@@ -184,14 +184,22 @@ int ww_protect_range(struct ww *ww, uintptr_t start, uintptr_t end, int prot)
 
 /* --- dropping --- */
 
-static bool is_private(struct ww *ww, uintptr_t start, uintptr_t end)
+/* Private memory only, and none of it locked. Asked before the first page is
+ * dropped, because that can not be undone. */
+static bool may_be_dropped(struct ww *ww, uintptr_t start, uintptr_t end)
 {
 	struct ww_cursor c = ww_table_seek(ww_ranges_table(&ww->ranges), start);
 	const struct ww_slice *s;
 
-	for (; (s = ww_cursor_slice(&c)) && s->start < end; ww_cursor_next(&c))
-		if (s->area->kind == WW_KIND_SHARED)
+	for (; (s = ww_cursor_slice(&c)) && s->start < end;
+	     ww_cursor_next(&c)) {
+		struct ww_slice part = ww_slice_part(s, start, end);
+
+		if (s->area->kind == WW_KIND_SHARED ||
+		    atomic_load(&s->area->mixed) ||
+		    ww_sys_has_locked(part.start, part.end - part.start))
 			return false;
+	}
 	return true;
 }
 
@@ -226,7 +234,7 @@ int ww_discard_range(struct ww *ww, uintptr_t start, uintptr_t end)
 	const struct ww_slice *at;
 	int r = 0;
 
-	if (!is_private(ww, start, end))
+	if (!may_be_dropped(ww, start, end))
 		return -EOPNOTSUPP;
 	for (; r == 0 && (at = ww_cursor_slice(&c)) && at->start < end;
 	     ww_cursor_next(&c)) {

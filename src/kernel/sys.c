@@ -325,6 +325,12 @@ bool ww_sys_has_hole(uintptr_t start, size_t len)
 	return call3(SYS_msync, start, len, MS_ASYNC) == -ENOMEM;
 }
 
+bool ww_sys_has_locked(uintptr_t start, size_t len)
+{
+	/* MS_INVALIDATE does nothing but refuse locked mappings. */
+	return call3(SYS_msync, start, len, MS_INVALIDATE) == -EBUSY;
+}
+
 bool ww_sys_is_writable(uintptr_t at)
 {
 	/* word |= 0 in one atomic step, which fails if the word is not

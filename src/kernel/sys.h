@@ -66,6 +66,8 @@ int ww_sys_munlock(uintptr_t start, size_t len);
 bool ww_sys_is_mapped(uintptr_t page);
 /* Is part of it not mapped? Looks at the mappings only, not at pages. */
 bool ww_sys_has_hole(uintptr_t start, size_t len);
+/* Is part of it locked (mlock(2))? Likewise. */
+bool ww_sys_has_locked(uintptr_t start, size_t len);
 /* Could the calling thread write there now? Changes nothing. */
 bool ww_sys_is_writable(uintptr_t at);
 int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);

@@ -27,13 +27,22 @@ static struct {
 	long used; /* bytes of the heap, and mapped, less those given back */
 	bool in_heap; /* what the heap maps is its own */
 	bool kept;	  /* undoing one was made to fail */
+	bool always;	  /* each that makes a descriptor fails */
 } inject;
+
+static bool makes_descriptor(const char *name)
+{
+	return !strcmp(name, "ww_sys_open") ||
+	       !strcmp(name, "ww_sys_userfaultfd");
+}
 
 /* 0: go on; else -errno. */
 static int trip(const char *name, const int *codes, unsigned n)
 {
-	if (!inject.armed || inject.thread != ww_sys_thread_id() ||
-	    ++inject.count != inject.fail_at)
+	if (!inject.armed || inject.thread != ww_sys_thread_id())
+		return 0;
+	if (inject.always ? !makes_descriptor(name)
+			  : ++inject.count != inject.fail_at)
 		return 0;
 	inject.name = name;
 	inject.choices = n;
@@ -378,7 +387,7 @@ static void through_all_calls(const char *backend)
 {
 	struct ww_options o = { .size = sizeof(o), .backend = backend };
 	struct ww_range_info range = { .size = sizeof(range) };
-	struct ww_range part = { m + PAGE, PAGE };
+	struct ww_range parts[2] = { { m + PAGE, PAGE }, { m + 3 * PAGE, PAGE } };
 	struct ww *ww = NULL;
 	size_t i;
 
@@ -412,8 +421,9 @@ static void through_all_calls(const char *backend)
 	result = DOCUMENTED(ww_discard(ww, m + 9 * PAGE, PAGE, 0));
 	AGAIN(ww_next_range(ww, m, &range));
 	put(1);
-	result = DOCUMENTED(ww_reset_ranges(ww, &part, 1, 0));
-	written[1] = result < 0;
+	put(3);
+	result = DOCUMENTED(ww_reset_ranges(ww, parts, 2, 0));
+	written[1] = written[3] = result < 0;
 	AGAIN(ww_unwatch(ww, m + 10 * PAGE, PAGE, 0));
 	AGAIN(ww_watch(ww, m + 10 * PAGE, PAGE, 0));
 	put(10);
@@ -478,4 +488,85 @@ static void each_call_may_fail_at_each_place(void **state)
 	test_unmap(m, N);
 }
 
-TEST_MAIN("faults", CASE(each_call_may_fail_at_each_place))
+/* --- in a fork child that can not be set up --- */
+
+static void call_in_child(struct ww *ww, int call)
+{
+	struct ww_range_info range = { .size = sizeof(range) };
+	struct ww_range runs[N], part = { m, PAGE };
+	void *pages[N];
+	size_t n = N;
+
+	switch (call) {
+	case 0:
+		DOCUMENTED(ww_get(ww, m, N * PAGE, 0, pages, &n, NULL));
+		break;
+	case 1:
+		DOCUMENTED(ww_get_ranges(ww, m, PAGE, WW_RESET, runs, &n));
+		break;
+	case 2:
+		DOCUMENTED(ww_reset(ww, m, PAGE, 0));
+		break;
+	case 3:
+		DOCUMENTED(ww_reset_ranges(ww, &part, 1, 0));
+		break;
+	case 4:
+		DOCUMENTED(ww_watch(ww, m + N * PAGE, PAGE, 0));
+		break;
+	case 5:
+		DOCUMENTED(ww_next_range(ww, m, &range));
+		break;
+	case 6:
+		DOCUMENTED(ww_protect(ww, m, PAGE, PROT_READ, 0));
+		break;
+	case 7:
+		DOCUMENTED(ww_discard(ww, m, PAGE, 0));
+		break;
+	case 8:
+		DOCUMENTED(ww_mark(ww, m, PAGE, 0));
+		break;
+	case 9:
+		DOCUMENTED(ww_hold(ww, m, PAGE, 0));
+		DOCUMENTED(ww_release(ww, m, PAGE, 0));
+		break;
+	case 10: /* they work */
+		CHECK(ww_unwatch(ww, m, PAGE, 0) == 0);
+		break;
+	case 11:
+		ww_close(ww);
+		break;
+	}
+}
+
+/* All that its setting up calls fails, with one code. */
+static void a_child_that_cannot_be_set_up_says_so(void **state)
+{
+	struct ww_options o = { .size = sizeof(o),
+				.backend = getenv("WRITEWATCH_BACKEND") };
+	unsigned which;
+	struct ww *ww;
+	int call, status;
+
+	m = test_map(N + 1);
+	assert_int_equal(ww_open(&ww, &o), 0);
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	for (which = 0; which < 6; which++)
+		for (call = 0; call < 12; call++) {
+			pid_t pid = test_bare_fork();
+
+			if (pid == 0) {
+				inject.thread = ww_sys_thread_id();
+				inject.which = which;
+				inject.always = inject.armed = true;
+				call_in_child(ww, call);
+				_exit(0);
+			}
+			assert_int_equal(waitpid(pid, &status, 0), pid);
+			assert_int_equal(status, 0);
+		}
+	ww_close(ww);
+	test_unmap(m, N + 1);
+}
+
+TEST_MAIN("faults", CASE(each_call_may_fail_at_each_place),
+	  CASE(a_child_that_cannot_be_set_up_says_so))
