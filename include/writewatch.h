@@ -72,8 +72,8 @@
  *   call ww_unwatch() before munmap(), mremap() or mmap(MAP_FIXED). Pages that
  *   are not mapped are neither reported nor an error; memory put in their place
  *   is reported once as wholly dirty by the userfaultfd backends; on the others
- *   that is undefined. A page dropped by MADV_DONTNEED may be reported once;
- *   one that MADV_FREE drops is not. Watching may turn transparent huge pages
+ *   that is undefined. A page dropped by MADV_DONTNEED may be reported once, and
+ *   by MADV_FREE, when the kernel takes it. Watching may turn transparent huge pages
  *   and KSM off for the memory, and they stay off; after MADV_HUGEPAGE one
  *   store shows as 512 pages. mprotect and soft-dirty make pages read-only and
  *   writable again: PR_SET_MDWE once writable code is watched, and on mprotect

@@ -72,10 +72,11 @@ static int unlock(struct ww *ww, int r)
 
 int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags)
 {
+	const unsigned modes =
+		WW_WATCH_HUGE_OK | WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK;
 	struct extent e;
-	int r = check(ww, start, len, flags,
-		      WW_WATCH_HUGE_OK | WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK,
-		      &e);
+	/* WW_WINDOW, whose bit is one of the modes', is not for this call */
+	int r = flags & ~modes ? -EINVAL : check(ww, start, len, 0, 0, &e);
 
 	if (r == 0)
 		r = ww_inherit(ww);

@@ -30,4 +30,7 @@ for name in $(nm -u "$1" | awk '/:$/ { ours = /mprotect-handler|sigsegv-handler|
 	esac
 done
 [ $n -gt 5 ] || { echo "the object was not found"; exit 1; }
+# What may be written to is known as the library's own, and can not be watched.
+outside=$(objdump -t "$1" | awk '$3 == "O" && $4 ~ /^[.](bss|data)/ && $4 !~ /rel[.]ro/ && $6 !~ /gcov/ { print $6 }')
+[ -z "$outside" ] || { echo "not WW_DATA: $outside"; bad=1; }
 exit $bad

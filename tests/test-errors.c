@@ -225,10 +225,39 @@ static void locked_pages_are_not_discarded(void **state)
 	end();
 }
 
+/* The bits of different calls' flags are the same numbers. */
+static void an_empty_range_is_einval_with_any_flag(void **state)
+{
+	unsigned flags;
+	char *m = test_map(1);
+
+	begin();
+	for (flags = 0; flags < 8; flags++)
+		assert_int_equal(ww_watch(f.ww, m, 0, flags), -EINVAL);
+	munmap(m, PAGE);
+	end();
+}
+
+/* Pages that are not mapped are no error. */
+static void discarding_passes_over_a_hole(void **state)
+{
+	begin();
+	test_count(f.ww, f.m, N, WW_RESET);
+	test_write(f.m, 1, 3, N - 1, -1);
+	munmap(f.m + 5 * PAGE, PAGE);
+	assert_int_equal(ww_discard(f.ww, f.m, N * PAGE, 0), 0);
+	EXPECT_DIRTY(f, NO_PAGES);
+	assert_int_equal(f.m[PAGE + 1], 0);
+	assert_int_equal(f.m[(N - 1) * PAGE + 1], 0);
+	test_end(f);
+}
+
 TEST_MAIN("errors", CASE(bad_ranges_are_einval),
 	  CASE(memory_not_wholly_watched_is_enoent),
 	  CASE(bad_arguments_are_einval), CASE(overlap_is_eexist),
 	  CASE(unmapped_memory_and_holes_are_efault),
 	  CASE(protecting_a_hole_is_efault),
 	  CASE(memory_of_the_wrong_kind_is_eopnotsupp),
-	  CASE(locked_pages_are_not_discarded))
+	  CASE(locked_pages_are_not_discarded),
+	  CASE(an_empty_range_is_einval_with_any_flag),
+	  CASE(discarding_passes_over_a_hole))

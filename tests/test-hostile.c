@@ -232,6 +232,37 @@ static void a_lent_descriptor_may_be_shared(void **state)
 	in_child(share_a_pagemap);
 }
 
+/* The first tracker's descriptors were closed, and their numbers are another one's
+ * now, or the host's, which has the same files open. */
+static void close_a_tracker_without_descriptors(void *arg)
+{
+	struct ww *first = test_open();
+	int fd[8], i;
+
+	CHECK(syscall(SYS_close_range, 3u, ~0u, 0u) == 0);
+	begin();
+	ww_close(first);
+	f.m[3 * PAGE] = 2;
+	CHECK(dirty(WW_RESET) == 1 && dirty(0) == 0);
+	CHECK(syscall(SYS_close_range, 3u, ~0u, 0u) == 0);
+	for (i = 0; i < 8; i++)
+		CHECK((fd[i] = open(i % 2 ? "/proc/self/pagemap"
+					  : "/proc/self/maps",
+				    O_RDONLY)) >= 0);
+	ww_close(f.ww);
+	for (i = 0; i < 8; i++)
+		CHECK(fcntl(fd[i], F_GETFD) >= 0);
+}
+
+static void closing_a_tracker_closes_nothing_of_others(void **state)
+{
+	if (syscall(SYS_close_range, ~0u, ~0u, 0u) != 0) {
+		test_not_promised("close_range(2), Linux 5.9");
+		return;
+	}
+	in_child(close_a_tracker_without_descriptors);
+}
+
 static void set_nofile(rlim_t cur)
 {
 	struct rlimit limit;
@@ -525,6 +556,7 @@ TEST_CASES("hostile",
 	   CASE(descriptors_of_another_kind_are_einval),
 	   CASE(a_daemon_that_closes_everything_goes_on),
 	   CASE(closing_after_the_host_closed_all_never_hangs),
+	   CASE(closing_a_tracker_closes_nothing_of_others),
 	   CASE(a_lent_descriptor_may_be_shared),
 	   CASE(descriptors_that_ran_out_are_enomem),
 	   CASE(a_child_that_fails_to_renew_can_try_again),

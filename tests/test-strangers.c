@@ -589,7 +589,56 @@ static void the_library_s_own_memory_is_refused(void **state)
 	test_end(f);
 }
 
-TEST_MAIN("strangers", CASE(wiped_memory_is_dirty_in_a_child),
+#define MOST_MAPPINGS 4096
+
+/* Where writable mappings begin. */
+static size_t writable(uintptr_t *start, uintptr_t *end)
+{
+	FILE *file = fopen("/proc/self/maps", "r");
+	char line[512], flags[8];
+	size_t n = 0;
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file) && n < MOST_MAPPINGS)
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &start[n],
+			   &end[n], flags) == 3 &&
+		    flags[1] == 'w')
+			n++;
+	fclose(file);
+	return n;
+}
+
+/* Also what it has mapped beside its heap: a helper thread's stack and its bell. */
+static void what_a_tracker_maps_is_refused(void **state)
+{
+	static uintptr_t before[MOST_MAPPINGS], start[MOST_MAPPINGS],
+		end[MOST_MAPPINGS];
+	size_t nbefore = writable(before, end), n, i, k;
+	struct ww *second;
+
+	begin();
+	second = test_open();
+	n = writable(start, end);
+	for (i = 0; i < n; i++) {
+		uintptr_t at = start[i];
+
+		for (k = 0; k < nbefore && before[k] != at; k++)
+			;
+		if (k < nbefore || at == (uintptr_t)f.m)
+			continue;
+		for (; at < end[i] && at < start[i] + 64 * PAGE; at += PAGE)
+			if (at < (uintptr_t)f.m ||
+			    at >= (uintptr_t)f.m + N * PAGE)
+				assert_int_equal(ww_watch(f.ww, (void *)at, PAGE,
+							  0),
+						 -EOPNOTSUPP);
+	}
+	ww_close(second);
+	test_end(f);
+}
+
+TEST_MAIN("strangers", CASE(what_a_tracker_maps_is_refused),
+	  CASE(wiped_memory_is_dirty_in_a_child),
 	  CASE(wiped_memory_that_a_child_touched_is_dirty),
 	  CASE(a_child_that_has_one_page_reports_one),
 	  CASE(memory_that_a_child_has_not_is_not_watched_there),

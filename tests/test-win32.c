@@ -6,6 +6,9 @@
  */
 #include "test.h"
 
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
 #define WRITEWATCH_WIN32_NAMES
 #include "writewatch-win32.h"
 
@@ -285,6 +288,147 @@ static void virtual_query_comes_to_an_end(void **state)
 	end();
 }
 
+/* Outputs that can not be stored, here or after the call. */
+static void a_bad_output_is_refused(void **state)
+{
+	char *none = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+	DWORD old;
+
+	begin();
+	assert_false(VirtualProtect(base, PAGE, PAGE_READONLY, (DWORD *)none));
+	assert_int_equal(GetLastError(), ERROR_NOACCESS);
+	assert_false(VirtualProtect(base, PAGE, PAGE_READONLY, (DWORD *)8));
+	base[0] = 1; /* it can be written still */
+	assert_int_equal(VirtualQuery(base,
+				      (MEMORY_BASIC_INFORMATION *)(void *)none,
+				      sizeof(MEMORY_BASIC_INFORMATION)),
+			 0);
+	assert_int_equal(GetLastError(), ERROR_NOACCESS);
+	/* it lies in the page that becomes read-only */
+	assert_true(VirtualProtect(base, PAGE, PAGE_READONLY,
+				   (DWORD *)(void *)(base + 64)));
+	assert_true(VirtualProtect(base, PAGE, PAGE_READWRITE, &old));
+	assert_int_equal(old, PAGE_READONLY);
+	munmap(none, PAGE);
+	end();
+}
+
+static void only_handles_are_closed(void **state)
+{
+	HANDLE self = OpenProcess(0x1fffff, FALSE, GetCurrentProcessId());
+	int fd = open("/proc/self/maps", O_RDONLY);
+	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	intptr_t no[] = { (fd + 1) * (intptr_t)4, (pidfd + 1) * (intptr_t)4, 0,
+			  4 * 100000, -4 };
+	size_t i;
+
+	begin();
+	for (i = 0; i < sizeof(no) / sizeof(no[0]); i++) {
+		SetLastError(0);
+		assert_false(CloseHandle((HANDLE)no[i]));
+		assert_int_equal(GetLastError(), ERROR_INVALID_HANDLE);
+	}
+	assert_true(fcntl(fd, F_GETFD) >= 0 && fcntl(pidfd, F_GETFD) >= 0);
+#if UINTPTR_MAX > UINT32_MAX
+	assert_false(CloseHandle(
+		(HANDLE)((intptr_t)self + ((intptr_t)1 << 34))));
+	assert_int_equal((DWORD)NtResetWriteWatch(
+				 (HANDLE)((intptr_t)self + ((intptr_t)1 << 34)),
+				 base, SIZE),
+			 STATUS_INVALID_HANDLE);
+#endif
+	assert_true(FlushInstructionCache(self, base, ENTRY));
+	assert_true(CloseHandle(self));
+	assert_false(CloseHandle(self));
+	close(fd);
+	close(pidfd);
+	end();
+}
+
+static void *query_high_memory(void *arg)
+{
+	MEMORY_BASIC_INFORMATION info;
+	SYSTEM_INFO system;
+
+	CHECK(VirtualQuery(base, &info, sizeof(info)) == sizeof(info));
+	CHECK(info.BaseAddress == base);
+	GetSystemInfo(&system);
+	CHECK((char *)system.lpMaximumApplicationAddress > base);
+	return NULL;
+}
+
+/* A fiber's, or an emulator's. */
+static void a_low_stack_does_not_lower_the_top(void **state)
+{
+	const size_t len = 1 << 20;
+	char *low = mmap((void *)0x20000000, len, RW,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	begin();
+	assert_true(low != MAP_FAILED);
+	pthread_attr_init(&attr);
+	assert_int_equal(pthread_attr_setstack(&attr, low, len), 0);
+	assert_int_equal(
+		pthread_create(&thread, &attr, query_high_memory, NULL), 0);
+	pthread_join(thread, NULL);
+	pthread_attr_destroy(&attr);
+	munmap(low, len);
+	end();
+}
+
+static DWORD state_of(const void *at)
+{
+	MEMORY_BASIC_INFORMATION info;
+
+	assert_int_equal(VirtualQuery(at, &info, sizeof(info)), sizeof(info));
+	return info.State;
+}
+
+/* Pages that the host locked are decommitted like others. */
+static void locked_pages_are_decommitted(void **state)
+{
+	begin();
+	memset(base, 5, SIZE);
+	if (syscall(SYS_mlock, base, 2 * PAGE) != 0) {
+		test_not_promised("RLIMIT_MEMLOCK");
+	} else {
+		assert_true(VirtualFree(base, 4 * PAGE, MEM_DECOMMIT));
+		assert_int_equal(state_of(base), MEM_RESERVE);
+		assert_non_null(VirtualAlloc(base, 4 * PAGE, MEM_COMMIT,
+					     PAGE_READWRITE));
+		assert_int_equal(base[PAGE], 0);
+	}
+	end();
+}
+
+static void commit_too_much(void *arg)
+{
+	const SIZE_T much = (SIZE_T)512 << 20;
+	struct rlimit limit = { 64 << 20, 64 << 20 };
+	char *p = VirtualAlloc(NULL, much, MEM_RESERVE | MEM_WRITE_WATCH,
+			       PAGE_READWRITE);
+
+	CHECK(p);
+	CHECK(VirtualAlloc(p, PAGE, MEM_COMMIT, PAGE_READONLY));
+	CHECK(setrlimit(RLIMIT_DATA, &limit) == 0);
+	if (!VirtualAlloc(p, much, MEM_COMMIT, PAGE_READWRITE)) {
+		CHECK(GetLastError() == ERROR_COMMITMENT_LIMIT);
+		CHECK(state_of(p) == MEM_COMMIT);
+		CHECK(state_of(p + PAGE) == MEM_RESERVE);
+		CHECK(state_of(p + much - PAGE) == MEM_RESERVE);
+	}
+}
+
+static void a_commit_that_fails_commits_nothing(void **state)
+{
+	begin();
+	assert_int_equal(test_child(commit_too_much, NULL), 0);
+	end();
+}
+
 TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(other_handles_are_refused),
 	  CASE(arrays_may_end_inside_a_host_page),
@@ -294,4 +438,8 @@ TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(a_bad_array_resets_nothing), CASE(a_bad_number_resets_nothing),
 	  CASE(a_lock_that_fails_locks_nothing),
 	  CASE(a_real_handle_of_this_process_is_taken),
-	  CASE(virtual_query_comes_to_an_end))
+	  CASE(virtual_query_comes_to_an_end), CASE(a_bad_output_is_refused),
+	  CASE(only_handles_are_closed),
+	  CASE(a_low_stack_does_not_lower_the_top),
+	  CASE(locked_pages_are_decommitted),
+	  CASE(a_commit_that_fails_commits_nothing))

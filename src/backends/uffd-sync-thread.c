@@ -128,29 +128,29 @@ static int run(void *arg)
 
 /* --- start and end --- */
 
+/* The bell is the first whole page above the stack, in a block of the heap that is
+ * a mapping of its own: unmapped when it is freed, registration and all. */
+static size_t block_bytes(void)
+{
+	return STACK + 2 * ww_sys_page_size();
+}
+
 static int make_bell(struct ww_sync_thread *self, const struct ww_fd *uffd)
 {
 	const size_t page = ww_sys_page_size();
-	void *bell;
-	int r = ww_sys_mmap(page, &bell);
+	uintptr_t bell = (uintptr_t)self->stack + STACK + page - 1;
+	int r;
 
-	if (r < 0)
-		return r;
-	self->bell = bell;
+	bell -= bell % page;
+	self->bell = (volatile char *)bell;
 	self->bell[0] = 0; /* before 6.4 only what exists can be protected */
-	r = ww_uffd_register(uffd, (uintptr_t)bell, (uintptr_t)bell + page);
-	if (r == 0)
-		r = ww_uffd_protect(uffd, (uintptr_t)bell,
-				    (uintptr_t)bell + page);
-	if (r < 0)
-		ww_sys_munmap(bell, page);
-	return r;
+	r = ww_uffd_register(uffd, bell, bell + page);
+	return r < 0 ? r : ww_uffd_protect(uffd, bell, bell + page);
 }
 
-static void free_parts(struct ww_sync_thread *self)
+static void free_block(struct ww_sync_thread *self)
 {
-	ww_sys_munmap((void *)self->bell, ww_sys_page_size());
-	ww_heap_free(self->stack, STACK);
+	ww_heap_free(self->stack, block_bytes());
 	self->generation = 0;
 }
 
@@ -162,19 +162,19 @@ int ww_sync_thread_start(struct ww_sync_thread *self, const struct ww_fd *uffd,
 	memset(self, 0, sizeof(*self));
 	self->ranges = ranges;
 	self->uffd = *uffd;
-	self->stack = ww_heap_new(STACK);
+	self->stack = ww_heap_new(block_bytes());
 	if (!self->stack)
 		return -ENOMEM;
 	r = ww_sys_set_blocking(uffd->fd);
 	if (r == 0)
 		r = make_bell(self, uffd);
 	if (r < 0) {
-		ww_heap_free(self->stack, STACK);
+		free_block(self);
 		return r;
 	}
 	r = ww_sys_thread(self->stack, STACK, run, self, &self->alive);
 	if (r < 0) {
-		free_parts(self);
+		free_block(self);
 		return r;
 	}
 	self->generation = ww_fork_generation();
@@ -211,5 +211,5 @@ void ww_sync_thread_stop(struct ww_sync_thread *self)
 			ww_sys_sleep_ns(10000);
 		}
 	}
-	free_parts(self);
+	free_block(self);
 }

@@ -38,5 +38,8 @@ int ww_advise_drop(uintptr_t start, uintptr_t end)
 {
 	int r = ww_sys_madvise(start, end - start, MADV_DONTNEED);
 
+	/* Where nothing is mapped nothing is dropped; the rest is. */
+	if (r == -ENOMEM && ww_sys_has_hole(start, end - start))
+		return 0;
 	return r == -EINVAL ? -EOPNOTSUPP : r;
 }

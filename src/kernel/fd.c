@@ -9,7 +9,7 @@
 #include "base/fork.h"
 #include "kernel/sys.h"
 
-int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
+static int init(struct ww_fd *self, int fd, bool borrowed, int tag)
 {
 	struct ww_fd new = { .fd = fd, .borrowed = borrowed };
 	int r = ww_sys_identity(fd, &new.dev, &new.ino);
@@ -19,9 +19,24 @@ int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
 			ww_sys_close(fd);
 		return r;
 	}
+	if (tag && ww_sys_set_tag(fd, tag) == 0)
+		new.tag = tag;
 	new.generation = ww_fork_generation();
 	*self = new;
 	return 0;
+}
+
+int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
+{
+	WW_DATA static atomic_uint made;
+
+	return init(self, fd, borrowed,
+		    borrowed ? 0 : 1 + (int)(atomic_fetch_add(&made, 1) % 64));
+}
+
+int ww_fd_init_copy(struct ww_fd *self, int fd)
+{
+	return init(self, fd, false, 0);
 }
 
 static bool is_same_file(const struct ww_fd *self)
@@ -42,7 +57,10 @@ bool ww_fd_ok(const struct ww_fd *self)
 
 void ww_fd_finish(struct ww_fd *self)
 {
-	if (!self->borrowed && is_same_file(self))
+	/* A file of /proc is the same for all who open it, another tracker too:
+	 * to use it does no harm, to close it would. */
+	if (!self->borrowed && is_same_file(self) &&
+	    (!self->tag || ww_sys_tag(self->fd) == self->tag))
 		ww_sys_close(self->fd);
 	*self = WW_FD_NONE;
 }

@@ -174,7 +174,8 @@ int ww_pagemap_runs(const struct ww_fd *fd, uintptr_t start, uintptr_t end,
 #define REGIONS 64u
 
 /* Call fn for the regions that `scan` asks for, with their categories, while it
- * returns 0. -ENOTTY or -EINVAL: the kernel can not scan for this. */
+ * returns 0. A call of the kernel looks at 512 pages that are asked for, the next at
+ * 2048, and so on: who needs few does not pay for all, and many are few calls. -ENOTTY or -EINVAL: the kernel can not scan for this. */
 static int each_region(const struct ww_fd *fd, struct pm_scan_arg scan,
 		       uintptr_t start, uintptr_t end,
 		       int (*fn)(void *arg, uint64_t categories,
@@ -188,6 +189,7 @@ static int each_region(const struct ww_fd *fd, struct pm_scan_arg scan,
 	scan.end = end;
 	scan.vec = (uintptr_t)vec;
 	scan.vec_len = REGIONS;
+	scan.max_pages = 512;
 	while (r == 0 && start < end) {
 		scan.start = start;
 		n = ww_sys_ioctl(fd->fd, PAGEMAP_SCAN, &scan);
@@ -197,6 +199,8 @@ static int each_region(const struct ww_fd *fd, struct pm_scan_arg scan,
 			r = fn(arg, vec[i].categories, (uintptr_t)vec[i].start,
 			       (uintptr_t)vec[i].end);
 		start = (uintptr_t)scan.walk_end;
+		if (scan.max_pages < SIZE_MAX / 8)
+			scan.max_pages *= 4;
 	}
 	return r;
 }

@@ -102,8 +102,8 @@ enum ww_wp_by {
 	WW_WP_BY_GUARD_SCAN, /* the kernel knows PAGE_IS_GUARD (6.15) */
 };
 
-/* Call fn for runs of pages in the other two states, in order; by entries: of at
- * most WW_ENTRIES pages. Stops where fn or the reading fails. */
+/* Call fn for runs of pages in the other two states, in order; a long run may come
+ * in several. Stops where fn or the reading fails. */
 int ww_pagemap_each_unprotected(const struct ww_fd *fd, enum ww_wp_by by,
 				uintptr_t start, uintptr_t end,
 				int (*fn)(void *arg, int state, uintptr_t start,

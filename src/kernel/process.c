@@ -53,7 +53,7 @@ int ww_process_init(struct ww_process *self, int pidfd)
 	if (fd < 0)
 		return fd;
 	self->pid = r;
-	r = ww_fd_init(&self->pidfd, fd, false);
+	r = ww_fd_init_copy(&self->pidfd, fd);
 	self->pidfd.any_generation = true; /* it stands for another process */
 	return r;
 }

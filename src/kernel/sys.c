@@ -47,7 +47,7 @@ typedef int64_t poll_word;
  * thread-local variables. */
 size_t ww_sys_page_size(void)
 {
-	static atomic_size_t page;
+	WW_DATA static atomic_size_t page;
 	size_t bytes = atomic_load_explicit(&page, memory_order_relaxed);
 
 	if (!bytes) {
@@ -130,6 +130,21 @@ int ww_sys_pidfd_alive(int pidfd)
 	const poll_word now[2] = { 0, 0 };
 
 	return call5(NR_PPOLL, &p, 1, now, NULL, 0) == 0 ? 0 : -ESRCH;
+}
+
+#ifndef F_SETSIG
+#define F_SETSIG 10
+#define F_GETSIG 11
+#endif
+
+int ww_sys_set_tag(int fd, int tag)
+{
+	return (int)call3(NR_FCNTL, fd, F_SETSIG, tag);
+}
+
+int ww_sys_tag(int fd)
+{
+	return (int)call3(NR_FCNTL, fd, F_GETSIG, 0);
 }
 
 int ww_sys_set_blocking(int fd)

@@ -38,6 +38,10 @@ int ww_sys_set_blocking(int fd);
 int ww_sys_keep_only(int fd);
 int ww_sys_close(int fd);
 int ww_sys_identity(int fd, dev_t *dev, ino_t *ino);
+/* A number from 1 to 64 that stays with an open file, in what is the signal for
+ * O_ASYNC elsewhere; 0: nobody has set one. */
+int ww_sys_set_tag(int fd, int tag);
+int ww_sys_tag(int fd);
 ssize_t ww_sys_read(int fd, void *buf, size_t len);
 ssize_t ww_sys_write(int fd, const void *buf, size_t len);
 ssize_t ww_sys_pread(int fd, void *buf, size_t len, int64_t at);
@@ -115,6 +119,7 @@ struct ww_fd {
 	int fd;		     /* -1: none */
 	bool borrowed;	     /* the host's: never closed */
 	bool any_generation; /* good in a fork child, too */
+	int tag;	     /* of our opening of the file; 0: none */
 	unsigned generation; /* of the process that made it (base/fork.h) */
 	dev_t dev;
 	ino_t ino;
@@ -125,6 +130,8 @@ struct ww_fd {
 /* Take over a descriptor that was just made (or is borrowed). On failure fd is
  * closed unless it is borrowed. */
 int ww_fd_init(struct ww_fd *self, int fd, bool borrowed);
+/* The same for a copy of a descriptor of the host's. */
+int ww_fd_init_copy(struct ww_fd *self, int fd);
 
 /* Is this still the file that we made, and this the process that made it? A
  * host may have closed the descriptor, and its number may be another file's by

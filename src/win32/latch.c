@@ -175,11 +175,10 @@ int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-static void erase(size_t first, size_t end)
+static void cut(size_t first, size_t end)
 {
 	size_t n = atomic_load(&latched.n);
 
-	release(first, end);
 	memmove(&latched.page[first], &latched.page[end],
 		(n - end) * sizeof(latched.page[0]));
 	atomic_store(&latched.n, n - (end - first));
@@ -187,17 +186,25 @@ static void erase(size_t first, size_t end)
 
 void ww_win32_unlatch(void *const *addresses, size_t n)
 {
-	size_t i;
+	size_t i, kept, end, k = 0;
 
 	if (!n || !atomic_load(&latched.n))
 		return;
 	take();
-	for (i = 0; i < n; i++)
-		if (has((uintptr_t)addresses[i])) {
-			size_t at = position((uintptr_t)addresses[i]);
+	i = kept = position((uintptr_t)addresses[0]);
+	end = position((uintptr_t)addresses[n - 1] + 1);
+	/* both ascend */
+	for (; i < end; i++) {
+		uintptr_t page = latched.page[i];
 
-			erase(at, at + 1);
-		}
+		while (k < n && (uintptr_t)addresses[k] < page)
+			k++;
+		if (k < n && (uintptr_t)addresses[k] == page)
+			release(i, i + 1);
+		else
+			latched.page[kept++] = page;
+	}
+	cut(kept, end);
 	drop_lock();
 }
 
@@ -206,6 +213,7 @@ void ww_win32_unlatch_range(uintptr_t start, uintptr_t end)
 	if (!atomic_load(&latched.n))
 		return;
 	take();
-	erase(position(start), position(end));
+	release(position(start), position(end));
+	cut(position(start), position(end));
 	drop_lock();
 }

@@ -100,6 +100,14 @@ static int follow(const struct ww_region *a, uintptr_t start, uintptr_t end)
 	return r < 0 || prot < 0 ? r : protect_host(a, run, end, prot);
 }
 
+/* What was changed for a call that fails. */
+static void change_back(struct ww_region *a, uintptr_t start, uintptr_t end,
+			struct ww_region_kept *kept)
+{
+	ww_win32_kept_done(a, kept, true);
+	follow(a, start, end);
+}
+
 /* --- VirtualAlloc --- */
 
 /* Address space, 64 KiB aligned. */
@@ -160,12 +168,33 @@ err_unreserve:
 	return e;
 }
 
+/* Give pages a state. On failure they have what they had; kept is for the caller to
+ * be done with on success. */
+static ww_DWORD change(struct ww_region *a, uintptr_t start, uintptr_t end,
+		       uint8_t state, struct ww_region_kept *kept)
+{
+	ww_DWORD e = WW_ERROR_NOT_ENOUGH_MEMORY;
+
+	if (!ww_win32_keep_states(a, start, end, kept))
+		return e;
+	if (ww_win32_set_state(a, start, end, state)) {
+		if (follow(a, start, end) == 0)
+			return 0;
+		e = WW_ERROR_COMMITMENT_LIMIT;
+	}
+	change_back(a, start, end, kept);
+	return e;
+}
+
 ww_DWORD ww_win32_commit(struct ww_region *a, uintptr_t start, uintptr_t end,
 			 ww_DWORD protect)
 {
-	if (!ww_win32_set_state(a, start, end, ww_win32_state_of(protect)))
-		return WW_ERROR_NOT_ENOUGH_MEMORY;
-	return follow(a, start, end) == 0 ? 0 : WW_ERROR_COMMITMENT_LIMIT;
+	struct ww_region_kept kept;
+	ww_DWORD e = change(a, start, end, ww_win32_state_of(protect), &kept);
+
+	if (!e)
+		ww_win32_kept_done(a, &kept, false);
+	return e;
 }
 
 static ww_DWORD check_type(ww_DWORD type, ww_DWORD protect)
@@ -290,22 +319,28 @@ static ww_DWORD decommit(struct ww_region *a, uintptr_t start, uintptr_t end)
 	uintptr_t host = ww_sys_page_size();
 	struct drop d = { a, ww_win32_down(start + host - 1, host),
 			  ww_win32_down(end, host) };
+	struct ww_region_kept kept;
 	int r;
 
-	if (!ww_win32_set_state(a, start, end, 0))
+	if (change(a, start, end, 0, &kept))
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
-	r = follow(a, start, end);
-	if (r == 0 && a->locked)
+	/* by VirtualLock(), or by the host */
+	if (d.start < d.end && ww_sys_has_locked(d.start, d.end - d.start))
 		ww_sys_munlock(d.start, d.end - d.start);
-	if (r == 0 && !a->watched)
-		r = drop_contents(&d);
-	else if (r == 0)
+	if (a->watched)
 		r = ww_win32_keep_latched(ww_win32_tracker(), start, end,
 					  drop_contents, &d);
+	else
+		r = drop_contents(&d);
+	if (r < 0) {
+		change_back(a, start, end, &kept);
+		return WW_ERROR_NOT_ENOUGH_MEMORY;
+	}
+	ww_win32_kept_done(a, &kept, false);
 	/* A host page partly in the range is not dropped: clean that part. */
-	if (r == 0 && a->watched)
+	if (a->watched)
 		ww_win32_forget(ww_win32_tracker(), start, end);
-	return r == 0 ? 0 : WW_ERROR_NOT_ENOUGH_MEMORY;
+	return 0;
 }
 
 static ww_DWORD free_locked(void *address, uintptr_t size, ww_DWORD type)
@@ -376,10 +411,10 @@ static ww_DWORD protect_locked(void *address, uintptr_t size, ww_DWORD protect,
 	if (!a)
 		return WW_ERROR_INVALID_ADDRESS;
 	first = ww_win32_protect_of(ww_win32_state(a, start, &run_end));
-	if (a->watched)
-		ww_win32_latch(ww_win32_tracker(), start, end);
 	if (ww_win32_commit(a, start, end, protect))
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
+	if (a->watched)
+		ww_win32_latch(ww_win32_tracker(), start, end);
 	*old = first;
 	return 0;
 }
@@ -387,16 +422,19 @@ static ww_DWORD protect_locked(void *address, uintptr_t size, ww_DWORD protect,
 ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
 			  ww_DWORD *old)
 {
-	ww_DWORD e;
+	ww_DWORD e, first = 0;
 
-	if (!old) {
+	if (!ww_win32_can_store(old, sizeof(*old))) {
 		e = WW_ERROR_NOACCESS;
 	} else if (!size || !valid_protect(protect)) {
 		e = WW_ERROR_INVALID_PARAMETER;
 	} else {
 		ww_win32_lock();
-		e = protect_locked(address, size, protect, old);
+		e = protect_locked(address, size, protect, &first);
 		ww_win32_unlock();
 	}
+	/* unless it lies where the program can not write any more */
+	if (!e && ww_win32_can_store(old, sizeof(*old)))
+		*old = first;
 	return ww_win32_succeeded(e);
 }

@@ -5,6 +5,7 @@
  *
  * Called by programs; calls regions.c and maps.c.
  */
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,13 +15,15 @@
 #include "kernel/maps.h"
 #include "win32/regions.h"
 
-/* The first address that no program has: a power of two above the stack, which
- * lies at the top of the address space. */
+/* The first address that no program has: a power of two above what the kernel put
+ * on the first stack, at the top of the address space. (The calling thread's stack
+ * may lie anywhere.) */
 static uintptr_t highest(void)
 {
-	uintptr_t here = (uintptr_t)&here, top = (uintptr_t)1 << 31;
+	uintptr_t there = getauxval(AT_RANDOM), top = (uintptr_t)1 << 31;
 
-	while (top && top <= here)
+	there = there ? there : (uintptr_t)&there;
+	while (top && top <= there)
 		top <<= 1;
 	/* on 32 bits the last 64 KiB are nobody's */
 	return top ? top : UINTPTR_MAX - (WW_WIN32_GRAIN - 1);
@@ -112,6 +115,10 @@ ww_SIZE_T ww_VirtualQuery(const void *address,
 					    : WW_ERROR_NOACCESS);
 		return 0;
 	}
+	if (!ww_win32_can_store(information, sizeof(m))) {
+		ww_SetLastError(WW_ERROR_NOACCESS);
+		return 0;
+	}
 	if (at >= top) {
 		ww_SetLastError(WW_ERROR_INVALID_PARAMETER);
 		return 0;
@@ -153,7 +160,10 @@ ww_BOOL ww_FlushInstructionCache(ww_HANDLE process, const void *address,
 	return 1;
 }
 
-/* --- handles: a pidfd, as a multiple of four that is not 0 --- */
+/* --- handles: a pidfd --- */
+
+/* By this tag CloseHandle() tells them from the host's descriptors. */
+#define OPENED 47
 
 ww_DWORD ww_GetCurrentProcessId(void)
 {
@@ -164,18 +174,20 @@ ww_HANDLE ww_OpenProcess(ww_DWORD access, ww_BOOL inherit, ww_DWORD id)
 {
 	long fd = ww_arch_call(SYS_pidfd_open, (long)id, 0, 0, 0, 0, 0);
 
-	if (fd >= 0)
+	if (fd >= 0) {
+		ww_sys_set_tag((int)fd, OPENED);
 		return (ww_HANDLE)(intptr_t)((fd + 1) * 4);
+	}
 	ww_SetLastError(WW_ERROR_INVALID_PARAMETER);
 	return NULL;
 }
 
 ww_BOOL ww_CloseHandle(ww_HANDLE handle)
 {
-	intptr_t h = (intptr_t)handle;
+	const int fd = ww_win32_descriptor(handle);
 
 	if (handle == WW_CURRENT_PROCESS ||
-	    (h > 0 && h % 4 == 0 && ww_sys_close((int)(h / 4 - 1)) == 0))
+	    (fd >= 0 && ww_sys_tag(fd) == OPENED && ww_sys_close(fd) == 0))
 		return 1;
 	ww_SetLastError(WW_ERROR_INVALID_HANDLE);
 	return 0;

@@ -186,3 +186,33 @@ bool ww_win32_set_state(struct ww_region *a, uintptr_t start, uintptr_t end,
 		join(a, first, first + 1);
 	return true;
 }
+
+bool ww_win32_keep_states(const struct ww_region *a, uintptr_t start,
+			  uintptr_t end, struct ww_region_kept *out)
+{
+	size_t i = run_at(a, start), n = 0;
+
+	while (i + n < a->n && a->run[i + n].start < end)
+		n++;
+	*out = (struct ww_region_kept){
+		ww_heap_new((n + 1) * sizeof(*out->run)), n
+	};
+	if (!out->run)
+		return false;
+	memcpy(out->run, &a->run[i], n * sizeof(*out->run));
+	out->run[0].start = start;
+	out->run[n].start = end;
+	return true;
+}
+
+void ww_win32_kept_done(struct ww_region *a, struct ww_region_kept *kept,
+			bool put_back)
+{
+	size_t i;
+
+	/* There is room for the runs: there were as many. */
+	for (i = 0; put_back && i < kept->n; i++)
+		ww_win32_set_state(a, kept->run[i].start,
+				   kept->run[i + 1].start, kept->run[i].state);
+	ww_heap_free(kept->run, (kept->n + 1) * sizeof(*kept->run));
+}

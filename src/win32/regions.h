@@ -51,6 +51,19 @@ uint8_t ww_win32_state(const struct ww_region *a, uintptr_t at, uintptr_t *end);
 bool ww_win32_set_state(struct ww_region *a, uintptr_t start, uintptr_t end,
 			uint8_t state);
 
+/* What [start, end) was, to be put back. */
+struct ww_region_kept {
+	struct ww_region_run *run; /* with its last, the end */
+	size_t n;
+};
+
+/* False: no memory. */
+bool ww_win32_keep_states(const struct ww_region *a, uintptr_t start,
+			  uintptr_t end, struct ww_region_kept *out);
+/* Put it back, or not, and free it. */
+void ww_win32_kept_done(struct ww_region *a, struct ww_region_kept *kept,
+			bool put_back);
+
 #define WW_WIN32_MODIFIERS                                                     \
 	(WW_PAGE_GUARD | WW_PAGE_NOCACHE | WW_PAGE_WRITECOMBINE)
 

@@ -28,7 +28,7 @@
 /* bits 0-15: the parts of a host page that are still to be reported; 16-19: how
  * many resets are about to put parts here; 20-: the number of the host page. 0:
  * free. Host pages are at most 64 KiB. */
-static struct {
+WW_DATA static struct {
 	_Alignas(8) _Atomic(uint64_t) slot[SLOTS];
 	atomic_uint top; /* slots from here on were never used */
 } rest;

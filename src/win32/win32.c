@@ -12,6 +12,7 @@
 #include "win32/win32.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -107,17 +108,24 @@ static bool probe_for_write(ww_PVOID *addresses, ww_ULONG_PTR count)
 	return true;
 }
 
-/* A handle of OpenProcess(): a pidfd, as a multiple of four that is not 0. */
+int ww_win32_descriptor(ww_HANDLE handle)
+{
+	intptr_t h = (intptr_t)handle;
+
+	if (h <= 0 || h % 4 || h / 4 - 1 > INT_MAX)
+		return -1;
+	return (int)(h / 4 - 1);
+}
+
 ww_NTSTATUS ww_win32_check_process(ww_HANDLE process)
 {
-	intptr_t handle = (intptr_t)process;
+	const int fd = ww_win32_descriptor(process);
 	struct ww_process p;
 	ww_NTSTATUS status;
 
 	if (process == WW_CURRENT_PROCESS)
 		return WW_STATUS_SUCCESS;
-	if (handle <= 0 || handle % 4 ||
-	    ww_process_init(&p, (int)(handle / 4 - 1)) < 0)
+	if (fd < 0 || ww_process_init(&p, fd) < 0)
 		return WW_STATUS_INVALID_HANDLE;
 	status = p.pid == (int)ww_GetCurrentProcessId()
 			 ? WW_STATUS_SUCCESS
@@ -140,12 +148,11 @@ static ww_NTSTATUS status_of(int r)
 	}
 }
 
-/* Can a number be stored there? Not asked of the caller's own stack, where most of
- * them lie. */
-static bool can_store(const void *number, size_t bytes)
+/* Not asked of the caller's own stack, where most of them lie. */
+bool ww_win32_can_store(const void *at, size_t bytes)
 {
 	const uintptr_t page = ww_sys_page_size(), here = (uintptr_t)&page;
-	uintptr_t first = (uintptr_t)number, last = first + bytes - 1;
+	uintptr_t first = (uintptr_t)at, last = first + bytes - 1;
 
 	if (ww_win32_down(first, page) == ww_win32_down(here, page) &&
 	    ww_win32_down(last, page) == ww_win32_down(here, page))
@@ -191,8 +198,8 @@ ww_NTSTATUS ww_NtGetWriteWatchSized(ww_HANDLE process, ww_ULONG flags,
 	size_t n;
 	int r;
 
-	if (!count || !granularity || !can_store(count, count_bytes) ||
-	    !can_store(granularity, granularity_bytes))
+	if (!count || !granularity || !ww_win32_can_store(count, count_bytes) ||
+	    !ww_win32_can_store(granularity, granularity_bytes))
 		return WW_STATUS_ACCESS_VIOLATION;
 	room = load(count, count_bytes);
 	if (!room || !size || room > UINTPTR_MAX / sizeof(*addresses))

@@ -14,6 +14,13 @@
  * WW_STATUS_NOT_SUPPORTED: of another. */
 ww_NTSTATUS ww_win32_check_process(ww_HANDLE process);
 
+/* The descriptor behind a handle, which is that as a multiple of four and not 0; -1:
+ * that is none. */
+int ww_win32_descriptor(ww_HANDLE handle);
+
+/* Can a caller's output be stored there? Of at most a page. */
+bool ww_win32_can_store(const void *at, size_t bytes);
+
 /* --- subpage.c: entries of 4 KiB, on larger host pages too --- */
 
 /* As ww_get() and ww_reset(). */
