@@ -8,7 +8,8 @@
  *	options.c	the arguments of the next three
  *	run.c		a program from its start, or a running one; preload.c runs
  *			inside of the program (start.c), guests.c hears it connect,
- *			program.c says whether it can be loaded there
+ *			program.c says whether it can be loaded there, signals.c
+ *			passes on what is sent to the command
  *	scan.c		what a process has mapped, and which of that it wrote; own.c for
  *			memory that the program watches itself
  *	report.c	what was written, as a table, CSV and JSON
@@ -57,7 +58,7 @@ struct cli_written {
 struct cli_mapping {
 	pid_t pid;
 	uintptr_t start, end;
-	char process[16], name[64];
+	char process[16], name[256];
 	size_t writes; /* pages written, counted anew in each interval */
 	size_t pages;  /* distinct pages written; set by cli_report_count() */
 	unsigned next; /* in its hash chain, + 1 */
@@ -117,7 +118,12 @@ static inline size_t cli_mapping_size(const struct cli_report *self,
 /* Of a path the last part. */
 const char *cli_short_name(const char *name);
 
-/* A name as a terminal may see it: what is no printable character is escaped. */
+/* Bytes of the character that a text begins with, if it is one that may be printed:
+ * UTF-8, and no control character. Else 0. */
+size_t cli_character(const char *text);
+
+/* A name as a terminal may see it: each byte of what may not be printed becomes a
+ * '?'. `most`: bytes. */
 void cli_put_plain(FILE *f, const char *text, size_t most);
 
 /* --- live.c, picture.c, record.c --- */
@@ -161,6 +167,21 @@ char *cli_start_avoid_blanks(char *object, size_t room);
 void cli_start_become(char **argv, const char *object, const char *name,
 		      int filters, const struct rlimit *files);
 
+/* --- signals.c --- */
+
+/* Catch signals, to end by (watch). */
+void cli_signals_catch(void);
+/* The last one that came; 0: none. */
+int cli_signals_last(void);
+/* Fork; in the parent, signals go on to the child from now on. */
+pid_t cli_signals_fork(void);
+/* To be called often: pass on what came, unless it came to the program, too. */
+void cli_signals_pass_on(void);
+/* The program was stopped: the command is, where a shell waits for that. */
+void cli_signals_stop_too(void);
+/* The program has ended. */
+void cli_signals_end(void);
+
 /* --- guests.c: processes that connect --- */
 
 struct cli_guests;
@@ -181,6 +202,8 @@ void cli_guests_free(struct cli_guests *self);
  * sends something else is waited for. */
 bool cli_guests_wait(struct cli_guests *self, double seconds,
 		     struct cli_guest *out);
+/* How many were shown out because there were too many at a time. */
+size_t cli_guests_refused(const struct cli_guests *self);
 /* It may go on. */
 void cli_guests_answer(const struct cli_guest *guest);
 

@@ -21,7 +21,7 @@
 #include "cli.h"
 #include "preload.h"
 
-#define MOST 64
+#define MOST 256
 #define PATIENCE 1.0
 
 struct cli_guests {
@@ -30,7 +30,7 @@ struct cli_guests {
 		int connection;
 		double since;
 	} guest[MOST];
-	size_t n;
+	size_t n, refused;
 };
 
 struct cli_guests *cli_guests_new(char *name, size_t room)
@@ -76,6 +76,7 @@ static void accept_one(struct cli_guests *self)
 	if (c < 0)
 		return;
 	if (self->n == MOST) {
+		self->refused++;
 		close(c);
 		return;
 	}
@@ -169,6 +170,11 @@ bool cli_guests_wait(struct cli_guests *self, double seconds,
 			show_out(self, i);
 	}
 	return false;
+}
+
+size_t cli_guests_refused(const struct cli_guests *self)
+{
+	return self->refused;
 }
 
 void cli_guests_answer(const struct cli_guest *guest)

@@ -34,13 +34,24 @@ static struct {
 	unsigned columns, lines;
 } ruler;
 
+/* By what the environment says of the terminal: 256 colours are used. */
 static bool is_coloured(void)
 {
+	static const char *const terms[] = { "256color",  "direct", "kitty",
+					     "alacritty", "foot",   "xterm" };
 	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+	const char *more = getenv("COLORTERM");
+	size_t i;
 
-	return !(no && *no) && term && strcmp(term, "dumb") != 0;
+	if ((no && *no) || !term || !strcmp(term, "dumb"))
+		return false;
+	for (i = 0; i < sizeof(terms) / sizeof(terms[0]); i++)
+		if (strstr(term, terms[i]))
+			return true;
+	return more && *more;
 }
 
+/* Columns of the ruler; 0: there is no room for one. */
 static unsigned columns(void)
 {
 	struct winsize size;
@@ -49,8 +60,8 @@ static unsigned columns(void)
 	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
 		n = size.ws_col;
 	n = n < MOST_COLUMNS ? n : MOST_COLUMNS;
-	return n > LEFT + RIGHT + 2 * LEAST_PART ? n - LEFT - RIGHT - 2
-						 : 2 * LEAST_PART;
+	return n >= LEFT + RIGHT + 2 + 2 * LEAST_PART ? n - LEFT - RIGHT - 2
+						      : 0;
 }
 
 /* --- the ruler --- */
@@ -102,7 +113,8 @@ static void print_ruler(const struct cli_report *r)
 		size_t len;
 
 		if (p->mapping == OTHERS)
-			snprintf(label, sizeof(label), "%zu more",
+			snprintf(label, sizeof(label),
+				 p->size > 8 ? "%zu more" : "+%zu",
 				 ruler.nmappings - ruler.n + 1);
 		else
 			snprintf(label, sizeof(label), "%s",
@@ -119,6 +131,12 @@ static void print_ruler(const struct cli_report *r)
 }
 
 /* --- a line --- */
+
+/* Is a run asked for? */
+static bool wants(const struct cli_report *r, size_t i)
+{
+	return cli_report_wants(r, &r->mapping[r->written[i].mapping]);
+}
 
 static const struct part *part_of(unsigned mapping)
 {
@@ -168,11 +186,10 @@ static void put_heat(double part, bool coloured)
 }
 
 static void heat_line(const struct cli_report *r, double when, size_t pages,
-		      double rate)
+		      double rate, unsigned width)
 {
 	double heat[MOST_COLUMNS] = { 0 };
 	const bool coloured = is_coloured();
-	unsigned width = columns();
 	size_t i;
 
 	if (cli_report_rows(r) != ruler.nmappings || width != ruler.columns ||
@@ -181,7 +198,8 @@ static void heat_line(const struct cli_report *r, double when, size_t pages,
 		print_ruler(r);
 	}
 	for (i = r->shown; i < r->nwritten; i++)
-		heat_up(r, &r->written[i], heat);
+		if (wants(r, i))
+			heat_up(r, &r->written[i], heat);
 	fprintf(stderr, "%*.1f s|", LEFT - 3, when);
 	for (i = 0; i < ruler.columns; i++)
 		put_heat(heat[i], coloured);
@@ -189,16 +207,18 @@ static void heat_line(const struct cli_report *r, double when, size_t pages,
 	ruler.lines++;
 }
 
-/* The three mappings that were written most. */
+/* With the mappings that were written most. */
 static void plain_line(const struct cli_report *r, double when, size_t pages,
-		       double rate)
+		       double rate, unsigned mappings)
 {
 	size_t *count = calloc(r->nmappings + 1, sizeof(*count)), i, k;
 
 	fprintf(stderr, "%.1f s: %zu pages, %.1f MiB/s", when, pages, rate);
 	for (i = r->shown; count && i < r->nwritten; i++)
-		count[r->written[i].mapping] += r->written[i].len / r->page;
-	for (k = 0; count && k < 3; k++) {
+		if (wants(r, i))
+			count[r->written[i].mapping] +=
+				r->written[i].len / r->page;
+	for (k = 0; count && k < mappings; k++) {
 		size_t most = 0;
 
 		for (i = 1; i < r->nmappings; i++)
@@ -218,21 +238,28 @@ static void plain_line(const struct cli_report *r, double when, size_t pages,
 
 void cli_live_line(struct cli_report *self, double when)
 {
+	static double before;
+	const double seconds = fmax(when - before, 0.001);
+	unsigned width = 0;
 	size_t pages = 0, i;
 	double rate;
 
+	before = when;
 	for (i = self->shown; i < self->nwritten; i++)
-		if (cli_report_wants(self,
-				     &self->mapping[self->written[i].mapping]))
+		if (wants(self, i))
 			pages += self->written[i].len / self->page;
-	rate = (double)(pages * self->page) / self->interval / (1 << 20);
+	rate = (double)(pages * self->page) / seconds / (1 << 20);
 	/* a reader that does not read stops nobody */
 	if (pages && !self->quiet &&
 	    poll(&(struct pollfd){ STDERR_FILENO, POLLOUT, 0 }, 1, 0) == 1) {
-		if (isatty(STDERR_FILENO))
-			heat_line(self, when, pages, rate);
+		const bool terminal = isatty(STDERR_FILENO);
+
+		if (terminal)
+			width = columns();
+		if (width)
+			heat_line(self, when, pages, rate, width);
 		else
-			plain_line(self, when, pages, rate);
+			plain_line(self, when, pages, rate, terminal ? 0 : 3);
 	}
 	self->shown = self->nwritten;
 }

@@ -5,6 +5,7 @@
  * Called by run.c and record.c.
  */
 #include <getopt.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,7 +17,7 @@ bool cli_options_number(const char *text, double least, double *out)
 	char *end;
 
 	*out = strtod(text, &end);
-	return *end == '\0' && end != text && *out >= least;
+	return *end == '\0' && end != text && *out >= least && isfinite(*out);
 }
 
 static bool parse_sort(const char *text, enum cli_sort *out)
@@ -92,7 +93,7 @@ static const char *take(struct cli_options *o, int option)
 	case TOP:
 		if (!cli_options_number(optarg, 1, &number))
 			return "not a number of rows";
-		r->top = (size_t)number;
+		r->top = number < 1e9 ? (size_t)number : SIZE_MAX;
 		break;
 	case PROCESS:
 		r->only_process = optarg;
@@ -122,29 +123,55 @@ static bool is_for(const char *command, int option)
 	}
 }
 
+/* "--interval", whatever was written */
+static const char *name_of(int option)
+{
+	static char name[32];
+	const struct option *o;
+
+	for (o = options; o->name && o->val != option; o++)
+		;
+	snprintf(name, sizeof(name), "--%s", o->name ? o->name : "?");
+	return name;
+}
+
+/* getopt_long() gave up: '?' or ':'. */
+static void say_wrong(const char *command, int c, char **argv)
+{
+	const char letter[3] = { '-', (char)optopt, '\0' };
+
+	if (c == ':')
+		cli_wrong(command, "its argument is missing", name_of(optopt));
+	else if (optopt && strcmp(name_of(optopt), "--?") != 0)
+		cli_wrong(command, "takes no argument", name_of(optopt));
+	else
+		cli_wrong(command, "no such option",
+			  optopt ? letter : argv[optind - 1]);
+}
+
 bool cli_options_parse(const char *command, int argc, char **argv,
 		       struct cli_options *out)
 {
 	struct cli_report *r = out->report;
-	char name[32];
-	int c, index = 0;
+	int c;
 
-	snprintf(name, sizeof(name), "writewatch %s", command);
-	argv[0] = name; /* getopt's messages begin with it */
+	opterr = 0; /* getopt prints what it was given as it is */
 	out->follow = true;
 	r->interval = 0.1;
 	r->top = 20;
 	r->page = (size_t)sysconf(_SC_PAGESIZE);
 	r->date = time(NULL);
-	while ((c = getopt_long(argc, argv, "+i:d:s:c:j:o:q", options,
-				&index)) != -1) {
+	while ((c = getopt_long(argc, argv, "+:i:d:s:c:j:o:q", options,
+				NULL)) != -1) {
 		const char *wrong;
 
-		if (c == '?')
+		if (c == '?' || c == ':') {
+			say_wrong(command, c, argv);
 			return false;
+		}
 		if (!is_for(command, c)) {
 			cli_wrong(command, "not an option of this command",
-				  argv[optind - (optarg ? 2 : 1)]);
+				  name_of(c));
 			return false;
 		}
 		wrong = take(out, c);

@@ -26,6 +26,7 @@
 #define HEADING 20 /* of a process */
 #define GAP 3
 #define LEVELS 5
+#define TWO_LINES 26 /* pixels of a band that has room for them */
 
 struct band {
 	unsigned mapping; /* or OTHERS */
@@ -47,10 +48,16 @@ struct picture {
 
 /* --- text --- */
 
-/* What XML must not have in it, and bytes that may be no UTF-8, become '?'. */
+/* What XML must not have in it, and what is no UTF-8, becomes '?'. most: bytes. */
 static void put_text(FILE *f, const char *text, size_t most)
 {
-	for (; *text && most; text++, most--)
+	size_t n;
+
+	for (; *text && most; text += n, most -= n) {
+		n = cli_character(text);
+		n = n ? n : 1;
+		if (n > most)
+			return;
 		switch (*text) {
 		case '<':
 			fputs("&lt;", f);
@@ -65,8 +72,9 @@ static void put_text(FILE *f, const char *text, size_t most)
 			fputs("&quot;", f);
 			break;
 		default:
-			fputc(*text < ' ' || *text > 126 ? '?' : *text, f);
+			cli_put_plain(f, text, n);
 		}
+	}
 }
 
 /* "12 KiB" */
@@ -98,7 +106,8 @@ static bool begins_process(const struct picture *p, size_t i)
 	const struct cli_mapping *above =
 		i ? mapping_of(p, &p->band[i - 1]) : NULL;
 
-	return m && (!above || above->pid != m->pid);
+	return m && (!above || above->pid != m->pid ||
+		     strcmp(above->process, m->process) != 0);
 }
 
 static double height(const struct band *b)
@@ -255,6 +264,10 @@ static void draw_legend(const struct picture *p, FILE *f)
 	unsigned i;
 
 	fprintf(f,
+		"<text x=\"%d\" y=\"%.0f\">Each band is a mapping, its first page "
+		"on top; twice the size is one row more.</text>\n",
+		LEFT, y + 30);
+	fprintf(f,
 		"<text x=\"%.0f\" y=\"%.0f\">part of a cell's pages written: a "
 		"few</text>\n",
 		x - 40, y + 10);
@@ -357,17 +370,24 @@ static size_t draw_cell(const struct picture *p, const struct band *b, size_t x,
 static void draw_label(const struct picture *p, const struct band *b, FILE *f)
 {
 	const struct cli_mapping *m = mapping_of(p, b);
-	double y = b->top + height(b) / 2 + 4;
+	double y =
+		b->top + height(b) / 2 + (m && height(b) >= TWO_LINES ? -2 : 4);
 
 	fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 6,
 		y);
 	if (!m) {
-		fprintf(f, "%zu others</text>\n", p->written - p->n + 1);
+		fprintf(f, "%zu other%s</text>\n", p->written - p->n + 1,
+			p->written == p->n ? "" : "s");
 		return;
 	}
 	put_text(f, cli_short_name(m->name), 22);
 	fprintf(f, ", ");
 	put_size(f, (double)(m->end - m->start));
+	if (height(b) >= TWO_LINES)
+		fprintf(f,
+			"<tspan class=\"at\" x=\"%d\" dy=\"13\">0x%" PRIxPTR
+			"</tspan>",
+			LEFT - 6, m->start);
 	fprintf(f, "<title>");
 	put_text(f, m->name, SIZE_MAX);
 	fprintf(f,
@@ -408,7 +428,7 @@ static const char style[] =
 	"<style>\n"
 	"svg{background:#fff;font:12px sans-serif;fill:#222}\n"
 	".title{font-size:17px;font-weight:bold}.process{font-weight:bold}\n"
-	".band{fill:#f1f1f1}.grid{stroke:#ddd;fill:none}.rate{fill:#7a9cc6}\n"
+	".at{font-size:10px;fill:#888}.band{fill:#f1f1f1}.grid{stroke:#ddd;fill:none}.rate{fill:#7a9cc6}\n"
 	".h1{fill:#fdd0a2}.h2{fill:#fdae6b}.h3{fill:#f16913}.h4{fill:#d94801}"
 	".h5{fill:#7f2704}\n"
 	"@media (prefers-color-scheme:dark){svg{background:#161616;fill:#ddd}"
@@ -419,7 +439,7 @@ static const char style[] =
 
 static void draw(const struct picture *p, FILE *f)
 {
-	const int width = LEFT + WIDTH + 20, all = (int)p->bottom + 60;
+	const int width = LEFT + WIDTH + 20, all = (int)p->bottom + 76;
 
 	fprintf(f,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "

@@ -46,6 +46,7 @@
 int writewatch_run_let_go(uintptr_t start, uintptr_t end);
 
 static struct preload_page *page;
+static pid_t owner; /* the process that the page is of */
 static char address[64];
 
 /* glibc's; another libc has none, and its programs are not watched. */
@@ -60,6 +61,7 @@ static struct {
 	int (*prctl)(int, unsigned long, unsigned long, unsigned long,
 		     unsigned long);
 	void *(*mremap)(void *, size_t, size_t, int, void *);
+	int (*madvise)(void *, size_t, int);
 } next;
 
 static void find_next(void)
@@ -67,6 +69,7 @@ static void find_next(void)
 	*(void **)&next.ioctl = dlsym(RTLD_NEXT, "ioctl");
 	*(void **)&next.prctl = dlsym(RTLD_NEXT, "prctl");
 	*(void **)&next.mremap = dlsym(RTLD_NEXT, "mremap");
+	*(void **)&next.madvise = dlsym(RTLD_NEXT, "madvise");
 }
 
 /* --- at the start --- */
@@ -146,6 +149,7 @@ static void hand_over(void)
 		fds[0] = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (made && fds[0] >= 0)
 		connection = connect_to_command();
+	owner = getpid();
 	if (connection >= 0 && say_hello(connection, fds) == 0)
 		page = made;
 	else if (made)
@@ -264,9 +268,12 @@ static int ask(enum preload_question kind, uintptr_t start, uintptr_t end,
 	return r;
 }
 
+/* Not for a child of vfork(), in whose parent's memory it is: nothing is lost. (In a
+ * sandbox getpid() may be refused.) */
 void writewatch_run_last_look(void)
 {
-	ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
+	if (page && (atomic_load(&page->sandboxed) || getpid() == owner))
+		ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
 }
 
 __attribute__((destructor)) static void at_end(void)
@@ -334,6 +341,21 @@ mremap(void *old, size_t old_size, size_t new_size, int flags, ...)
 					  (uintptr_t)old + old_size) != 0)
 			return r;
 	}
+}
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#endif
+
+/* In shared memory and files that are protected against writes it does not end
+ * (6.18). */
+__attribute__((visibility("default"))) int madvise(void *start, size_t len,
+						   int advice)
+{
+	if (page && advice == MADV_GUARD_INSTALL)
+		writewatch_run_let_go((uintptr_t)start, (uintptr_t)start + len);
+	return next.madvise ? next.madvise(start, len, advice)
+			    : (int)syscall(SYS_madvise, start, len, advice);
 }
 
 #ifndef PR_SET_TSC

@@ -21,10 +21,12 @@
 #if UINTPTR_MAX > UINT32_MAX
 typedef Elf64_Ehdr header_t;
 typedef Elf64_Phdr segment_t;
+typedef Elf64_Dyn dynamic_t;
 #define OUR_CLASS ELFCLASS64
 #else
 typedef Elf32_Ehdr header_t;
 typedef Elf32_Phdr segment_t;
+typedef Elf32_Dyn dynamic_t;
 #define OUR_CLASS ELFCLASS32
 #endif
 
@@ -35,13 +37,14 @@ struct file {
 
 static bool map_file(const char *path, struct file *out)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
 	void *text;
 
 	if (fd < 0)
 		return false;
-	if (fstat(fd, &st) != 0 || st.st_size < (off_t)sizeof(header_t)) {
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+	    st.st_size < (off_t)sizeof(header_t)) {
 		close(fd);
 		return false;
 	}
@@ -51,24 +54,57 @@ static bool map_file(const char *path, struct file *out)
 	return text != MAP_FAILED;
 }
 
+/* The next segment of a type, from number *i on, that is wholly in the file; NULL:
+ * none. */
+static const segment_t *segment(const struct file *f, unsigned type, size_t *i)
+{
+	const header_t *h = (const void *)f->text;
+
+	for (; *i < h->e_phnum; (*i)++) {
+		size_t at = h->e_phoff + *i * sizeof(segment_t);
+		const segment_t *s = (const void *)(f->text + at);
+
+		if (at > f->len || sizeof(*s) > f->len - at)
+			break;
+		if (s->p_type == type && s->p_offset < f->len && s->p_filesz &&
+		    s->p_filesz <= f->len - s->p_offset)
+			return s;
+	}
+	return NULL;
+}
+
 /* The dynamic linker that a file names; NULL: none. */
 static const char *interpreter(const struct file *f)
 {
-	const header_t *h = (const void *)f->text;
-	size_t i;
+	size_t i = 0;
+	const segment_t *s = segment(f, PT_INTERP, &i);
 
-	for (i = 0; i < h->e_phnum; i++) {
-		size_t at = h->e_phoff + i * sizeof(segment_t);
-		const segment_t *s = (const void *)(f->text + at);
+	if (!s || f->text[s->p_offset + s->p_filesz - 1])
+		return NULL;
+	return f->text + s->p_offset;
+}
 
-		if (at + sizeof(*s) > f->len)
-			break;
-		if (s->p_type == PT_INTERP && s->p_offset < f->len &&
-		    s->p_filesz && s->p_filesz <= f->len - s->p_offset &&
-		    !f->text[s->p_offset + s->p_filesz - 1])
-			return f->text + s->p_offset;
+/* The names of its dynamic symbols, each ended by a zero byte. */
+static struct file dynamic_names(const struct file *f)
+{
+	size_t i = 0, n = 0, names = 0, bytes = 0;
+	const segment_t *s = segment(f, PT_DYNAMIC, &i);
+	const dynamic_t *d = s ? (const void *)(f->text + s->p_offset) : NULL;
+
+	for (; d && n < s->p_filesz / sizeof(*d); n++) {
+		if (d[n].d_tag == DT_STRTAB)
+			names = d[n].d_un.d_ptr;
+		if (d[n].d_tag == DT_STRSZ)
+			bytes = d[n].d_un.d_val;
 	}
-	return NULL;
+	/* an address: where in the file? */
+	for (i = 0; (s = segment(f, PT_LOAD, &i)); i++)
+		if (names >= s->p_vaddr && names - s->p_vaddr < s->p_filesz &&
+		    bytes <= s->p_filesz - (names - s->p_vaddr))
+			return (struct file){ f->text + s->p_offset +
+						      (names - s->p_vaddr),
+					      bytes };
+	return (struct file){ f->text, 0 };
 }
 
 static const char *last_part(const char *path)
@@ -93,9 +129,19 @@ static bool has_our_linker(const char *linker)
 	return same;
 }
 
-static bool has_text(const struct file *f, const char *text)
+/* Does it have, or ask for, a symbol? */
+static bool has_symbol(const struct file *f, const char *name)
 {
-	return memmem(f->text, f->len, text, strlen(text)) != NULL;
+	const struct file names = dynamic_names(f);
+	const size_t len = strlen(name) + 1;
+	const char *at = names.text, *end = names.text + names.len;
+
+	while ((at = memmem(at, (size_t)(end - at), name, len))) {
+		if (at > names.text && !at[-1])
+			return true;
+		at++;
+	}
+	return false;
 }
 
 static const char *why_not_file(const struct file *f, bool *load)
@@ -120,8 +166,8 @@ static const char *why_not_file(const struct file *f, bool *load)
 		return strstr(linker, "musl")
 			       ? "it uses another C library, musl; build writewatch with it"
 			       : "it uses another dynamic linker than writewatch";
-	if (has_text(f, "__asan_init") || has_text(f, "__tsan_init") ||
-	    has_text(f, "__msan_init"))
+	if (has_symbol(f, "__asan_init") || has_symbol(f, "__tsan_init") ||
+	    has_symbol(f, "__msan_init"))
 		return "it is built with a sanitizer, which must be loaded "
 		       "first; build it without";
 	*load = true;

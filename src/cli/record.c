@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,10 +57,10 @@ static bool read_mapping(struct cli_report *r, const char *line)
 	int pid, at;
 	size_t len;
 
-	if (sscanf(line, "m %d %" SCNxPTR " %" SCNxPTR " %zu %n", &pid,
-		   &m.start, &m.end, &len, &at) != 4 ||
-	    len >= sizeof(m.process) || strlen(line + at) <= len ||
-	    m.end <= m.start)
+	if (sscanf(line, "m %d %" SCNxPTR " %" SCNxPTR " %zu%n", &pid, &m.start,
+		   &m.end, &len, &at) != 4 ||
+	    len >= sizeof(m.process) || line[at] != ' ' ||
+	    strlen(line + ++at) <= len || m.end <= m.start)
 		return false;
 	memcpy(m.process, line + at, len);
 	/* two may be alike: each has its number */
@@ -95,8 +96,8 @@ static bool read_numbers(struct cli_report *r, const char *line)
 
 	if (sscanf(line, "n %lld %lf %lf %zu", &date, &r->seconds, &r->interval,
 		   &r->page) != 4 ||
-	    !(r->seconds > 0) || !(r->interval > 0) || r->page < 4096 ||
-	    r->page & (r->page - 1))
+	    !(r->seconds > 0) || !(r->interval > 0) || !isfinite(r->seconds) ||
+	    !isfinite(r->interval) || r->page < 4096 || r->page & (r->page - 1))
 		return false;
 	r->date = (time_t)date;
 	return true;
@@ -129,7 +130,8 @@ int cli_report(int argc, char **argv)
 {
 	static struct cli_report r;
 	struct cli_options o = { .report = &r };
-	char line[8192];
+	char *line = NULL;
+	size_t room = 0;
 	unsigned long n = 1;
 	bool good = true;
 	FILE *f;
@@ -144,19 +146,20 @@ int cli_report(int argc, char **argv)
 	f = fopen(argv[optind], "re");
 	if (!f)
 		return cli_fail(argv[optind]);
-	if (!fgets(line, sizeof(line), f) ||
+	if (getline(&line, &room, f) < 0 ||
 	    strncmp(line, "v writewatch ", 13) != 0)
 		good = false;
 	r.seconds = 0;
-	while (good && fgets(line, sizeof(line), f)) {
+	while (good && getline(&line, &room, f) >= 0) {
 		good = read_line(&r, line);
 		n++;
 	}
+	free(line);
 	fclose(f);
 	if (!good || !(r.seconds > 0)) {
-		fprintf(stderr,
-			"writewatch: %s: line %lu is not of a recording\n",
-			argv[optind], n);
+		fprintf(stderr, "writewatch: ");
+		cli_put_plain(stderr, argv[optind], SIZE_MAX);
+		fprintf(stderr, ": line %lu is not of a recording\n", n);
 		return CLI_FAILED;
 	}
 	return cli_report_end(&r) == 0 ? 0 : CLI_FAILED;

@@ -180,6 +180,9 @@ static int by_address(const void *a, const void *b)
 
 	if (x->pid != y->pid)
 		return x->pid < y->pid ? -1 : 1;
+	/* it became another program (exec), which was seen later */
+	if (strcmp(x->process, y->process) != 0)
+		return x < y ? -1 : 1;
 	return (x->start > y->start) - (x->start < y->start);
 }
 
@@ -213,37 +216,75 @@ const char *cli_short_name(const char *name)
 	return slash && slash[1] ? slash + 1 : name;
 }
 
+size_t cli_character(const char *text)
+{
+	const unsigned char *c = (const unsigned char *)text;
+	/* the least code point of so many bytes: no overlong forms */
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	uint32_t point;
+	size_t n, i;
+
+	if (c[0] < 0x80)
+		return c[0] >= ' ' && c[0] != 127;
+	n = c[0] >= 0xf0 ? 4 : c[0] >= 0xe0 ? 3 : 2;
+	if (c[0] < 0xc0 || c[0] > 0xf4)
+		return 0;
+	point = c[0] & (0x7fu >> n);
+	for (i = 1; i < n; i++) {
+		if ((c[i] & 0xc0) != 0x80)
+			return 0;
+		point = point << 6 | (c[i] & 0x3fu);
+	}
+	if (point < least[n] || point < 0xa0 || point > 0x10ffff ||
+	    (point >= 0xd800 && point < 0xe000))
+		return 0;
+	return n;
+}
+
 void cli_put_plain(FILE *f, const char *text, size_t most)
 {
-	for (; *text && most; text++, most--)
-		fputc((unsigned char)*text < ' ' || *text == 127 ? '?' : *text,
-		      f);
+	while (*text && most) {
+		size_t n = cli_character(text);
+
+		if (n > most)
+			return;
+		if (n)
+			fwrite(text, 1, n, f);
+		else
+			fputc('?', f);
+		n = n ? n : 1;
+		text += n;
+		most -= n;
+	}
 }
 
 static void put_csv(FILE *f, const char *text)
 {
+	const char *quote;
+
 	fputc('"', f);
-	for (; *text; text++) {
-		if (*text == '"')
-			fputc('"', f);
-		fputc((unsigned char)*text < ' ' ? '?' : *text, f);
+	for (; (quote = strchr(text, '"')); text = quote + 1) {
+		cli_put_plain(f, text, (size_t)(quote - text));
+		fputs("\"\"", f);
 	}
+	cli_put_plain(f, text, SIZE_MAX);
 	fputc('"', f);
 }
 
-/* Bytes that are no ASCII may be no UTF-8 either: each as a code point. */
+/* What is no character: each byte as a code point. */
 static void put_json(FILE *f, const char *text)
 {
 	fputc('"', f);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+	while (*text) {
+		size_t n = cli_character(text);
 
-		if (c == '"' || c == '\\')
-			fprintf(f, "\\%c", c);
-		else if (c < ' ' || c > 126)
-			fprintf(f, "\\u%04x", c);
+		if (*text == '"' || *text == '\\')
+			fputc('\\', f);
+		if (n)
+			fwrite(text, 1, n, f);
 		else
-			fputc(c, f);
+			fprintf(f, "\\u%04x", (unsigned char)*text);
+		text += n ? n : 1;
 	}
 	fputc('"', f);
 }
@@ -274,7 +315,11 @@ static void tell_table(const struct cli_report *self)
 		pages += self->mapping[order[i]].pages;
 	}
 	if (!n) {
-		fprintf(stderr, "nothing was written while it was looked at\n");
+		fprintf(stderr,
+			"nothing %swas written while it was looked at\n",
+			self->only_process || self->only_mapping
+				? "that was asked for "
+				: "");
 		free(order);
 		return;
 	}
@@ -360,7 +405,7 @@ static int write_file(const struct cli_report *self, const char *path,
 	if (f && fclose(f) != 0)
 		r = -1;
 	if (r != 0)
-		fprintf(stderr, "writewatch: %s: %s\n", path, strerror(errno));
+		cli_fail(path);
 	return r;
 }
 

@@ -8,10 +8,8 @@
  * can.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,7 +21,7 @@
 #include "cli.h"
 #include "preload.h"
 
-#define MOST 256 /* processes at a time; others run unwatched */
+#define MOST 1024 /* processes at a time; others run unwatched */
 /* Seconds after a question, in which the next one may come. */
 #define HURRY 0.01
 
@@ -45,21 +43,7 @@ struct watcher {
 	const char *why;     /* why the last one could not be watched */
 };
 
-static volatile sig_atomic_t interrupted;
-static volatile pid_t program; /* to which signals go on */
-
-/* A terminal sends SIGINT to the program as well; what somebody sent to the
- * command alone goes on to it. The command ends when the program does. */
-static void on_signal(int signo, siginfo_t *info, void *context)
-{
-	int saved = errno;
-
-	if (program <= 0)
-		interrupted = signo;
-	else if (info->si_code <= 0)
-		kill(program, signo);
-	errno = saved;
-}
+static pid_t program; /* 0: a running process is watched */
 
 static double since(const struct watcher *w)
 {
@@ -175,11 +159,22 @@ static int count_filters(pid_t pid)
 
 /* --- the loop --- */
 
+static bool has_ended(int *status)
+{
+	pid_t pid = waitpid(program, status, WNOHANG | WUNTRACED);
+
+	if (pid == program && WIFSTOPPED(*status)) {
+		cli_signals_stop_too();
+		return false;
+	}
+	return pid == program || (pid < 0 && errno == ECHILD);
+}
+
 static bool is_over(const struct watcher *w, int *status)
 {
 	if (program > 0)
-		return waitpid(program, status, WNOHANG) == program;
-	return interrupted || !w->n ||
+		return has_ended(status);
+	return cli_signals_last() || !w->n ||
 	       (w->duration > 0 && since(w) >= w->duration);
 }
 
@@ -230,12 +225,16 @@ static void loop(struct watcher *w, int *status)
 		size_t i;
 
 		pause_until(w, next);
+		cli_signals_pass_on();
 		for (i = 0; i < w->n; i++)
 			serve(w, &w->member[i]);
 		if (since(w) < next)
 			continue;
 		look_at_all(w);
-		next = since(w) + w->report.interval;
+		/* at equal distances, as far as looks are quick enough */
+		next += w->report.interval;
+		if (next < since(w))
+			next = since(w) + w->report.interval;
 	}
 }
 
@@ -244,6 +243,10 @@ static int finish(struct watcher *w)
 	w->report.seconds = since(w);
 	while (w->n)
 		leave(w, 0);
+	if (w->guests && cli_guests_refused(w->guests)) {
+		w->unwatched += cli_guests_refused(w->guests);
+		w->why = "too many started at a time";
+	}
 	if (w->seen)
 		fprintf(stderr, "writewatch: %zu %s in %.1f s by %s\n", w->seen,
 			w->seen == 1 ? "process" : "processes",
@@ -283,20 +286,23 @@ static char *join_words(char **words)
 	return out;
 }
 
-/* Those that are ignored stay so, for the program, too. */
-static void catch_signals(void)
+/* Said before the program runs, not when it has ended. */
+static bool can_be_written(const char *path)
 {
-	static const int signals[] = { SIGINT,	SIGTERM, SIGHUP,
-				       SIGQUIT, SIGUSR1, SIGUSR2 };
-	struct sigaction act = { .sa_sigaction = on_signal,
-				 .sa_flags = SA_SIGINFO | SA_RESTART };
-	struct sigaction old;
-	size_t i;
+	const char *slash = path ? strrchr(path, '/') : NULL;
+	char folder[PATH_MAX];
 
-	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-		if (sigaction(signals[i], NULL, &old) == 0 &&
-		    old.sa_handler != SIG_IGN)
-			sigaction(signals[i], &act, NULL);
+	if (!path || access(path, W_OK) == 0)
+		return true;
+	if (errno == ENOENT) {
+		snprintf(folder, sizeof(folder), "%.*s",
+			 slash ? (int)(slash - path) + 1 : 1,
+			 slash ? path : ".");
+		if (access(folder, W_OK) == 0)
+			return true;
+	}
+	cli_fail(path);
+	return false;
 }
 
 /* Five descriptors a process. */
@@ -320,7 +326,6 @@ static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 	w->duration = o.duration;
 	w->follow = o.follow;
 	w->filters = count_filters(getpid());
-	catch_signals();
 	have_descriptors(w);
 	w->start = cli_now();
 	return true;
@@ -336,16 +341,27 @@ static int run(struct watcher *w, char **argv, const char *object,
 	pid_t child;
 
 	w->report.command = join_words(argv);
-	child = fork();
+	child = cli_signals_fork();
 	if (child == 0)
 		cli_start_become(argv, object, name, w->filters, &w->files);
 	if (child < 0)
 		return -1;
 	program = child;
-	signal(SIGPIPE, SIG_IGN); /* the program runs on when nobody reads */
 	loop(w, &status);
 	program = 0;
+	cli_signals_end();
 	return status;
+}
+
+/* Does a process run on that may start others, and they look for the object? */
+static bool some_run_on(const struct watcher *w)
+{
+	size_t i;
+
+	for (i = 0; i < w->n; i++)
+		if (!cli_process_ended(w->member[i].process))
+			return true;
+	return false;
 }
 
 int cli_run(int argc, char **argv)
@@ -354,12 +370,15 @@ int cli_run(int argc, char **argv)
 	char object[PATH_MAX], name[64], *folder;
 	const char *why;
 	int status, r;
-	bool load;
+	bool load, left;
 
 	if (!begin(&w, "run", argc, argv))
 		return CLI_WRONG;
 	if (optind == argc)
 		return cli_wrong("run", "a program is missing", NULL);
+	if (!can_be_written(w.report.svg) || !can_be_written(w.report.csv) ||
+	    !can_be_written(w.report.json) || !can_be_written(w.report.record))
+		return CLI_FAILED;
 	if (!cli_start_find(object, sizeof(object))) {
 		fprintf(stderr, "writewatch: %s is not installed\n",
 			PRELOAD_INSTALLED);
@@ -371,20 +390,24 @@ int cli_run(int argc, char **argv)
 	why = cli_program_why_not(argv[optind], &load);
 	folder = cli_start_avoid_blanks(object, sizeof(object));
 	status = run(&w, argv + optind, load ? object : NULL, name);
+	left = some_run_on(&w);
 	r = status < 0 ? cli_fail("fork") : finish(&w);
 	cli_guests_free(w.guests);
-	if (folder) {
+	if (folder && !left) {
 		unlink(object);
 		rmdir(folder);
 	}
 	if (status < 0)
 		return CLI_FAILED;
-	if (!w.seen && !(WIFEXITED(status) && WEXITSTATUS(status) >= 126))
-		fprintf(stderr, "writewatch: %s was not watched: %s\n",
-			argv[optind],
+	if (!w.seen && !(WIFEXITED(status) && WEXITSTATUS(status) >= 126)) {
+		fprintf(stderr, "writewatch: ");
+		cli_put_plain(stderr, argv[optind], SIZE_MAX);
+		fprintf(stderr, " was not watched: %s\n",
 			why	? why
 			: w.why ? w.why
-				: "it did not connect; was it sandboxed, or its environment cleared?");
+				: "it did not connect; was it sandboxed, its environment cleared, "
+				  "or no descriptor left (ulimit -n)?");
+	}
 	if (r != 0)
 		return CLI_FAILED;
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status)
@@ -397,21 +420,24 @@ int cli_watch(int argc, char **argv)
 {
 	static struct watcher w;
 	char title[64];
+	int status = 0;
 	double pid;
 
 	if (!begin(&w, "watch", argc, argv))
 		return CLI_WRONG;
 	if (optind == argc)
 		return cli_wrong("watch", "a process is missing", NULL);
-	if (argc - optind > 1 || !cli_options_number(argv[optind], 1, &pid))
+	if (argc - optind > 1 || !cli_options_number(argv[optind], 1, &pid) ||
+	    pid > INT_MAX || pid != (double)(pid_t)pid)
 		return cli_wrong("watch", "not a process",
 				 argv[argc - optind > 1 ? optind + 1 : optind]);
+	cli_signals_catch();
 	if (!join(&w, (pid_t)pid, -1, NULL)) {
 		fprintf(stderr, "writewatch: %s: %s\n", argv[optind], w.why);
 		return CLI_FAILED;
 	}
 	snprintf(title, sizeof(title), "process %s", argv[optind]);
 	w.report.command = title;
-	loop(&w, NULL);
+	loop(&w, &status);
 	return finish(&w) == 0 ? 0 : CLI_FAILED;
 }

@@ -260,14 +260,26 @@ static void cover_piece(struct cli_process *p, struct cli_report *r,
 			unsigned mapping, const struct line *l, uintptr_t start,
 			uintptr_t end)
 {
-	bool shared = l->prot[3] == 's';
-	int e = add_piece(p, at, start, end, mapping);
+	const bool shared = l->prot[3] == 's';
+	const bool told = !was_own && p->begun && p->pagemap >= 0 &&
+			  !(shared && is_file(l));
+	const size_t nwritten = r->nwritten,
+		     writes = r->mapping[mapping].writes;
+	int e;
 
+	/* Of shared memory before it is watched: that makes an entry of each page,
+	 * as if all existed. */
+	if (told && shared)
+		cli_report_existing(p, r, when, mapping, start, end, true);
+	e = add_piece(p, at, start, end, mapping);
+	if (e != 0 && told && shared) {
+		r->nwritten = nwritten;
+		r->mapping[mapping].writes = writes;
+	}
 	if (e == 0 && was_own) {
 		was_own->there = false; /* pruned: memory there is new now */
-	} else if (e == 0 && p->begun && p->pagemap >= 0 &&
-		   !(shared && is_file(l))) {
-		cli_report_existing(p, r, when, mapping, start, end, shared);
+	} else if (e == 0 && told && !shared) {
+		cli_report_existing(p, r, when, mapping, start, end, false);
 	} else if (e == -EBUSY) {
 		struct own *o;
 

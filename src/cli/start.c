@@ -20,8 +20,14 @@
 static bool readable(char *out, size_t room, const char *directory,
 		     const char *name)
 {
-	return snprintf(out, room, "%s%s", directory, name) < (int)room &&
-	       access(out, R_OK) == 0;
+	char path[PATH_MAX], whole[PATH_MAX];
+
+	/* whole: programs that it starts may be in another folder */
+	if (snprintf(path, sizeof(path), "%s%s", directory, name) >=
+		    (int)sizeof(path) ||
+	    access(path, R_OK) != 0 || !realpath(path, whole))
+		return false;
+	return snprintf(out, room, "%s", whole) < (int)room;
 }
 
 /* Find the object: where it was installed, else by where the command is, in its
@@ -85,6 +91,7 @@ void cli_start_become(char **argv, const char *object, const char *name,
 {
 	const char *others = getenv("LD_PRELOAD");
 	char *list = NULL, *socket = NULL;
+	int e;
 
 	/* Behind others: they may have to be first. */
 	if (object && (asprintf(&list, "%s%s%s", others ? others : "",
@@ -101,6 +108,7 @@ void cli_start_become(char **argv, const char *object, const char *name,
 	if (files->rlim_max)
 		setrlimit(RLIMIT_NOFILE, files);
 	execvp(argv[0], argv);
-	fprintf(stderr, "writewatch: %s: %s\n", argv[0], strerror(errno));
-	_exit(errno == ENOENT ? 127 : 126);
+	e = errno;
+	cli_fail(argv[0]);
+	_exit(e == ENOENT ? 127 : 126);
 }

@@ -54,7 +54,11 @@ double cli_now(void)
 
 int cli_fail(const char *what)
 {
-	fprintf(stderr, "writewatch: %s: %s\n", what, strerror(errno));
+	const int e = errno;
+
+	fprintf(stderr, "writewatch: ");
+	cli_put_plain(stderr, what, SIZE_MAX);
+	fprintf(stderr, ": %s\n", strerror(e));
 	return CLI_FAILED;
 }
 
@@ -69,7 +73,7 @@ int cli_wrong(const char *command, const char *what, const char *argument)
 	return CLI_WRONG;
 }
 
-int main(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
@@ -95,4 +99,13 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].fn(argc - 1, argv + 1);
 	return cli_wrong("", "no such command", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+	int r = run_command(argc, argv);
+
+	if (fflush(stdout) != 0 || ferror(stdout))
+		return cli_fail("standard output");
+	return r;
 }
