@@ -427,10 +427,18 @@ void ww_ranges_discard(struct ww_ranges *self, struct ww_table *t)
 	ww_heap_free(t, t->bytes);
 }
 
+WW_DATA static atomic_uint published;
+
+unsigned ww_ranges_published(void)
+{
+	return atomic_load(&published);
+}
+
 void ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
 {
 	struct ww_table *old = atomic_exchange(&self->table, t);
 
+	atomic_fetch_add(&published, 1);
 	if (t == self->spare_empty)
 		self->spare_empty = NULL;
 	drop_chunks(old, t, &self->old_chunks);

@@ -100,6 +100,10 @@ void ww_pins_drop(struct ww_pins *pins);
 bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
 		       struct ww_slice *out, struct ww_ticket *ticket);
 
+/* How many tables were published, of all trackers: if none was between two looks,
+ * nothing was watched or unwatched. Async-signal-safe. */
+unsigned ww_ranges_published(void);
+
 /* Is [start, end) still in the table, as part of that area? */
 bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
 		     uintptr_t start, uintptr_t end);

@@ -68,19 +68,23 @@ static bool is_handled(struct ww *ww, void *arg)
 static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
 {
 	struct fault f;
+	unsigned published;
 
 	if (signo != SIGSEGV || !info || info->si_code != SEGV_ACCERR ||
 	    (uc && !ww_arch_may_be_store(uc)))
 		return 0;
 	f.at = (uintptr_t)info->si_addr;
 	f.may_be_fetch = may_be_fetch(uc, f.at);
-	if (ww_trackers_each(is_handled, &f))
-		return 1;
 	/* The page may have been opened and unwatched since the fault: then the
 	 * store is just tried again. Or the page was watched anew, and closed,
 	 * since the trackers were asked: then ask them once more. */
-	return !f.may_be_fetch &&
-	       (ww_sys_is_writable(f.at) || ww_trackers_each(is_handled, &f));
+	do {
+		published = ww_ranges_published();
+		if (ww_trackers_each(is_handled, &f) ||
+		    (!f.may_be_fetch && ww_sys_is_writable(f.at)))
+			return 1;
+	} while (published != ww_ranges_published());
+	return 0;
 }
 
 int ww_handle_fault(int signo, void *siginfo, void *ucontext)
