@@ -33,7 +33,6 @@ need rpm rpmbuild
 need git git
 need abigail-tools abidiff
 need doxygen doxygen
-need doxygen2man doxygen2man
 need mandoc mandoc
 install_missing
 
@@ -277,12 +276,19 @@ make_reference() {
 	share=build-reference/installed/usr/local/share
 	for name in $(sed -n 's/^\t\(ww_[A-Za-z0-9_]*\);$/\1/p' src/libwritewatch.map); do
 		page=$share/man/man3/$name.3
-		grep -q '^\.SH SYNOPSIS' "$page" && ! grep -n '(null)' "$page" &&
+		# as many parameters told as the prototype has
+		awk '/^\.BI "    / && !/"    void"/ { n++ } /^\.TP/ { n-- } /^\.SH SYNOPSIS/ { ok = 1 }
+			END { exit !ok || n }' "$page" &&
 			grep -q "$name" $share/doc/libwritewatch/html/writewatch*_8h.html || {
 			echo "$name has no page, or half a page"
 			return 1
 		}
 	done
+	grep -q 'WW_UNMAPPING: cheaper, no page is made writable' $share/man/man3/ww_unwatch.3 &&
+		grep -q 'an array of the caller' $share/man/man3/ww_get_ranges.3 || {
+		echo "a parameter lacks its text"
+		return 1
+	}
 	mandoc -T lint -W error $share/man/man3/ww_*.3
 }
 
