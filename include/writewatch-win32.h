@@ -221,11 +221,13 @@ ww_NTSTATUS ww_NtGetWriteWatch(ww_HANDLE process, ww_ULONG flags, ww_PVOID base,
 ww_NTSTATUS ww_NtResetWriteWatch(ww_HANDLE process, ww_PVOID base,
 				 ww_SIZE_T size);
 
-/** Both for numbers of 4 or 8 bytes: what WRITEWATCH_WIN32_NAMES makes of them. */
+/** ww_GetWriteWatch() for numbers of 4 or 8 bytes. @return as that */
 ww_UINT ww_GetWriteWatchSized(ww_DWORD flags, ww_PVOID base, ww_SIZE_T size,
 			      ww_PVOID *addresses, void *count,
 			      size_t count_bytes, void *granularity,
 			      size_t granularity_bytes);
+
+/** ww_NtGetWriteWatch() for numbers of 4 or 8 bytes. @return as that */
 ww_NTSTATUS ww_NtGetWriteWatchSized(ww_HANDLE process, ww_ULONG flags,
 				    ww_PVOID base, ww_SIZE_T size,
 				    ww_PVOID *addresses, void *count,

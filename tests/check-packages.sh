@@ -60,6 +60,13 @@ done
 for name in $(sed -n 's/^\t\(ww_[A-Za-z0-9_]*\);$/\1/p' "$src/src/libwritewatch.map"); do
 	[ -f "$tmp/root/usr/share/man/man3/$name.3.gz" ]
 done
+# the guides lead to each other, to the examples and to the headers
+pages=$tmp/root/usr/share/doc/libwritewatch-dev
+for page in "$pages"/README.md "$pages"/doc/*.md; do
+	for link in $(grep -o '](\([^)#]*\)' "$page" | sed 's/](//' | grep -v '^http'); do
+		[ -e "$(dirname "$page")/$link" ] || { echo "$page: $link"; exit 1; }
+	done
+done
 PYTHONPATH=$tmp/root/usr/lib/python3/dist-packages python3 -m writewatch
 AUTOPKGTEST_TMP=$tmp sh "$src/doc/packaging/debian/tests/link" </dev/null
 
