@@ -5,6 +5,7 @@
 #include <linux/futex.h>
 #include <linux/io_uring.h>
 #include <sys/socket.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -128,6 +129,74 @@ static void proc_mem_is_seen_where_the_kernel_tells(void **state)
 	else /* documented as lost */
 		assert_int_equal(ww_mark(f.ww, f.m + 3 * PAGE, 1, 0), 0);
 	close(fd);
+	test_end(f);
+}
+
+/* Another process's writes. */
+
+static bool by_writev(pid_t us, char *at)
+{
+	char byte = 7;
+	struct iovec from = { &byte, 1 }, to = { at, 1 };
+
+	return process_vm_writev(us, &from, 1, &to, 1, 0) == 1;
+}
+
+static bool by_mem(pid_t us, char *at)
+{
+	char path[32];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)us);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd >= 0 && pwrite(fd, "\7", 1, (off_t)(uintptr_t)at) == 1;
+}
+
+static bool by_ptrace(pid_t us, char *at)
+{
+	long word = 7;
+	bool done;
+	int status;
+
+	if (ptrace(PTRACE_ATTACH, us, NULL, NULL) != 0)
+		return false;
+	waitpid(us, &status, 0);
+	done = ptrace(PTRACE_POKEDATA, us, at, word) == 0;
+	ptrace(PTRACE_DETACH, us, NULL, NULL);
+	return done;
+}
+
+static bool (*const by[])(pid_t us, char *at) = { by_writev, by_mem,
+						  by_ptrace };
+
+/* Who has no right to, or where the kernel refuses closed pages, fails. Without the
+ * promise such a write may be lost, or fail. */
+static void another_process_s_writes_are_seen_where_promised(void **state)
+{
+	const pid_t us = getpid();
+	bool promised;
+	size_t i;
+
+	begin();
+	promised = test_caps(f.ww) & WW_CAP_FOREIGN_WRITES;
+	for (i = 0; i < sizeof(by) / sizeof(by[0]); i++) {
+		char *at = f.m + (3 + i) * PAGE;
+		pid_t pid;
+		int status;
+
+		EXPECT_RESET(f, NO_PAGES);
+		pid = fork();
+		if (pid == 0)
+			_exit(by[i](us, at) ? 0 : 1);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (promised && status != 0)
+			test_not_promised("a right to the other process");
+		if (!promised || status != 0)
+			ww_mark(f.ww, at, 1, 0);
+		else
+			assert_int_equal(*at, 7);
+		EXPECT_RESET(f, PAGES(3 + (int)i));
+	}
 	test_end(f);
 }
 
@@ -430,6 +499,7 @@ static void locking_marks_or_is_held(void **state)
 TEST_MAIN("kernel-writes", CASE(read_is_seen), CASE(recv_is_seen),
 	  CASE(process_vm_writev_is_seen),
 	  CASE(proc_mem_is_seen_where_the_kernel_tells),
+	  CASE(another_process_s_writes_are_seen_where_promised),
 	  CASE(futex_operations_are_seen), CASE(the_clock_is_seen),
 	  CASE(held_pages_are_reported_by_each_query),
 	  CASE(a_datagram_arrives_whatever_is_reset),
