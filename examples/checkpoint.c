@@ -7,9 +7,9 @@
  * pointers in it mean the same when it is read back. Every so many steps the
  * pages written since the last checkpoint are appended to a file: a header, the
  * ranges, their bytes, and a sum over it all. It is killed at some moment,
- *often in the middle of such a record. The next run reads all whole records,
- *goes on where the last of them was, and in the end the arena must be the same,
- *byte for byte, as that of a run that nobody killed.
+ * often in the middle of such a record. The next run reads all whole records,
+ * goes on where the last of them was, and in the end the arena must be the same,
+ * byte for byte, as that of a run that nobody killed.
  *
  *	checkpoint [-k kills] [-s steps] [FILE]
  */
