@@ -102,15 +102,70 @@ static void lay_out(const struct cli_report *r, unsigned width)
 	free(order);
 }
 
+/* A bar, and what fits of a text in so many columns. */
+static void print_label(const char *label, size_t columns)
+{
+	size_t len = strlen(label);
+
+	if (len >= columns)
+		len = columns - 1;
+	fputc('|', stderr);
+	cli_put_plain(stderr, label, len);
+	fprintf(stderr, "%*s", (int)(columns - 1 - len), "");
+}
+
+static const struct cli_mapping *mapping_of(const struct cli_report *r,
+					    size_t part)
+{
+	return ruler.part[part].mapping == OTHERS
+		       ? NULL
+		       : &r->mapping[ruler.part[part].mapping];
+}
+
+static bool same_process(const struct cli_mapping *a,
+			 const struct cli_mapping *b)
+{
+	return a == b ||
+	       (a && b && a->pid == b->pid && !strcmp(a->process, b->process));
+}
+
+/* A line above, if there are several. */
+static void print_processes(const struct cli_report *r)
+{
+	const struct cli_mapping *first = mapping_of(r, 0);
+	size_t i, end;
+
+	for (i = 1; i < ruler.n && same_process(mapping_of(r, i), first); i++)
+		;
+	if (i == ruler.n || !mapping_of(r, i))
+		return;
+	fprintf(stderr, "%*s", LEFT - 1, "");
+	for (i = 0; i < ruler.n; i = end) {
+		const struct cli_mapping *m = mapping_of(r, i);
+		unsigned columns = 0;
+		char label[64] = "";
+
+		for (end = i;
+		     end < ruler.n && same_process(mapping_of(r, end), m);
+		     end++)
+			columns += ruler.part[end].size;
+		if (m)
+			snprintf(label, sizeof(label), "%s %d", m->process,
+				 (int)m->pid);
+		print_label(label, columns);
+	}
+	fputs("|\n", stderr);
+}
+
 static void print_ruler(const struct cli_report *r)
 {
 	size_t i;
 
+	print_processes(r);
 	fprintf(stderr, "%*s", LEFT - 1, "");
 	for (i = 0; i < ruler.n; i++) {
 		const struct part *p = &ruler.part[i];
 		char label[64];
-		size_t len;
 
 		if (p->mapping == OTHERS)
 			snprintf(label, sizeof(label),
@@ -119,12 +174,7 @@ static void print_ruler(const struct cli_report *r)
 		else
 			snprintf(label, sizeof(label), "%s",
 				 cli_short_name(r->mapping[p->mapping].name));
-		len = strlen(label);
-		if (len >= p->size)
-			len = p->size - 1;
-		fputc('|', stderr);
-		cli_put_plain(stderr, label, len);
-		fprintf(stderr, "%*s", (int)(p->size - 1 - len), "");
+		print_label(label, p->size);
 	}
 	fprintf(stderr, "|%9s %10s\n", "pages", "MiB/s");
 	ruler.lines = 0;
