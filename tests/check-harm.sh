@@ -62,6 +62,13 @@ status 0 "signals once" python3 "$tmp/count.py" "$tmp" "$command" run -q --
 status 0 "a signal ends it" sh -c '"$1" run -q -- sleep 30 & p=$!; sleep 0.5
 	kill -TERM $p; s=0; wait $p || s=$?; [ $s = 143 ]' - "$command"
 
+# in another group, where a signal to the command's does not come; and one that the
+# command was given by its caller's alarm
+status 124 "a group of its own" timeout -k 20 2 "$command" run -q -- timeout 20 sleep 20
+status 142 "an alarm" python3 -c 'import os, signal, sys
+signal.alarm(1)
+os.execvp(sys.argv[1], sys.argv[1:])' "$command" run -q -- sleep 20
+
 # guard pages in shared memory
 cat >"$tmp/guard.c" <<'C'
 #include <string.h>

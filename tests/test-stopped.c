@@ -107,7 +107,7 @@ static void one_call(unsigned i, char *own)
 					    WW_MEM_WRITE_WATCH,
 				    WW_PAGE_READWRITE);
 		CHECK(p);
-		p[PAGE] = 1;
+		p[GRAIN / 2] = 1;
 		CHECK(ww_VirtualProtect(p, GRAIN, WW_PAGE_READWRITE, &old));
 		CHECK(ww_VirtualFree(p, GRAIN, WW_MEM_DECOMMIT));
 		CHECK(ww_ResetWriteWatch(p, GRAIN) == 0);

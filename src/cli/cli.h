@@ -62,6 +62,7 @@ struct cli_mapping {
 	size_t writes; /* pages written, counted anew in each interval */
 	size_t pages;  /* distinct pages written; set by cli_report_count() */
 	unsigned next; /* in its hash chain, + 1 */
+	unsigned program; /* cli_report_program() */
 };
 
 enum cli_sort { CLI_BY_WRITES, CLI_BY_PAGES, CLI_BY_SHARE, CLI_BY_SIZE };
@@ -82,6 +83,7 @@ struct cli_report {
 	double seconds; /* how long */
 	struct cli_mapping *mapping;
 	size_t nmappings;
+	unsigned programs;     /* numbers given so far */
 	unsigned bucket[1024]; /* mappings by process, address and name, + 1 */
 	struct cli_written *written;
 	size_t nwritten, shown; /* those before it were shown */
@@ -91,6 +93,9 @@ struct cli_report {
 unsigned cli_report_mapping(struct cli_report *self, pid_t pid,
 			    const char *process, uintptr_t start, uintptr_t end,
 			    const char *name);
+/* The number of a process as it is called: after exec it is another. */
+unsigned cli_report_program(struct cli_report *self, pid_t pid,
+			    const char *process);
 void cli_report_add(struct cli_report *self, double when, unsigned mapping,
 		    uintptr_t start, size_t len);
 /* Is a mapping asked for? */
@@ -169,7 +174,7 @@ void cli_start_become(char **argv, const char *object, const char *name,
 
 /* --- signals.c --- */
 
-/* Catch signals, to end by (watch). */
+/* Catch signals that end `watch`. */
 void cli_signals_catch(void);
 /* The last one that came; 0: none. */
 int cli_signals_last(void);

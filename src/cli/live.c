@@ -105,13 +105,17 @@ static void lay_out(const struct cli_report *r, unsigned width)
 /* A bar, and what fits of a text in so many columns. */
 static void print_label(const char *label, size_t columns)
 {
-	size_t len = strlen(label);
+	size_t bytes = 0, shown = 0, n;
 
-	if (len >= columns)
-		len = columns - 1;
+	/* a column for each character, and for each byte that is none */
+	while (label[bytes] && shown + 1 < columns) {
+		n = cli_character(label + bytes);
+		bytes += n ? n : 1;
+		shown++;
+	}
 	fputc('|', stderr);
-	cli_put_plain(stderr, label, len);
-	fprintf(stderr, "%*s", (int)(columns - 1 - len), "");
+	cli_put_plain(stderr, label, bytes);
+	fprintf(stderr, "%*s", (int)(columns - 1 - shown), "");
 }
 
 static const struct cli_mapping *mapping_of(const struct cli_report *r,
@@ -125,8 +129,7 @@ static const struct cli_mapping *mapping_of(const struct cli_report *r,
 static bool same_process(const struct cli_mapping *a,
 			 const struct cli_mapping *b)
 {
-	return a == b ||
-	       (a && b && a->pid == b->pid && !strcmp(a->process, b->process));
+	return a == b || (a && b && a->program == b->program);
 }
 
 /* A line above, if there are several. */

@@ -106,8 +106,7 @@ static bool begins_process(const struct picture *p, size_t i)
 	const struct cli_mapping *above =
 		i ? mapping_of(p, &p->band[i - 1]) : NULL;
 
-	return m && (!above || above->pid != m->pid ||
-		     strcmp(above->process, m->process) != 0);
+	return m && (!above || above->program != m->program);
 }
 
 static double height(const struct band *b)

@@ -68,6 +68,7 @@ static bool read_mapping(struct cli_report *r, const char *line)
 	if (!r->mapping)
 		return false;
 	m.pid = pid;
+	m.program = cli_report_program(r, pid, m.process);
 	snprintf(m.name, sizeof(m.name), "%s", line + at + len + 1);
 	r->mapping[r->nmappings++] = m;
 	return true;

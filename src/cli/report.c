@@ -37,6 +37,18 @@ static unsigned *bucket_of(struct cli_report *self, pid_t pid, uintptr_t start,
 	return &self->bucket[h % 1024];
 }
 
+unsigned cli_report_program(struct cli_report *self, pid_t pid,
+			    const char *process)
+{
+	size_t i = self->nmappings;
+
+	while (i--)
+		if (self->mapping[i].pid == pid &&
+		    !strcmp(self->mapping[i].process, process))
+			return self->mapping[i].program;
+	return ++self->programs;
+}
+
 unsigned cli_report_mapping(struct cli_report *self, pid_t pid,
 			    const char *process, uintptr_t start, uintptr_t end,
 			    const char *name)
@@ -50,7 +62,8 @@ unsigned cli_report_mapping(struct cli_report *self, pid_t pid,
 	for (i = *bucket; i; i = m->next) {
 		m = &self->mapping[i - 1];
 		if (m->pid != pid || m->start != start ||
-		    strcmp(m->name, new.name) != 0)
+		    strcmp(m->name, new.name) != 0 ||
+		    strcmp(m->process, new.process) != 0)
 			continue;
 		if (end > m->end)
 			m->end = end;
@@ -59,6 +72,7 @@ unsigned cli_report_mapping(struct cli_report *self, pid_t pid,
 	if (!grow((void **)&self->mapping, self->nmappings, sizeof(*m)))
 		return 0;
 	new.next = *bucket;
+	new.program = cli_report_program(self, pid, new.process);
 	self->mapping[self->nmappings++] = new;
 	*bucket = (unsigned)self->nmappings;
 	return *bucket - 1;
@@ -180,9 +194,8 @@ static int by_address(const void *a, const void *b)
 
 	if (x->pid != y->pid)
 		return x->pid < y->pid ? -1 : 1;
-	/* it became another program (exec), which was seen later */
-	if (strcmp(x->process, y->process) != 0)
-		return x < y ? -1 : 1;
+	if (x->program != y->program) /* it became another (exec) */
+		return x->program < y->program ? -1 : 1;
 	return (x->start > y->start) - (x->start < y->start);
 }
 
@@ -236,7 +249,11 @@ size_t cli_character(const char *text)
 		point = point << 6 | (c[i] & 0x3fu);
 	}
 	if (point < least[n] || point < 0xa0 || point > 0x10ffff ||
-	    (point >= 0xd800 && point < 0xe000))
+	    (point >= 0xd800 && point < 0xe000) || (point & 0xfffe) == 0xfffe)
+		return 0;
+	/* what changes the direction of a terminal's text */
+	if ((point >= 0x202a && point <= 0x202e) ||
+	    (point >= 0x2066 && point <= 0x2069))
 		return 0;
 	return n;
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -291,10 +292,15 @@ static bool can_be_written(const char *path)
 {
 	const char *slash = path ? strrchr(path, '/') : NULL;
 	char folder[PATH_MAX];
+	struct stat st;
 
-	if (!path || access(path, W_OK) == 0)
+	if (!path)
 		return true;
-	if (errno == ENOENT) {
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		errno = EISDIR;
+	} else if (access(path, W_OK) == 0) {
+		return true;
+	} else if (errno == ENOENT) {
 		snprintf(folder, sizeof(folder), "%.*s",
 			 slash ? (int)(slash - path) + 1 : 1,
 			 slash ? path : ".");

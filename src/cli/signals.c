@@ -2,9 +2,9 @@
 /*
  * signals.c - what is sent to the command goes on to the program, once.
  *
- * A signal that was sent to the process group (by a shell's kill %1, by timeout(1),
- * by a terminal) has come to the program already. Which it was is seen by a witness:
- * a child of the command in the same group, which counts what comes to it.
+ * A signal that was sent to the process group (by a shell's kill %1, by timeout(1))
+ * has come to the program already, if it is in that group. Which it was is seen by a
+ * witness: a child of the command in the same group, which counts what comes to it.
  *
  * Called by run.c. The witness calls nothing but what is here.
  */
@@ -21,33 +21,49 @@
 
 #include "cli.h"
 
-/* Seconds in which the witness sees what the command sees. */
-#define WITNESSED 0.005
-#define SIGNALS 32 /* the others (real-time) queue, and go on at once */
+#define WITNESSED                                                              \
+	0.02 /* seconds in which the witness sees what the command sees */
+#define FORGOTTEN                                                              \
+	1.0 /* seconds: what comes to the witness alone was not for us */
+#define SIGNALS 65
+#define QUEUE 64u /* that wait to be passed on */
 
-static const int caught[] = { SIGINT,  SIGTERM, SIGHUP,	  SIGQUIT, SIGUSR1,
-			      SIGUSR2, SIGALRM, SIGWINCH, SIGCONT };
+static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+static const int others[] = { SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT };
 
 static struct {
 	pid_t program, witness;
 	atomic_uint *seen; /* by the witness, of each signal; shared with it */
-	unsigned passed[SIGNALS]; /* of those */
-	double when[SIGNALS];	  /* it came; 0: it did not */
+	struct {
+		unsigned known; /* of those */
+		bool late;	/* one was passed on that may come there yet */
+		double unclaimed; /* since when there are more than known; 0: not */
+	} of[SIGNALS];
 } state;
 
-static volatile sig_atomic_t came[SIGNALS], last;
+/* Filled by the handler, which nothing interrupts, emptied by the loop. */
+static struct {
+	siginfo_t info;
+	double when;
+} queue[QUEUE];
+static atomic_uint filled, emptied;
+static volatile sig_atomic_t last;
 
 static void on_signal(int signo, siginfo_t *info, void *context)
 {
+	unsigned n = atomic_load(&filled);
 	int saved = errno;
 
-	if (signo >= SIGNALS)
-		sigqueue(state.program, signo, info->si_value);
-	else if (info->si_code <= 0) /* not of the terminal */
-		came[signo] = 1;
 	last = signo;
+	if (n - atomic_load(&emptied) < QUEUE) {
+		queue[n % QUEUE].info = *info;
+		queue[n % QUEUE].when = cli_now();
+		atomic_store(&filled, n + 1);
+	}
 	errno = saved;
 }
+
+/* --- the witness --- */
 
 static _Noreturn void watch_signals(pid_t command)
 {
@@ -55,6 +71,9 @@ static _Noreturn void watch_signals(pid_t command)
 	sigset_t all;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* killall(1) and pkill(1) do not mean it */
+	prctl(PR_SET_NAME, "witness");
+	memset(program_invocation_name, 0, strlen(program_invocation_name));
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	while (getppid() == command)
@@ -80,6 +99,48 @@ static void start_witness(void)
 		watch_signals(command);
 }
 
+static unsigned news(int signo)
+{
+	return state.seen
+		       ? atomic_load(&state.seen[signo]) - state.of[signo].known
+		       : 0;
+}
+
+/* Has it come to the group? Real-time signals queue, others become one. */
+static bool is_witnessed(int signo)
+{
+	unsigned n = news(signo);
+
+	if (n && state.of[signo].late) { /* of the one before */
+		state.of[signo].late = false;
+		state.of[signo].known++;
+		n--;
+	}
+	state.of[signo].known += signo >= SIGRTMIN && n ? 1 : n;
+	state.of[signo].late = !n;
+	return n;
+}
+
+/* What the witness saw and the command did not: late, or for the witness alone. */
+static void forget_old(int signo)
+{
+	double now = cli_now();
+
+	if (!news(signo)) {
+		state.of[signo].unclaimed = 0;
+	} else if (state.of[signo].late ||
+		   (state.of[signo].unclaimed > 0 &&
+		    now - state.of[signo].unclaimed > FORGOTTEN)) {
+		state.of[signo].known += news(signo);
+		state.of[signo].late = false;
+		state.of[signo].unclaimed = 0;
+	} else if (!(state.of[signo].unclaimed > 0)) {
+		state.of[signo].unclaimed = now;
+	}
+}
+
+/* --- catching, forking --- */
+
 /* Those that are ignored stay so, for the program, too. */
 static void catch_one(int signo)
 {
@@ -87,6 +148,7 @@ static void catch_one(int signo)
 				 .sa_flags = SA_SIGINFO | SA_RESTART };
 	struct sigaction old;
 
+	sigfillset(&act.sa_mask);
 	if (sigaction(signo, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
 		sigaction(signo, &act, NULL);
 }
@@ -94,17 +156,31 @@ static void catch_one(int signo)
 void cli_signals_catch(void)
 {
 	size_t i;
-	int signo;
 
-	for (i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-		catch_one(caught[i]);
-	for (signo = SIGRTMIN; signo <= SIGRTMAX; signo++)
-		catch_one(signo);
+	for (i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		catch_one(ending[i]);
 }
 
 int cli_signals_last(void)
 {
 	return last;
+}
+
+static void catch_all(void)
+{
+	size_t i;
+	int signo;
+
+	cli_signals_catch();
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		catch_one(others[i]);
+	for (signo = SIGRTMIN; signo <= SIGRTMAX; signo++)
+		catch_one(signo);
+	/* when nobody reads, when a file may not grow, and when a job in the
+	 * background may not print, the program runs on */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
 }
 
 pid_t cli_signals_fork(void)
@@ -123,43 +199,62 @@ pid_t cli_signals_fork(void)
 		sigaction(SIGCHLD, &chld, NULL);
 	} else {
 		state.program = pid;
-		cli_signals_catch();
-		/* when nobody reads, when a file may not grow, and when a job in
-		 * the background may not print, the program runs on */
-		signal(SIGPIPE, SIG_IGN);
-		signal(SIGXFSZ, SIG_IGN);
-		signal(SIGTTOU, SIG_IGN);
+		catch_all();
 	}
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return pid;
 }
 
-/* Has it come to the group? */
-static bool is_witnessed(int signo)
-{
-	unsigned seen = state.seen ? atomic_load(&state.seen[signo]) : 0;
-	bool is = seen != state.passed[signo];
+/* --- passing on --- */
 
-	state.passed[signo] = seen;
-	return is;
+/* Did the kernel send it to all of a group, for a key or for the terminal's size? A
+ * hangup comes to the leader of the session alone. */
+static bool is_of_the_terminal(const siginfo_t *info)
+{
+	switch (info->si_signo) {
+	case SIGINT:
+	case SIGQUIT:
+	case SIGWINCH:
+	case SIGCONT:
+		return info->si_code > 0;
+	case SIGHUP:
+		return info->si_code > 0 && getsid(0) != getpid();
+	default:
+		return false;
+	}
+}
+
+static void pass_on(const siginfo_t *info)
+{
+	const bool of_terminal = is_of_the_terminal(info);
+	const bool of_group =
+		info->si_code <= 0 && is_witnessed(info->si_signo);
+
+	/* it may have left our group */
+	if ((of_terminal || of_group) && getpgid(state.program) == getpgrp())
+		return;
+	if (info->si_code == SI_QUEUE)
+		sigqueue(state.program, info->si_signo, info->si_value);
+	else
+		kill(state.program, info->si_signo);
 }
 
 void cli_signals_pass_on(void)
 {
+	unsigned n = atomic_load(&emptied);
 	int signo;
 
-	for (signo = 1; signo < SIGNALS; signo++) {
-		if (came[signo]) {
-			came[signo] = 0;
-			state.when[signo] = cli_now();
-		}
-		if (!(state.when[signo] > 0) ||
-		    cli_now() - state.when[signo] < WITNESSED)
-			continue;
-		state.when[signo] = 0;
-		if (!is_witnessed(signo))
-			kill(state.program, signo);
+	if (state.program <= 0)
+		return;
+	for (; n != atomic_load(&filled) &&
+	       cli_now() - queue[n % QUEUE].when >= WITNESSED;
+	     n++) {
+		pass_on(&queue[n % QUEUE].info);
+		atomic_store(&emptied, n + 1);
 	}
+	if (n == atomic_load(&filled))
+		for (signo = 1; signo < SIGNALS; signo++)
+			forget_old(signo);
 }
 
 /* A job of a shell with job control: its leader, and in the foreground. */
@@ -181,7 +276,7 @@ void cli_signals_stop_too(void)
 
 void cli_signals_end(void)
 {
-	size_t i;
+	int signo;
 
 	state.program = 0;
 	if (state.witness > 0) {
@@ -189,7 +284,11 @@ void cli_signals_end(void)
 		waitpid(state.witness, NULL, 0);
 	}
 	/* the files are written next, and that may be ended */
-	for (i = 0; i < sizeof(caught) / sizeof(caught[0]); i++)
-		if (signal(caught[i], SIG_DFL) == SIG_IGN)
-			signal(caught[i], SIG_IGN);
+	for (signo = 1; signo < SIGNALS; signo++) {
+		struct sigaction act;
+
+		if (sigaction(signo, NULL, &act) == 0 &&
+		    act.sa_sigaction == on_signal)
+			signal(signo, SIG_DFL);
+	}
 }

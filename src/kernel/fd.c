@@ -31,7 +31,9 @@ int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
 	WW_DATA static atomic_uint made;
 
 	return init(self, fd, borrowed,
-		    borrowed ? 0 : 1 + (int)(atomic_fetch_add(&made, 1) % 64));
+		    borrowed ? 0
+			     : 1 + (int)(atomic_fetch_add(&made, 1) %
+					 (WW_TAG_HANDLE - 1)));
 }
 
 int ww_fd_init_copy(struct ww_fd *self, int fd)

@@ -39,7 +39,9 @@ int ww_sys_keep_only(int fd);
 int ww_sys_close(int fd);
 int ww_sys_identity(int fd, dev_t *dev, ino_t *ino);
 /* A number from 1 to 64 that stays with an open file, in what is the signal for
- * O_ASYNC elsewhere; 0: nobody has set one. */
+ * O_ASYNC elsewhere; 0: nobody has set one. The last is for handles of the Win32
+ * calls, the others are for descriptors of trackers. */
+#define WW_TAG_HANDLE 64
 int ww_sys_set_tag(int fd, int tag);
 int ww_sys_tag(int fd);
 ssize_t ww_sys_read(int fd, void *buf, size_t len);

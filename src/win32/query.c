@@ -162,9 +162,6 @@ ww_BOOL ww_FlushInstructionCache(ww_HANDLE process, const void *address,
 
 /* --- handles: a pidfd --- */
 
-/* By this tag CloseHandle() tells them from the host's descriptors. */
-#define OPENED 47
-
 ww_DWORD ww_GetCurrentProcessId(void)
 {
 	return (ww_DWORD)getpid();
@@ -175,7 +172,8 @@ ww_HANDLE ww_OpenProcess(ww_DWORD access, ww_BOOL inherit, ww_DWORD id)
 	long fd = ww_arch_call(SYS_pidfd_open, (long)id, 0, 0, 0, 0, 0);
 
 	if (fd >= 0) {
-		ww_sys_set_tag((int)fd, OPENED);
+		/* so that CloseHandle() knows it from the host's */
+		ww_sys_set_tag((int)fd, WW_TAG_HANDLE);
 		return (ww_HANDLE)(intptr_t)((fd + 1) * 4);
 	}
 	ww_SetLastError(WW_ERROR_INVALID_PARAMETER);
@@ -187,7 +185,8 @@ ww_BOOL ww_CloseHandle(ww_HANDLE handle)
 	const int fd = ww_win32_descriptor(handle);
 
 	if (handle == WW_CURRENT_PROCESS ||
-	    (fd >= 0 && ww_sys_tag(fd) == OPENED && ww_sys_close(fd) == 0))
+	    (fd >= 0 && ww_sys_tag(fd) == WW_TAG_HANDLE &&
+	     ww_sys_close(fd) == 0))
 		return 1;
 	ww_SetLastError(WW_ERROR_INVALID_HANDLE);
 	return 0;
