@@ -132,7 +132,7 @@ initramfs() {
 		echo "users='${WRITEWATCH_TEST_USERS:-root nobody}'"
 		echo "only='${WRITEWATCH_TEST_BACKENDS:-$(only "$1")}'"
 		echo "plain='${WRITEWATCH_TEST_PLAIN-$(plain_programs "$1")}'"
-		echo "by_backend='${WRITEWATCH_TEST_PROGRAMS-$by_backend}'"
+		echo "by_backend='$(not_skipped "$1" ${WRITEWATCH_TEST_PROGRAMS-$by_backend})'"
 	} >"$root/tests/settings"
 	(cd "$root" && find . | cpio -o -H newc 2>/dev/null | gzip -1) \
 		>"$work/$1.initramfs"
@@ -152,6 +152,15 @@ own_libraries() {
 	done <"$work/$1.libs"
 }
 
+# not_skipped KERNEL PROGRAM...: less those of skip.list
+not_skipped() {
+	k=$1
+	shift
+	for program; do
+		grep -q "^$k  *$program " "$here/skip.list" || printf '%s ' "$program"
+	done
+}
+
 # The backend that was asked for with a kernel's name.
 only() {
 	for k in $asked; do
@@ -161,7 +170,7 @@ only() {
 
 plain_programs() {
 	[ "$1" != memwatch ] || printf 'test-process-memwatch '
-	echo test-kernel-facts test-softdirty-facts test-select test-core
+	echo test-kernel-facts test-softdirty-facts test-mprotect-facts test-select test-core
 }
 
 # --- a kernel ---
@@ -238,6 +247,11 @@ judge() {
 		diff "$work/$1.expect" "$work/$1.probe"
 	verdict "$1: the kernel complained" complaints "$log"
 	verdict "$1: it did not come to its end" ended "$log"
+	grep "^$1 " "$here/skip.list" >"$work/$1.skipped" || true
+	while read -r _ program why; do
+		skip=$((skip + 1))
+		echo "$1 $program: skipped: $why"
+	done <"$work/$1.skipped"
 	echo "$ok $bad $skip" >"$work/$1.counts"
 }
 
