@@ -217,14 +217,29 @@ static int try_discard(struct ww *ww, const struct ww_slice *s)
 	return r < 0 ? r : ww_advise_drop(s->start, s->end);
 }
 
+struct dropping {
+	struct ww *ww;
+	const struct ww_slice *slice;
+};
+
+static int discard_map(void *arg, const struct ww_map *map)
+{
+	const struct dropping *d = arg;
+	struct ww_slice part = ww_slice_part(d->slice, map->start, map->end);
+
+	return try_discard(d->ww, &part);
+}
+
 static int discard(struct ww *ww, const struct ww_slice *s)
 {
+	struct dropping d = { ww, s };
 	int r = try_discard(ww, s);
 
 	/* Memory that was replaced, and that no query has noticed yet: a reset
-	 * arms it anew. */
+	 * arms it anew. Or a hole, over which uffd-sync can not arm on 6.1:
+	 * so mapping by mapping. */
 	if (r == -EPERM && ww_collect_nothing(ww, s->start, s->end) == 0)
-		r = try_discard(ww, s);
+		r = ww_maps_each(&ww->maps, s->start, s->end, discard_map, &d);
 	return r;
 }
 
