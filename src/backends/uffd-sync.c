@@ -288,12 +288,13 @@ static int try_page(const struct ww_sync *s, volatile char *page)
 
 /* On failure nothing is left open. */
 static int set_up(struct ww_sync *s, const struct ww_options *options,
-		  volatile char *scratch, const char **reason)
+		  volatile char *scratch, const char **reason, unsigned *caps)
 {
 	int r = open_descriptors(s, options, reason);
 
 	if (r < 0)
 		return r;
+	limit_caps(s, caps);
 	*reason = "pagemap does not tell what is protected: needs Linux 5.13";
 	r = try_page(s, scratch);
 	if (r < 0)
@@ -305,31 +306,26 @@ static int sync_probe(const struct ww_options *options, volatile char *scratch,
 		      const char **reason, unsigned *caps)
 {
 	struct ww_sync s;
-	int r = set_up(&s, options, scratch, reason);
+	int r = set_up(&s, options, scratch, reason, caps);
 
-	if (r < 0)
-		return r;
-	limit_caps(&s, caps);
-	close_descriptors(&s);
-	return 0;
+	if (r == 0)
+		close_descriptors(&s);
+	return r;
 }
 
 static int sync_open(struct ww *ww, const struct ww_options *options,
 		     volatile char *scratch, const char **reason)
 {
 	struct ww_sync *s = ww->priv;
-	int r = set_up(s, options, scratch, reason);
+	int r = set_up(s, options, scratch, reason, &ww->caps);
 
 	if (r < 0)
 		return r;
 	*reason = "no thread can be started";
 	r = start_thread(ww);
-	if (r < 0) {
+	if (r < 0)
 		close_descriptors(s);
-		return r;
-	}
-	limit_caps(s, &ww->caps);
-	return 0;
+	return r;
 }
 
 static void sync_close(struct ww *ww)
