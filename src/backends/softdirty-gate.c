@@ -211,8 +211,8 @@ int ww_softdirty_harvest(struct ww_soft *soft)
 	each_slice(soft, ww_softdirty_open_slice);
 	/* A thread that faulted on a closed page, and reaches the handler only
 	 * now, finds it writable. */
-	atomic_store(&ww_softdirty_gate, 0);
 	atomic_fetch_add(&ww_softdirty_moves, 1);
+	atomic_store(&ww_softdirty_gate, 0);
 	each_slice(soft, leave_slice);
 	ww_trackers_each(drop_table, NULL);
 	ww_trackers_leave(ticket);

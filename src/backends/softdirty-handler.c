@@ -54,11 +54,12 @@ static bool open_stuck(struct ww_area *a, size_t page)
 	return r == 0;
 }
 
-/* Is the page open by now, or did the gate move since `moves` was read? Then
- * the fault is out of date, and the store is tried again. */
+/* Is the page open by now, is the gate closed, or did it move since `moves` was
+ * read? Then the fault is out of date, and the store is tried again. In this order:
+ * who finds the gate open again finds that it has moved. */
 static bool is_stale(uintptr_t at, unsigned moves)
 {
-	return ww_sys_is_writable(at) ||
+	return ww_sys_is_writable(at) || atomic_load(&ww_softdirty_gate) ||
 	       moves != atomic_load(&ww_softdirty_moves);
 }
 

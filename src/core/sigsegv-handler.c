@@ -67,8 +67,8 @@ static bool is_handled(struct ww *ww, void *arg)
 /* Signals are blocked. */
 static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
 {
+	unsigned published, looks = 0;
 	struct fault f;
-	unsigned published;
 
 	if (signo != SIGSEGV || !info || info->si_code != SEGV_ACCERR ||
 	    (uc && !ww_arch_may_be_store(uc)))
@@ -77,13 +77,14 @@ static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
 	f.may_be_fetch = may_be_fetch(uc, f.at);
 	/* The page may have been opened and unwatched since the fault: then the
 	 * store is just tried again. Or the page was watched anew, and closed,
-	 * since the trackers were asked: then ask them once more. */
+	 * since the trackers were asked: then ask them once more, and again while
+	 * ranges come and go. */
 	do {
 		published = ww_ranges_published();
 		if (ww_trackers_each(is_handled, &f) ||
 		    (!f.may_be_fetch && ww_sys_is_writable(f.at)))
 			return 1;
-	} while (published != ww_ranges_published());
+	} while (looks++ == 0 || published != ww_ranges_published());
 	return 0;
 }
 
