@@ -276,7 +276,7 @@ make_reference() {
 	share=build-reference/installed/usr/local/share
 	for name in $(sed -n 's/^\t\(ww_[A-Za-z0-9_]*\);$/\1/p' src/libwritewatch.map); do
 		page=$share/man/man3/$name.3
-		# as many parameters told as the prototype has
+		# as many parameters as the prototype has
 		awk '/^\.BI "    / && !/"    void"/ { n++ } /^\.TP/ { n-- } /^\.SH SYNOPSIS/ { ok = 1 }
 			END { exit !ok || n }' "$page" &&
 			grep -q "$name" $share/doc/libwritewatch/html/writewatch*_8h.html || {

@@ -74,16 +74,16 @@ def shown_types(member, source):
 
 def parameters(member):
     """(name, text) of each."""
-    told = {}
+    texts = {}
     for item in member.iter('parameteritem'):
         for name in item.iter('parametername'):
             for one in name.text.split(','):
-                told[one.strip()] = text_of(item.find('parameterdescription'))
+                texts[one.strip()] = text_of(item.find('parameterdescription'))
     windows = re.search(r'ww_[A-Z]', member.find('name').text)
     for param in member.findall('param'):
         name = param.findtext('declname')
         if name:
-            yield name, told.get(name) or (WINDOWS if windows else COMMON[name])
+            yield name, texts.get(name) or (WINDOWS if windows else COMMON[name])
 
 
 def page(member, header, source, version, date, others):
@@ -105,10 +105,10 @@ def page(member, header, source, version, date, others):
     out += ['.BI ");"', '.fi', '.SH DESCRIPTION', roff(brief) + '.']
     if body:
         out += [roff(body)]
-    told = list(parameters(member))
-    if told:
+    explained = list(parameters(member))
+    if explained:
         out += ['.SH PARAMETERS']
-        for parameter, what in told:
+        for parameter, what in explained:
             out += ['.TP', '.I ' + parameter, roff(what)]
     types = shown_types(member, source)
     if types:

@@ -261,24 +261,24 @@ static void cover_piece(struct cli_process *p, struct cli_report *r,
 			uintptr_t end)
 {
 	const bool shared = l->prot[3] == 's';
-	const bool told = !was_own && p->begun && p->pagemap >= 0 &&
-			  !(shared && is_file(l));
+	const bool is_new = !was_own && p->begun && p->pagemap >= 0 &&
+			    !(shared && is_file(l));
 	const size_t nwritten = r->nwritten,
 		     writes = r->mapping[mapping].writes;
 	int e;
 
 	/* Of shared memory before it is watched: that makes an entry of each page,
 	 * as if all existed. */
-	if (told && shared)
+	if (is_new && shared)
 		cli_report_existing(p, r, when, mapping, start, end, true);
 	e = add_piece(p, at, start, end, mapping);
-	if (e != 0 && told && shared) {
+	if (e != 0 && is_new && shared) {
 		r->nwritten = nwritten;
 		r->mapping[mapping].writes = writes;
 	}
 	if (e == 0 && was_own) {
 		was_own->there = false; /* pruned: memory there is new now */
-	} else if (e == 0 && told && !shared) {
+	} else if (e == 0 && is_new && !shared) {
 		cli_report_existing(p, r, when, mapping, start, end, false);
 	} else if (e == -EBUSY) {
 		struct own *o;
