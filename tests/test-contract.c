@@ -67,6 +67,75 @@ static void a_small_array_does_not_lose_replaced_memory(void **state)
 	test_end(f);
 }
 
+/* Put other memory, or none, in the place of pages 5 and 6. */
+static void replace(int how)
+{
+	char *at = f.m + 5 * PAGE;
+	int fd = memfd_create("ww", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 2 * (off_t)PAGE), 0);
+	if (how == 0)
+		munmap(at, 2 * PAGE);
+	else if (how == 1)
+		mmap(at, 2 * PAGE, RW, MAP_SHARED | MAP_FIXED, fd, 0);
+	else
+		mmap(at, 2 * PAGE, how == 2 ? PROT_READ : RW,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	close(fd);
+	if (how == 1 || how == 3)
+		test_write(f.m, 5, 6, -1);
+}
+
+/* Ask with room for so many pages until all is told. */
+static void ask_all(size_t room, bool told[N])
+{
+	char *at = f.m, *end = f.m + N * PAGE;
+	size_t n = room, i;
+
+	while (n == room && at < end) {
+		void *pages[N];
+
+		assert_int_equal(ww_get(f.ww, at, (size_t)(end - at),
+					WW_RESET | WW_WINDOW, pages, &n, NULL),
+				 0);
+		for (i = 0; i < n; i++) {
+			told[(size_t)((char *)pages[i] - f.m) / PAGE] = true;
+			at = (char *)pages[i] + PAGE;
+		}
+	}
+}
+
+/* A run of dirty pages crosses the border of what was replaced. */
+static void what_is_beside_replaced_memory_is_not_lost(void **state)
+{
+	static const size_t beside[] = { 3, 4, 7, 8 };
+	bool notices;
+	int how;
+	size_t room, i;
+
+	f = test_begin(N, 0);
+	notices = test_notices_replaced(f.ww);
+	test_end(f);
+	for (how = 0; notices && how < 5; how++)
+		for (room = 1; room <= N; room++) {
+			bool told[N] = { false };
+
+			f = test_begin(N, 0);
+			test_write(f.m, 3, 4, 7, 8, -1);
+			replace(how);
+			ask_all(room, told);
+			for (i = 0; i < 4; i++)
+				if (!told[beside[i]])
+					fail_msg("page %zu is LOST; case %d, room %zu",
+						 beside[i], how, room);
+			ww_close(f.ww);
+			munmap(f.m - PAGE, 6 * PAGE);
+			if (how > 0)
+				munmap(f.m + 5 * PAGE, 2 * PAGE);
+			munmap(f.m + 7 * PAGE, (N - 6) * PAGE);
+		}
+}
+
 /* What was discarded is known to be clean: but not what comes in its place. */
 static void memory_in_the_place_of_discarded_pages_is_dirty(void **state)
 {
@@ -278,6 +347,7 @@ static void no_descriptor_or_mapping_leaks(void **state)
 TEST_MAIN("contract", CASE(unmapped_pages_are_neither_reported_nor_an_error),
 	  CASE(replaced_memory_is_dirty_once_and_armed_again),
 	  CASE(a_small_array_does_not_lose_replaced_memory),
+	  CASE(what_is_beside_replaced_memory_is_not_lost),
 	  CASE(memory_in_the_place_of_discarded_pages_is_dirty),
 	  CASE(replaced_memory_can_be_discarded),
 	  CASE(memory_of_another_kind_is_armed_as_what_it_is),

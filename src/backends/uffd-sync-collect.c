@@ -101,8 +101,11 @@ static int found_dirty(void *arg, uintptr_t start, uintptr_t end)
 	/* Some mapping was replaced: the core reports it and arms it anew. */
 	if (r == 0 && w->p.missing)
 		r = -EPERM;
-	if (r < 0)
+	if (r < 0) {
+		/* A part of the run may be protected by now. */
+		ww_span_each(&q->span, start, end, ww_area_mark);
 		return r;
+	}
 	ww_query_found(q, start, end);
 	return ww_query_full(q);
 }

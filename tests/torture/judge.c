@@ -251,12 +251,20 @@ static void ask(uint64_t *random)
 	}
 }
 
+static void store(size_t page)
+{
+	*(volatile char *)(m + (NPAGES + page) * PAGE) += 1;
+	mine[page] = true;
+}
+
 /* What is written before a page is dropped is not reported; what is put in its
- * place is, whether it is written or not. */
+ * place is, whether it is written or not. Then mostly some stores, so that dirty
+ * pages on both sides of the border are one run. */
 static void drop_some(uint64_t *random)
 {
 	size_t page = next(random) % (OWN - 8), n = 1 + (*random >> 32) % 8;
 	char *at = m + (NPAGES + page) * PAGE;
+	size_t i;
 
 	if (*random >> 40 & 1) {
 		struct ww_range_info info = { .size = sizeof(info) };
@@ -271,6 +279,9 @@ static void drop_some(uint64_t *random)
 			   0) == at);
 		memset(mine + page, 1, n);
 	}
+	for (i = page ? page - 1 : 0; i <= page + n; i++)
+		if (next(random) % 4)
+			store(i);
 }
 
 /* Pages that the kernel moved of its own accord, so far: to make room for a huge
@@ -312,10 +323,7 @@ static void judge(uint64_t *random)
 	bool allowed = false; /* in this query */
 
 	for (i = 0; i < n; i++) {
-		size_t page = next(random) % OWN;
-
-		*(volatile char *)(m + (NPAGES + page) * PAGE) += 1;
-		mine[page] = true;
+		store(next(random) % OWN);
 		if (*random >> 54 == 0)
 			drop_some(random);
 	}
