@@ -73,13 +73,13 @@ int ww_process_open(const struct ww_process *self, const char *file, int flags)
 	char path[48];
 	int fd, r;
 
-	if (self && self->pid)
-		snprintf(path, sizeof(path), "/proc/%d/%s", self->pid, file);
-	else
-		snprintf(path, sizeof(path), "/proc/self/%s", file);
+	if (!self || !self->pid) {
+		/* without snprintf(): a first ww_open() is short */
+		strcpy(stpcpy(path, "/proc/self/"), file);
+		return ww_sys_open(path, flags);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/%s", self->pid, file);
 	fd = ww_sys_open(path, flags);
-	if (!self || !self->pid)
-		return fd;
 	r = ww_process_check(self);
 	if (r < 0 && fd >= 0)
 		ww_sys_close(fd);

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -43,15 +44,14 @@ typedef int64_t poll_word;
 #define NR_FCNTL SYS_fcntl
 #endif
 
-/* Ask sysconf(3) once only, so that no signal handler does: it may use
- * thread-local variables. */
+/* Asked once only, so that no signal handler asks libc. */
 size_t ww_sys_page_size(void)
 {
 	WW_DATA static atomic_size_t page;
 	size_t bytes = atomic_load_explicit(&page, memory_order_relaxed);
 
 	if (!bytes) {
-		bytes = (size_t)sysconf(_SC_PAGESIZE);
+		bytes = getauxval(AT_PAGESZ);
 		atomic_store_explicit(&page, bytes, memory_order_relaxed);
 	}
 	return bytes;

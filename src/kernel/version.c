@@ -4,9 +4,17 @@
  *
  * Called by the backends; calls sys.c.
  */
-#include <stdlib.h>
-
 #include "kernel/sys.h"
+
+/* Not strtoul(): what a first ww_open() touches of libc is a page fault each. */
+static unsigned number(const char **at)
+{
+	unsigned n = 0;
+
+	for (; **at >= '0' && **at <= '9'; ++*at)
+		n = 10 * n + (unsigned)(**at - '0');
+	return n;
+}
 
 struct ww_version ww_kernel_version(void)
 {
@@ -18,12 +26,9 @@ struct ww_version ww_kernel_version(void)
 	if (ww_sys_uname_release(release, sizeof(release)) < 0)
 		return (struct ww_version){ 0, 0, 0 };
 	for (i = 0; i < 3; i++) {
-		char *end;
-
-		part[i] = (unsigned)strtoul(at, &end, 10);
-		if (*end != '.')
+		part[i] = number(&at);
+		if (*at++ != '.')
 			break;
-		at = end + 1;
 	}
 	return (struct ww_version){ part[0], part[1], part[2] };
 }
