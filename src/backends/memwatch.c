@@ -248,7 +248,7 @@ static int mw_probe(const struct ww_options *options, volatile char *scratch,
 	if (is_other_call() ||
 	    !answers_as_it_should(m.nr, (uintptr_t)scratch, 4 * page))
 		return -ENOSYS;
-	r = m.pidfd = ww_sys_pidfd_self();
+	r = m.pidfd = ww_sys_pidfd(0);
 	if (r >= 0) {
 		r = try_pages(&m, scratch, page);
 		ww_sys_close(m.pidfd);

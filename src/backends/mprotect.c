@@ -51,6 +51,15 @@ static void close_run(struct ww_area *a, size_t first, size_t end)
 	ww_mapcount_closed();
 }
 
+/* Are pages being unwatched, which are open? */
+static bool is_leaving(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	const struct ww_mp_area *m = ww_mp_state(a);
+
+	return start < atomic_load(&m->leaving_end) &&
+	       atomic_load(&m->leaving_start) < end;
+}
+
 /* DIRTY -> clean. False: the page stays dirty, because a thread is opening it,
  * or because it is held or being unwatched. */
 static bool make_clean(struct ww_area *a, size_t page)
@@ -61,8 +70,7 @@ static bool make_clean(struct ww_area *a, size_t page)
 
 	do {
 		if (ww_mp_is_busy(w) || ww_area_is_held(a, page) ||
-		    (at >= atomic_load(&m->leaving_start) &&
-		     at < atomic_load(&m->leaving_end))) {
+		    is_leaving(a, at, at + 1)) {
 			ww_bits_set(&m->dirty, page, page + 1);
 			return false;
 		}
@@ -99,6 +107,7 @@ static bool may_close_gap(const struct closing *c, size_t first, size_t end)
 	bool held;
 
 	if (end - first > GAP_PAGES ||
+	    is_leaving(c->a, ww_area_at(c->a, first), ww_area_at(c->a, end)) ||
 	    ww_area_held_run(c->a, first, end, &held) != end || held)
 		return false;
 	return !c->a->hot.word ||
@@ -130,9 +139,9 @@ static int close_part(void *arg, struct ww_area *a, uintptr_t start,
 }
 
 /* Closing begins: no signal stops this thread until it has ended, and a thread
- * that unwatches or holds pages waits for it. False: the slice was unwatched
- * meanwhile, and is not ours to close. */
-static bool begin_closing(struct closing *c, const struct ww_slice *s,
+ * that unwatches or holds pages waits for it. What the table has not any more by now
+ * was unwatched, and is not ours to close. */
+static void begin_closing(struct closing *c, const struct ww_slice *s,
 			  uint64_t *mask, struct ww_ticket *ticket)
 {
 	struct ww_mp *mp = c->ww->priv;
@@ -140,13 +149,11 @@ static bool begin_closing(struct closing *c, const struct ww_slice *s,
 	ww_turns_wait(&mp->turns, s->start, s->end);
 	ww_sys_block_signals(mask);
 	*ticket = ww_readers_enter(&s->area->changers);
-	return ww_ranges_still(&c->ww->ranges, s->area, s->start, s->end);
 }
 
 static void end_closing(struct closing *c, uint64_t mask,
 			struct ww_ticket ticket)
 {
-	close_now(c);
 	ww_readers_leave(&c->a->changers, ticket);
 	ww_sys_restore_signals(mask);
 }
@@ -163,14 +170,15 @@ static bool stays_open(struct ww_area *a, size_t run, size_t *end)
 	return stays;
 }
 
-/* Report, and with a reset close, the dirty pages of [at, stop). A dirty bit is
+/* Report, and with a reset close, the dirty pages of a slice. A dirty bit is
  * cleared only if its page is closed next: cleared and set again, it would be
  * missing for queries of other threads meanwhile. */
-static void collect_pages(struct closing *c, struct ww_query *q, size_t at,
-			  size_t stop)
+static void collect_pages(struct closing *c, struct ww_query *q,
+			  const struct ww_slice *s)
 {
-	struct ww_area *a = c->a;
+	struct ww_area *a = s->area;
 	struct ww_bits *dirty = &ww_mp_state(a)->dirty;
+	size_t at = ww_area_page(a, s->start), stop = ww_area_page(a, s->end);
 	size_t run, run_end;
 
 	for (;; at = run_end) {
@@ -195,22 +203,22 @@ static void collect_pages(struct closing *c, struct ww_query *q, size_t at,
 		ww_query_offer(q, ww_area_at(a, run), ww_area_at(a, run_end));
 		close_part(c, a, ww_area_at(a, run), ww_area_at(a, run_end));
 	}
+	close_now(c);
 }
 
 static int mp_collect(struct ww *ww, struct ww_query *q)
 {
 	const struct ww_slice *s = &q->span.slice[0];
 	struct closing c = { ww, s->area, 0, 0 };
-	size_t at = ww_area_page(s->area, q->pos);
-	size_t stop = ww_area_page(s->area, s->end);
+	struct ww_slice part = { 0, q->pos, NULL };
 	struct ww_ticket ticket = { 0, 0 };
 	uint64_t mask = 0;
-	bool ours = true;
 
 	if (q->reset)
-		ours = begin_closing(&c, s, &mask, &ticket);
-	if (ours)
-		collect_pages(&c, q, at, stop);
+		begin_closing(&c, s, &mask, &ticket);
+	while (!ww_query_full(q) &&
+	       ww_ranges_next_still(&ww->ranges, s, part.end, &part))
+		collect_pages(&c, q, &part);
 	if (q->reset)
 		end_closing(&c, mask, ticket);
 	ww_query_done_below(q, s->end);
@@ -228,17 +236,20 @@ static void rearm_pages(struct closing *c, const struct ww_slice *s)
 	     at = run_end)
 		close_part(c, s->area, ww_area_at(s->area, run),
 			   ww_area_at(s->area, run_end));
+	close_now(c);
 }
 
 static int mp_rearm(struct ww *ww, const struct ww_span *span)
 {
 	const struct ww_slice *s = &span->slice[0];
 	struct closing c = { ww, s->area, 0, 0 };
+	struct ww_slice part = { 0, s->start, NULL };
 	struct ww_ticket ticket;
 	uint64_t mask;
 
-	if (begin_closing(&c, s, &mask, &ticket))
-		rearm_pages(&c, s);
+	begin_closing(&c, s, &mask, &ticket);
+	while (ww_ranges_next_still(&ww->ranges, s, part.end, &part))
+		rearm_pages(&c, &part);
 	end_closing(&c, mask, ticket);
 	return 0;
 }
@@ -324,6 +335,8 @@ static int mp_leave(struct ww *ww, const struct ww_slice *cut, size_t n)
 
 static void mp_detach(struct ww *ww, const struct ww_slice *s, bool open)
 {
+	/* A query that still saw the old table closes none of these pages. */
+	ww_readers_wait(&s->area->changers);
 	set_leaving(s->area, 0, 0); /* the rest of the area stays watched */
 }
 
@@ -408,7 +421,6 @@ static int mp_inherit(struct ww *ww, const struct ww_slice *s,
 	struct closing c = { ww, s->area, 0, 0 };
 
 	rearm_pages(&c, s);
-	close_now(&c);
 	close_run(s->area, ww_area_page(s->area, s->start),
 		  ww_area_page(s->area, s->end));
 	if (atomic_load(&s->area->nheld))

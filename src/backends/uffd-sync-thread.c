@@ -22,6 +22,7 @@
 #include "writewatch.h"
 
 #define MESSAGES 16
+#define NOT_OURS_NS 2000000
 #define STACK ((size_t)32 << 10)
 
 /* --- answers --- */
@@ -68,6 +69,10 @@ static bool called(struct ww_sync_thread *self, size_t page)
 	 * protected again before would keep the caller ringing for ever. */
 	while (atomic_load(&self->ringing))
 		ww_sys_sleep_ns(1000);
+	/* Nobody of ours: mlockall(2) faults each page in for writing, and has to
+	 * get on. */
+	if (!end)
+		ww_sys_sleep_ns(NOT_OURS_NS);
 	ww_uffd_protect(&self->uffd, bell, bell + page);
 	if (end)
 		atomic_store(&self->release_end, 0);

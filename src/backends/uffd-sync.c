@@ -126,15 +126,18 @@ static int sync_admit(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_sync *sync = ww->priv;
 	uint64_t mask;
+	int r = 0;
 
 	ww_sys_block_signals(&mask);
 	/* In a fork child nothing is protected until its first query. */
-	if (atomic_load(&ww->generation) == ww_fork_generation() &&
-	    ww_fd_ok(&sync->uffd))
-		ww_sync_change(sync, ww_uffd_unprotect, s->start, s->end,
-			       ww->page);
+	if (atomic_load(&ww->generation) == ww_fork_generation())
+		r = ww_fd_ok(&sync->uffd)
+			    ? ww_sync_change(sync, ww_uffd_unprotect, s->start,
+					     s->end, ww->page)
+			    : -EPERM;
 	ww_sys_restore_signals(mask);
-	return 0;
+	/* What is not registered, because it was replaced, is open. */
+	return r == -ENOENT ? 0 : r;
 }
 
 /* --- descriptors, probe --- */

@@ -9,6 +9,8 @@
 #include "core/area.h"
 
 #include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "base/heap.h"
 #include "kernel/sys.h"
@@ -132,17 +134,32 @@ void ww_area_release(struct ww_area *a, uintptr_t start, uintptr_t end)
 	ww_sys_restore_signals(mask);
 }
 
+/* All of them, and few were ever touched: what are whole pages is given back. */
+static void clear_counts(struct ww_area *a)
+{
+	const uintptr_t unit = ww_sys_page_size();
+	char *start = (char *)a->holds;
+	char *end = (char *)(a->holds + ww_area_page(a, a->end));
+	char *first = start + (unit - (uintptr_t)start % unit) % unit;
+	char *last = end - (uintptr_t)end % unit;
+
+	if (first >= last ||
+	    ww_sys_madvise((uintptr_t)first, (size_t)(last - first),
+			   MADV_DONTNEED) < 0)
+		first = last = end;
+	memset(start, 0, (size_t)(first - start));
+	memset(last, 0, (size_t)(end - last));
+}
+
 void ww_area_release_all(struct ww_area *a)
 {
-	size_t page = 0, stop = ww_area_page(a, a->end), run, run_end;
+	size_t stop = ww_area_page(a, a->end);
 
 	if (!atomic_load(&a->nheld))
 		return;
-	for (;
-	     ww_bits_next(&a->held, page, stop, SIZE_MAX, true, &run, &run_end);
-	     page = run_end)
-		for (; run < run_end; run++)
-			atomic_store(&a->holds[run], 0);
+	ww_bits_clear(&a->held, 0, stop);
+	/* A thread that was about to hold pages may have counted, and set no bit. */
+	clear_counts(a);
 	atomic_store(&a->nheld, 0);
 }
 

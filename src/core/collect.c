@@ -59,6 +59,19 @@ static int in_map(void *arg, const struct ww_map *map)
 	return r;
 }
 
+/* What was unwatched meanwhile is not ours any more. */
+static void detach_gone(struct ww *ww, const struct ww_slice *s)
+{
+	struct ww_slice gone = *s, still;
+
+	for (; gone.start < s->end; gone.start = still.end) {
+		ww_ranges_next_still(&ww->ranges, s, gone.start, &still);
+		gone.end = still.start;
+		if (gone.start < gone.end)
+			ww->backend->detach(ww, &gone, true);
+	}
+}
+
 static int attach_anew(struct ww *ww, const struct ww_slice *s,
 		       const struct ww_map *map)
 {
@@ -72,11 +85,8 @@ static int attach_anew(struct ww *ww, const struct ww_slice *s,
 		r = ww_advise_plain_pages(s->start, s->end, false);
 	if (r == 0)
 		r = ww->backend->attach(ww, s, map->kind);
-	/* Unwatched meanwhile: then it is not ours any more. */
-	if (r == 0 &&
-	    !ww_ranges_still(&ww->ranges, s->area, s->start, s->end) &&
-	    ww->backend->detach)
-		ww->backend->detach(ww, s, true);
+	if (r == 0 && ww->backend->detach)
+		detach_gone(ww, s);
 	ww_sys_restore_signals(mask);
 	/* a failure on memory that was unmapped meanwhile is none */
 	return r < 0 && !ww_sys_is_mapped(s->start) ? 0 : r;
@@ -92,18 +102,29 @@ static int attach_anew(struct ww *ww, const struct ww_slice *s,
  *
  * All of the slice: the memory may have been replaced behind the part that this
  * query has reported. */
-static int recover(struct ww *ww, const struct ww_slice *s,
-		   const struct ww_map *map)
+static int recover_part(struct ww *ww, const struct ww_slice *s,
+			const struct ww_map *map)
 {
-	int r;
+	int tries = 4, r;
 
-	if (!ww_ranges_still(&ww->ranges, s->area, s->start, s->end))
-		return 0;
 	if (map->kind != s->area->kind)
 		atomic_store(&s->area->mixed, true);
 	ww_area_mark(s->area, s->start, s->end);
-	r = attach_anew(ww, s, map);
+	do /* another thread may replace it once more */
+		r = attach_anew(ww, s, map);
+	while (r == -EPERM && --tries);
 	ww_area_note_lost(s->area, s->start, s->end);
+	return r;
+}
+
+static int recover(struct ww *ww, const struct ww_slice *s,
+		   const struct ww_map *map)
+{
+	struct ww_slice part = { 0, s->start, NULL };
+	int r = 0;
+
+	while (r == 0 && ww_ranges_next_still(&ww->ranges, s, part.end, &part))
+		r = recover_part(ww, &part, map);
 	return r;
 }
 
@@ -125,7 +146,10 @@ static int collect_slice(const struct walk *w, const struct ww_slice *s,
 		return r == -EPERM ? 0 : r;
 	/* A query without reset may not arm: report the rest of the slice. */
 	if (!q->reset) {
-		ww_query_found(q, q->pos, s->end);
+		struct ww_slice part = { 0, q->pos, NULL };
+
+		while (ww_ranges_next_still(&w->ww->ranges, s, part.end, &part))
+			ww_query_found(q, part.start, part.end);
 		return 0;
 	}
 	r = recover(w->ww, s, map);

@@ -102,6 +102,43 @@ static bool bounds(const struct ww *ww, uintptr_t *start, uintptr_t *end)
 	return true;
 }
 
+/* Without /proc, or a descriptor to read it, the kernel is asked for holes. */
+static void look_for_holes(struct look *l, uintptr_t start, uintptr_t end)
+{
+	const size_t page = l->ww->page;
+	uintptr_t half = start + (end - start) / page / 2 * page;
+
+	if (!ww_sys_has_hole(start, end - start)) {
+		forget(l, start);
+		l->at = end;
+	} else if (half > start) {
+		look_for_holes(l, start, half);
+		look_for_holes(l, half, end);
+	}
+}
+
+static void look_without_proc(struct look *l)
+{
+	const struct ww_slice *s;
+	uintptr_t at = l->at;
+
+	for (;; at = l->at) {
+		struct ww_cursor c =
+			ww_table_seek(ww_ranges_table(&l->ww->ranges), at);
+		struct ww_slice all;
+
+		s = ww_cursor_slice(&c);
+		if (!s)
+			break;
+		all = *s;
+		l->at = all.start;
+		look_for_holes(l, all.start, all.end);
+		forget(l, all.end);
+		l->at = all.end;
+	}
+	l->may_be_wiped = true;
+}
+
 static void look_at_memory(struct ww *ww)
 {
 	struct look l = { .ww = ww };
@@ -113,7 +150,7 @@ static void look_at_memory(struct ww *ww)
 	if (ww_maps_each(&ww->maps, l.at, end, look_at, &l) == 0)
 		forget(&l, end);
 	else
-		l.may_be_wiped = true;
+		look_without_proc(&l);
 	if (l.pagemap.fd >= 0)
 		ww_sys_close(l.pagemap.fd);
 	/* smaps shows for sure which mappings are wiped, but looks at every

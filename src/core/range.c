@@ -217,6 +217,24 @@ bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
 	return found;
 }
 
+bool ww_ranges_next_still(struct ww_ranges *self, const struct ww_slice *s,
+			  uintptr_t at, struct ww_slice *part)
+{
+	struct ww_ticket reading = ww_readers_enter(&self->readers);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), at);
+	const struct ww_slice *now = ww_cursor_slice(&c);
+
+	while (now && now->start < s->end && now->area != s->area) {
+		ww_cursor_next(&c);
+		now = ww_cursor_slice(&c);
+	}
+	*part = (struct ww_slice){ s->end, s->end, s->area };
+	if (now && now->start < s->end)
+		*part = ww_slice_part(now, at, s->end);
+	ww_readers_leave(&self->readers, reading);
+	return part->start < part->end;
+}
+
 bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
 		     uintptr_t start, uintptr_t end)
 {

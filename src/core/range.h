@@ -104,6 +104,11 @@ bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
  * nothing was watched or unwatched. Async-signal-safe. */
 unsigned ww_ranges_published(void);
 
+/* The first part of s from an address on that is still in the table; false: there is
+ * none. */
+bool ww_ranges_next_still(struct ww_ranges *self, const struct ww_slice *s,
+			  uintptr_t at, struct ww_slice *part);
+
 /* Is [start, end) still in the table, as part of that area? */
 bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
 		     uintptr_t start, uintptr_t end);

@@ -36,11 +36,6 @@ int ww_fd_init(struct ww_fd *self, int fd, bool borrowed)
 					 (WW_TAG_HANDLE - 1)));
 }
 
-int ww_fd_init_copy(struct ww_fd *self, int fd)
-{
-	return init(self, fd, false, 0);
-}
-
 static bool is_same_file(const struct ww_fd *self)
 {
 	dev_t dev;
@@ -57,12 +52,17 @@ bool ww_fd_ok(const struct ww_fd *self)
 	       is_same_file(self);
 }
 
+/* A file of /proc is the same for all who open it, another tracker too: to use it
+ * does no harm, to close it would. */
+bool ww_fd_is_ours(const struct ww_fd *self)
+{
+	return is_same_file(self) &&
+	       (!self->tag || ww_sys_tag(self->fd) == self->tag);
+}
+
 void ww_fd_finish(struct ww_fd *self)
 {
-	/* A file of /proc is the same for all who open it, another tracker too:
-	 * to use it does no harm, to close it would. */
-	if (!self->borrowed && is_same_file(self) &&
-	    (!self->tag || ww_sys_tag(self->fd) == self->tag))
+	if (!self->borrowed && ww_fd_is_ours(self))
 		ww_sys_close(self->fd);
 	*self = WW_FD_NONE;
 }

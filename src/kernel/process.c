@@ -49,12 +49,19 @@ int ww_process_init(struct ww_process *self, int pidfd)
 	r = pid_of(pidfd);
 	if (r < 0)
 		return r;
-	fd = ww_sys_dup(pidfd);
+	/* Not a copy, whose tag would be the caller's, too. The number is that
+	 * process's if it still lives then. */
+	fd = ww_sys_pidfd(r);
 	if (fd < 0)
 		return fd;
 	self->pid = r;
-	r = ww_fd_init_copy(&self->pidfd, fd);
+	r = ww_fd_init(&self->pidfd, fd, false);
+	if (r < 0)
+		return r;
 	self->pidfd.any_generation = true; /* it stands for another process */
+	r = ww_sys_pidfd_alive(pidfd);
+	if (r < 0)
+		ww_process_finish(self);
 	return r;
 }
 
@@ -65,7 +72,10 @@ void ww_process_finish(struct ww_process *self)
 
 int ww_process_check(const struct ww_process *self)
 {
-	return self->pid ? ww_sys_pidfd_alive(self->pidfd.fd) : 0;
+	if (!self->pid)
+		return 0;
+	return ww_fd_is_ours(&self->pidfd) ? ww_sys_pidfd_alive(self->pidfd.fd)
+					   : -EPERM;
 }
 
 int ww_process_open(const struct ww_process *self, const char *file, int flags)

@@ -112,14 +112,9 @@ int ww_sys_userfaultfd(int flags)
 	return (int)call1(SYS_userfaultfd, flags | O_CLOEXEC);
 }
 
-int ww_sys_dup(int fd)
+int ww_sys_pidfd(int pid)
 {
-	return (int)call3(NR_FCNTL, fd, F_DUPFD_CLOEXEC, 0);
-}
-
-int ww_sys_pidfd_self(void)
-{
-	return (int)call2(SYS_pidfd_open, call1(SYS_getpid, 0), 0);
+	return (int)call2(SYS_pidfd_open, pid ? pid : call1(SYS_getpid, 0), 0);
 }
 
 int ww_sys_pidfd_alive(int pidfd)

@@ -30,8 +30,7 @@ bool ww_sys_exists(const char *path);
 
 int ww_sys_open(const char *path, int flags);
 int ww_sys_userfaultfd(int flags);
-int ww_sys_dup(int fd);
-int ww_sys_pidfd_self(void);
+int ww_sys_pidfd(int pid);	   /* 0: the calling process */
 int ww_sys_pidfd_alive(int pidfd); /* 0, -ESRCH */
 int ww_sys_set_blocking(int fd);
 /* The calling thread gets a descriptor table of its own, with fd alone. */
@@ -74,7 +73,8 @@ bool ww_sys_is_mapped(uintptr_t page);
 bool ww_sys_has_hole(uintptr_t start, size_t len);
 /* Is part of it locked (mlock(2))? Likewise. */
 bool ww_sys_has_locked(uintptr_t start, size_t len);
-/* Could the calling thread write there now? Changes nothing. */
+/* Could the calling thread write there now? Changes no byte, but the page counts as
+ * written. */
 bool ww_sys_is_writable(uintptr_t at);
 int ww_sys_name_anon(uintptr_t start, size_t len, const char *name);
 
@@ -132,14 +132,14 @@ struct ww_fd {
 /* Take over a descriptor that was just made (or is borrowed). On failure fd is
  * closed unless it is borrowed. */
 int ww_fd_init(struct ww_fd *self, int fd, bool borrowed);
-/* The same for a copy of a descriptor of the host's. */
-int ww_fd_init_copy(struct ww_fd *self, int fd);
 
 /* Is this still the file that we made, and this the process that made it? A
  * host may have closed the descriptor, and its number may be another file's by
  * now. A fork child has copies of the parent's descriptors, which work on the
  * parent's memory. */
 bool ww_fd_ok(const struct ww_fd *self);
+/* Is it the one that we made, not another's of the same file? Of any process. */
+bool ww_fd_is_ours(const struct ww_fd *self);
 
 /* Close the descriptor if it is still that file, in a fork child too. */
 void ww_fd_finish(struct ww_fd *self);

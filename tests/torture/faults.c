@@ -68,9 +68,8 @@ WRAP(int, ww_sys_open, (const char *path, int flags), (path, flags), ENOENT,
      EACCES, EMFILE, ENOMEM)
 WRAP(int, ww_sys_userfaultfd, (int flags), (flags), EPERM, ENOSYS, EMFILE,
      EINVAL)
-WRAP(int, ww_sys_dup, (int fd), (fd), EMFILE)
+WRAP(int, ww_sys_pidfd, (int pid), (pid), EMFILE, ENOSYS)
 WRAP(int, ww_sys_set_blocking, (int fd), (fd), EBADF)
-WRAP(int, ww_sys_pidfd_self, (void), (), EMFILE, ENOSYS)
 WRAP(long, ww_sys_memwatch,
      (long nr, int pidfd, uintptr_t start, int len, unsigned flags,
       int64_t *vec, int vec_len),
