@@ -47,12 +47,12 @@
  *   zero times. Read a page after the query that reported it has returned.
  * Threads: any thread may make any call at any time; ww_close() must be the
  *   last one on a tracker. Calls also work while all other threads are stopped
- *   by a signal, at any instruction: the library waits for no thread that a
- *   signal can stop, and does not use malloc() (the first ww_open() calls
- *   pthread_atfork()). Queries, ww_reset*(), ww_mark(), ww_hold(), ww_release()
- *   and ww_handle_fault() allocate nothing, take no lock (soft-dirty: a reset
- *   takes one) and need 8 KiB of stack at most. No call is a cancellation
- *   point. No query may be left by longjmp() or pthread_exit().
+ *   by a signal (not one of a fault, as SIGTRAP), at any instruction: the library
+ *   waits for no thread that such a signal can stop, and does not use malloc()
+ *   (the first ww_open() calls pthread_atfork()). Queries, ww_reset*(), ww_mark(),
+ *   ww_hold(), ww_release(), ww_handle_fault() allocate nothing, take no lock
+ *   (soft-dirty: a reset takes one) and need 8 KiB of stack at most. No call is a
+ *   cancellation point. No query may be left by longjmp() or pthread_exit().
  * Signals: ww_mark(), ww_hold(), ww_release(), ww_info() and ww_handle_fault()
  *   are async-signal-safe. Only backends without WW_CAP_NO_SIGNAL touch
  *   SIGSEGV; there a store to watched memory may raise it. If the thread blocks
@@ -74,8 +74,8 @@
  *   is reported once as wholly dirty by the userfaultfd backends; on the others
  *   that is undefined. A page dropped by MADV_DONTNEED may be reported once, and
  *   by MADV_FREE, when the kernel takes it. Watching may turn transparent huge pages
- *   and KSM off for the memory, and they stay off; after MADV_HUGEPAGE one
- *   store shows as 512 pages. mprotect and soft-dirty make pages read-only and
+ *   and KSM off for the memory, and they stay off: turned on again, they show pages
+ *   that nobody wrote. mprotect and soft-dirty make pages read-only and
  *   writable again: PR_SET_MDWE once writable code is watched, and on mprotect
  *   mseal(2) of watched memory, make the next store there fatal.
  * Unseen: another mapping of the same file or memfd. What is taken away from
@@ -184,7 +184,7 @@ enum ww_open_flag {
 /* All zero except size means: the best backend, this process. */
 struct ww_options {
 	size_t size;
-	/* a list: these, in this order. NULL: WRITEWATCH_BACKEND, or the best */
+	/* "a, b": these, in this order. NULL: WRITEWATCH_BACKEND, or the best */
 	const char *backend;
 	/* WW_CAP_ bits that the choice must have; WW_OPEN_ bits */
 	unsigned require;
@@ -237,7 +237,7 @@ enum ww_flag {
  * kernels with a known bug; ..._MEMWATCH_NR, the system call's number there.
  * @param out      receives the tracker, to be given to ww_close()
  * @param options  NULL for the defaults; read only during the call
- * @return 0; -EINVAL; -ENOENT (no such backend); -ENOMEM; -EOPNOTSUPP (none is
+ * @return 0; -EINVAL; -ENOENT (unknown name); -ENOMEM; -EOPNOTSUPP (none is
  *         usable and has what `require` asks for); of the last one asked for by
  *         name what ww_probe() says: -EBUSY, -EPERM, -ESRCH, -ENOSYS
  * Threads: any. Signals: no. Cost: 100 us, then 50 each; 4 descriptors.

@@ -241,18 +241,28 @@ int ww_info(const struct ww *ww, struct ww_backend_info *out)
 
 /* --- probes --- */
 
-/* Is a name on a list with commas? */
+/* The next name of a list with commas; blanks and empty items do not count. Moves
+ * *list behind it. NULL: there is none. */
+static const char *next_name(const char **list, size_t *len)
+{
+	const char *at = *list ? *list + strspn(*list, ", \t") : "";
+	const char *end = at + strcspn(at, ",");
+
+	*list = end;
+	while (end > at && (end[-1] == ' ' || end[-1] == '\t'))
+		end--;
+	*len = (size_t)(end - at);
+	return *len ? at : NULL;
+}
+
 static bool listed(const char *list, const char *name)
 {
-	size_t len = strlen(name);
+	const char *at;
+	size_t len;
 
-	while (list && *list) {
-		const char *comma = strchrnul(list, ',');
-
-		if ((size_t)(comma - list) == len && !memcmp(list, name, len))
+	while ((at = next_name(&list, &len)))
+		if (strlen(name) == len && !memcmp(at, name, len))
 			return true;
-		list = *comma ? comma + 1 : comma;
-	}
 	return false;
 }
 
@@ -375,22 +385,33 @@ static const struct ww_backend *find(const char *name, size_t len)
 static int open_listed(struct ww **out, const char *list,
 		       const struct ww_options *o, unsigned require)
 {
-	const char *at, *comma;
+	const char *at, *all = list;
 	int r = -ENOENT;
+	size_t len;
 
-	for (at = list; *at; at = *comma ? comma + 1 : comma) {
-		comma = strchrnul(at, ',');
-		if (!find(at, (size_t)(comma - at)))
+	while ((at = next_name(&all, &len)))
+		if (!find(at, len))
 			return -ENOENT;
-	}
-	for (at = list; *at; at = *comma ? comma + 1 : comma) {
-		comma = strchrnul(at, ',');
-		r = try_backend(out, find(at, (size_t)(comma - at)), o,
-				require);
+	while ((at = next_name(&list, &len))) {
+		r = try_backend(out, find(at, len), o, require);
 		if (r == 0)
 			return 0;
 	}
 	return ww_error(r);
+}
+
+/* What is misspelt is not disabled. */
+static void check_disabled(const struct ww_options *o)
+{
+	const char *at, *list = ww_sys_getenv("WRITEWATCH_DISABLE");
+	char name[32];
+	size_t len;
+
+	while ((at = next_name(&list, &len)))
+		if (!find(at, len)) {
+			snprintf(name, sizeof(name), "%.*s", (int)len, at);
+			say(o, "WRITEWATCH_DISABLE: no such backend", name);
+		}
 }
 
 /* Want of descriptors or memory is said: the next try may succeed. */
@@ -436,10 +457,14 @@ int ww_open(struct ww **out, const struct ww_options *options)
 	require = o.require;
 	if (o.flags & WW_OPEN_PIDFD)
 		require |= WW_CAP_REMOTE;
+	if (o.log)
+		check_disabled(&o);
 	list = o.backend;
 	if (!list) {
-		list = ww_sys_getenv("WRITEWATCH_BACKEND");
-		if (list && !*list)
+		const char *rest = list = ww_sys_getenv("WRITEWATCH_BACKEND");
+		size_t len;
+
+		if (!next_name(&rest, &len))
 			list = NULL;
 	}
 	return list ? open_listed(out, list, &o, require)
