@@ -29,9 +29,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#ifdef WRITEWATCH_WIN32_NAMES
-#include <string.h>
-#endif
 
 #include "writewatch.h"
 
@@ -120,18 +117,27 @@ typedef struct ww_MEMORY_BASIC_INFORMATION {
 #define WW_ERROR_WORKING_SET_QUOTA 1453u
 #define WW_ERROR_COMMITMENT_LIMIT 1455u
 
-#define WW_STATUS_SUCCESS ((ww_NTSTATUS)0)
-#define WW_STATUS_ACCESS_VIOLATION ((ww_NTSTATUS)0xC0000005)
-#define WW_STATUS_INVALID_HANDLE ((ww_NTSTATUS)0xC0000008)
-#define WW_STATUS_INVALID_PARAMETER ((ww_NTSTATUS)0xC000000D)
-#define WW_STATUS_NO_MEMORY ((ww_NTSTATUS)0xC0000017)
-#define WW_STATUS_ACCESS_DENIED ((ww_NTSTATUS)0xC0000022)
-#define WW_STATUS_NOT_SUPPORTED ((ww_NTSTATUS)0xC00000BB)
+#ifdef __cplusplus
+#define WW_STATUS(code) static_cast<ww_NTSTATUS>(code)
+#else
+#define WW_STATUS(code) ((ww_NTSTATUS)(code))
+#endif
+#define WW_STATUS_SUCCESS 0
+#define WW_STATUS_ACCESS_VIOLATION WW_STATUS(0xC0000005u)
+#define WW_STATUS_INVALID_HANDLE WW_STATUS(0xC0000008u)
+#define WW_STATUS_INVALID_PARAMETER WW_STATUS(0xC000000Du)
+#define WW_STATUS_NO_MEMORY WW_STATUS(0xC0000017u)
+#define WW_STATUS_ACCESS_DENIED WW_STATUS(0xC0000022u)
+#define WW_STATUS_NOT_SUPPORTED WW_STATUS(0xC00000BBu)
 #define WW_STATUS_GUARD_PAGE_VIOLATION 0x80000001u
 
 /* The calling process. The Nt calls also take a handle that ww_OpenProcess()
  * made for it, and no other process. */
-#define WW_CURRENT_PROCESS ((ww_HANDLE)(intptr_t)-1)
+#ifdef __cplusplus
+#define WW_CURRENT_PROCESS reinterpret_cast<ww_HANDLE>(~static_cast<uintptr_t>(0))
+#else
+#define WW_CURRENT_PROCESS ((ww_HANDLE)~(uintptr_t)0)
+#endif
 
 /**
  * Reserve and commit memory. MEM_WRITE_WATCH goes with MEM_RESERVE, belongs to
@@ -257,163 +263,6 @@ struct ww *ww_win32_tracker(void);
  */
 int ww_win32_use(struct ww *ww);
 
-#ifdef WRITEWATCH_WIN32_NAMES
-
-typedef void VOID;
-typedef uint8_t BYTE;
-typedef ww_BOOL BOOL;
-typedef ww_WORD WORD;
-typedef ww_DWORD DWORD, *PDWORD, *LPDWORD;
-typedef ww_UINT UINT;
-typedef ww_ULONG ULONG, *PULONG;
-typedef ww_LONG LONG, *PLONG;
-typedef ww_NTSTATUS NTSTATUS;
-typedef ww_ULONG_PTR ULONG_PTR, *PULONG_PTR, DWORD_PTR;
-typedef ww_SIZE_T SIZE_T, *PSIZE_T;
-typedef ww_PVOID PVOID, LPVOID;
-typedef const void *LPCVOID;
-typedef ww_HANDLE HANDLE;
-typedef ww_MEMORY_BASIC_INFORMATION MEMORY_BASIC_INFORMATION,
-	*PMEMORY_BASIC_INFORMATION;
-typedef ww_SYSTEM_INFO SYSTEM_INFO, *LPSYSTEM_INFO;
-
-#ifndef WINAPI
-#define WINAPI
-#endif
-#ifndef TRUE
-#define TRUE 1
-#define FALSE 0
-#endif
-
-#define MEM_COMMIT WW_MEM_COMMIT
-#define MEM_RESERVE WW_MEM_RESERVE
-#define MEM_DECOMMIT WW_MEM_DECOMMIT
-#define MEM_RELEASE WW_MEM_RELEASE
-#define MEM_FREE WW_MEM_FREE
-#define MEM_PRIVATE WW_MEM_PRIVATE
-#define MEM_MAPPED WW_MEM_MAPPED
-#define MEM_RESET WW_MEM_RESET
-#define MEM_TOP_DOWN WW_MEM_TOP_DOWN
-#define MEM_WRITE_WATCH WW_MEM_WRITE_WATCH
-#define MEM_PHYSICAL WW_MEM_PHYSICAL
-#define MEM_RESET_UNDO WW_MEM_RESET_UNDO
-#define MEM_LARGE_PAGES WW_MEM_LARGE_PAGES
-#define PAGE_NOACCESS WW_PAGE_NOACCESS
-#define PAGE_READONLY WW_PAGE_READONLY
-#define PAGE_READWRITE WW_PAGE_READWRITE
-#define PAGE_WRITECOPY WW_PAGE_WRITECOPY
-#define PAGE_EXECUTE WW_PAGE_EXECUTE
-#define PAGE_EXECUTE_READ WW_PAGE_EXECUTE_READ
-#define PAGE_EXECUTE_READWRITE WW_PAGE_EXECUTE_READWRITE
-#define PAGE_EXECUTE_WRITECOPY WW_PAGE_EXECUTE_WRITECOPY
-#define PAGE_GUARD WW_PAGE_GUARD
-#define PAGE_NOCACHE WW_PAGE_NOCACHE
-#define PAGE_WRITECOMBINE WW_PAGE_WRITECOMBINE
-#define WRITE_WATCH_FLAG_RESET WW_WRITE_WATCH_FLAG_RESET
-#define ERROR_INVALID_HANDLE WW_ERROR_INVALID_HANDLE
-#define ERROR_NOT_ENOUGH_MEMORY WW_ERROR_NOT_ENOUGH_MEMORY
-#define ERROR_BAD_LENGTH WW_ERROR_BAD_LENGTH
-#define ERROR_NOT_SUPPORTED WW_ERROR_NOT_SUPPORTED
-#define ERROR_INVALID_PARAMETER WW_ERROR_INVALID_PARAMETER
-#define ERROR_INVALID_ADDRESS WW_ERROR_INVALID_ADDRESS
-#define ERROR_NOACCESS WW_ERROR_NOACCESS
-#define ERROR_PRIVILEGE_NOT_HELD WW_ERROR_PRIVILEGE_NOT_HELD
-#define ERROR_WORKING_SET_QUOTA WW_ERROR_WORKING_SET_QUOTA
-#define ERROR_COMMITMENT_LIMIT WW_ERROR_COMMITMENT_LIMIT
-#define STATUS_SUCCESS WW_STATUS_SUCCESS
-#define STATUS_ACCESS_DENIED WW_STATUS_ACCESS_DENIED
-#define STATUS_NOT_SUPPORTED WW_STATUS_NOT_SUPPORTED
-/* as in winnt.h */
-#define STATUS_GUARD_PAGE_VIOLATION ((DWORD)0x80000001)
-#define STATUS_ACCESS_VIOLATION ((DWORD)0xC0000005)
-#define STATUS_INVALID_HANDLE ((DWORD)0xC0000008)
-#define STATUS_INVALID_PARAMETER ((DWORD)0xC000000D)
-#define STATUS_NO_MEMORY ((DWORD)0xC0000017)
-
-#define VirtualAlloc ww_VirtualAlloc
-#define VirtualFree ww_VirtualFree
-#define VirtualProtect ww_VirtualProtect
-#define VirtualQuery ww_VirtualQuery
-#define VirtualLock ww_VirtualLock
-#define VirtualUnlock ww_VirtualUnlock
-#define ResetWriteWatch ww_ResetWriteWatch
-#define NtResetWriteWatch ww_NtResetWriteWatch
-#define GetLastError ww_GetLastError
-#define SetLastError ww_SetLastError
-#define GetSystemInfo ww_GetSystemInfo
-#define FlushInstructionCache ww_FlushInstructionCache
-#define OpenProcess ww_OpenProcess
-#define CloseHandle ww_CloseHandle
-#define GetCurrentProcess() WW_CURRENT_PROCESS
-#define GetCurrentProcessId ww_GetCurrentProcessId
-#define ZeroMemory(at, len) memset((at), 0, (len))
-
-/*
- * ULONG_PTR and DWORD are other types here than on Windows, where sources pass
- * the address of a size_t, an unsigned long long or an unsigned long: what is
- * passed may point to any of these integers.
- */
-#ifdef __cplusplus
-}
-
-namespace writewatch_win32
-{
-
-/* The address of an integer of the caller's, and its size. */
-class number
-{
-    public:
-	void *at;
-	size_t bytes;
-
-	number(decltype(nullptr)) : at(nullptr), bytes(sizeof(ULONG_PTR))
-	{
-	}
-	template <class Integer>
-	number(Integer *theirs) : at(theirs), bytes(sizeof(Integer))
-	{
-		static_assert(sizeof(Integer) == 4 || sizeof(Integer) == 8,
-			      "an integer of Windows' DWORD or ULONG_PTR");
-	}
-};
-
-} // namespace writewatch_win32
-
-inline UINT GetWriteWatch(DWORD flags, PVOID base, SIZE_T size,
-			  PVOID *addresses, writewatch_win32::number count,
-			  writewatch_win32::number granularity)
-{
-	return ww_GetWriteWatchSized(flags, base, size, addresses, count.at,
-				     count.bytes, granularity.at,
-				     granularity.bytes);
-}
-
-inline NTSTATUS NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base,
-				SIZE_T size, PVOID *addresses,
-				writewatch_win32::number count,
-				writewatch_win32::number granularity)
-{
-	return ww_NtGetWriteWatchSized(process, flags, base, size, addresses,
-				       count.at, count.bytes, granularity.at,
-				       granularity.bytes);
-}
-
-extern "C" {
-#else /* C */
-
-/* Bytes of what a pointer points to; 8 for a NULL. */
-#define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(p), type)
-#define WRITEWATCH_LONG(p) (WRITEWATCH_IS(p, long *) || WRITEWATCH_IS(p, unsigned long *))
-#define WRITEWATCH_NARROW(p) (WRITEWATCH_IS(p, int32_t *) || WRITEWATCH_IS(p, uint32_t *))
-#define WRITEWATCH_PTR(p) (WRITEWATCH_IS(p, ULONG_PTR *) ? sizeof(ULONG_PTR) : 8)
-#define WRITEWATCH_BYTES(p) (WRITEWATCH_NARROW(p) ? 4 : WRITEWATCH_LONG(p) ? sizeof(long) : WRITEWATCH_PTR(p))
-#define WRITEWATCH_OUT(p) (void *)(p), WRITEWATCH_BYTES(p)
-#define GetWriteWatch(flags, base, size, pages, n, g) ww_GetWriteWatchSized(flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
-#define NtGetWriteWatch(p, flags, base, size, pages, n, g) ww_NtGetWriteWatchSized(p, flags, base, size, pages, WRITEWATCH_OUT(n), WRITEWATCH_OUT(g))
-#endif
-
-#endif /* WRITEWATCH_WIN32_NAMES */
-
 #ifdef __GNUC__
 #pragma GCC visibility pop
 #endif
@@ -421,4 +270,9 @@ extern "C" {
 #ifdef __cplusplus
 }
 #endif
+#endif
+
+/* With a guard of its own: an include without the names may come first. */
+#ifdef WRITEWATCH_WIN32_NAMES
+#include "writewatch-win32-names.h"
 #endif

@@ -429,6 +429,117 @@ static void a_commit_that_fails_commits_nothing(void **state)
 	end();
 }
 
+/* An array of over 16 pages, of which the last can not be written to. */
+static void a_long_array_is_probed_to_its_end(void **state)
+{
+	ULONG_PTR room = 20 * PAGE / sizeof(PVOID), n = room;
+	SIZE_T size = room * ENTRY;
+	PVOID *array = mmap(NULL, 20 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS,
+			    -1, 0);
+	ULONG g = 7;
+
+	ww_close(test_open());
+	base = VirtualAlloc(NULL, size, MEM_RESERVE | MEM_WRITE_WATCH,
+			    PAGE_READWRITE);
+	assert_non_null(base);
+	assert_non_null(VirtualAlloc(base, PAGE, MEM_COMMIT, PAGE_READWRITE));
+	*(volatile char *)base = 1;
+	assert_int_equal(mprotect((char *)array + 19 * PAGE, PAGE, PROT_READ), 0);
+	assert_int_equal((DWORD)NtGetWriteWatch(GetCurrentProcess(),
+						WRITE_WATCH_FLAG_RESET, base,
+						size, array, &n, &g),
+			 STATUS_ACCESS_VIOLATION);
+	assert_true(n == room && g == 7);
+	assert_int_equal(munmap((char *)array + 19 * PAGE, PAGE), 0);
+	assert_int_equal((DWORD)NtGetWriteWatch(GetCurrentProcess(),
+						WRITE_WATCH_FLAG_RESET, base,
+						size, array, &n, &g),
+			 STATUS_ACCESS_VIOLATION);
+	n = room - PAGE / sizeof(PVOID);
+	assert_int_equal((DWORD)NtGetWriteWatch(GetCurrentProcess(),
+						WRITE_WATCH_FLAG_RESET, base,
+						size, array, &n, &g),
+			 STATUS_SUCCESS);
+	assert_true(n >= 1 && array[0] == base);
+	munmap(array, 19 * PAGE);
+	end();
+}
+
+/* An output of a failing call lies in a page that is watched, and clean. */
+static void a_failing_call_makes_no_output_dirty(void **state)
+{
+	ULONG_PTR n = ROOM;
+	ULONG *granularity;
+	DWORD *old;
+
+	begin();
+	granularity = (ULONG *)(void *)(base + 4 * PAGE);
+	old = (DWORD *)(void *)(base + 8 * PAGE);
+	assert_int_equal(GetWriteWatch(0, base, 0, results, &n, granularity), ~0u);
+	assert_int_equal(GetWriteWatch(2, base, SIZE, results, &n, granularity),
+			 ~0u);
+	assert_false(VirtualProtect(base, 2 * SIZE, PAGE_READONLY, old));
+	assert_false(VirtualProtect(base, SIZE, 3, old));
+	assert_int_equal(count_entries(0), 0);
+	end();
+}
+
+/* --- a latch beside a reset --- */
+
+static pthread_barrier_t begin_round, end_round;
+static atomic_bool last_round;
+
+static void *protect_each_round(void *arg)
+{
+	for (;;) {
+		DWORD old;
+
+		pthread_barrier_wait(&begin_round);
+		if (atomic_load(&last_round))
+			return NULL;
+		CHECK(VirtualProtect(base, SIZE, PAGE_READWRITE, &old));
+		pthread_barrier_wait(&end_round);
+	}
+}
+
+static void write_all(void)
+{
+	size_t i;
+
+	for (i = 0; i < SIZE; i += ENTRY)
+		((volatile char *)base)[i] = 1;
+}
+
+/* Whichever comes first: what the reset has reported is not latched behind it. */
+static void what_was_reset_beside_a_protection_is_not_latched(void **state)
+{
+	pthread_t t;
+	int round, i;
+
+	begin();
+	pthread_barrier_init(&begin_round, NULL, 2);
+	pthread_barrier_init(&end_round, NULL, 2);
+	pthread_create(&t, NULL, protect_each_round, NULL);
+	for (round = 0; round < 6000 / test_slowness(); round++) {
+		write_all();
+		pthread_barrier_wait(&begin_round);
+		for (i = 0; i < round * 37 % 3000; i++)
+			atomic_signal_fence(memory_order_seq_cst);
+		assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET),
+				 SIZE / ENTRY);
+		pthread_barrier_wait(&end_round);
+		write_all();
+		assert_true(VirtualFree(base, SIZE, MEM_DECOMMIT));
+		assert_non_null(VirtualAlloc(base, SIZE, MEM_COMMIT,
+					     PAGE_READWRITE));
+		assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET), 0);
+	}
+	atomic_store(&last_round, true);
+	pthread_barrier_wait(&begin_round);
+	pthread_join(t, NULL);
+	end();
+}
+
 TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(other_handles_are_refused),
 	  CASE(arrays_may_end_inside_a_host_page),
@@ -442,4 +553,7 @@ TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(only_handles_are_closed),
 	  CASE(a_low_stack_does_not_lower_the_top),
 	  CASE(locked_pages_are_decommitted),
-	  CASE(a_commit_that_fails_commits_nothing))
+	  CASE(a_commit_that_fails_commits_nothing),
+	  CASE(a_long_array_is_probed_to_its_end),
+	  CASE(a_failing_call_makes_no_output_dirty),
+	  CASE(what_was_reset_beside_a_protection_is_not_latched))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A Windows program, in C and in C++: its numbers are of the types that Windows'
  * headers take for ULONG_PTR and DWORD, and some of its pointers are bad. */
+#include <writewatch-win32.h> /* a header of the program's includes it, without names */
 #include <windows.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -65,6 +66,73 @@ static int bad_pointers_are_refused(void *bad)
 	return 0;
 }
 
+/* Outputs are of the types that they have, whatever the pointer to them: what lies
+ * beside them is left alone. */
+static int neighbours_are_left_alone(void)
+{
+	struct {
+		DWORD granularity, magic;
+		ULONG_PTR count, more;
+	} s = { 0, 0xdeadbeef, 16, 0x1234 };
+	DWORD array[2] = { 0, 0xdeadbeef };
+	ULONG_PTR counts[2] = { 16, 0x1234 };
+
+	CHECK(GetWriteWatch(0, p, SIZE, addresses, counts, array) == 0);
+	CHECK(counts[0] == 1 && counts[1] == 0x1234);
+	CHECK(array[0] == 4096 && array[1] == 0xdeadbeef);
+	CHECK(GetWriteWatch(0, p, SIZE, addresses, &s.count, &s.granularity) == 0);
+	CHECK(s.count == 1 && s.more == 0x1234);
+	CHECK(s.granularity == 4096 && s.magic == 0xdeadbeef);
+#ifndef __cplusplus
+	{
+		LPVOID to_count = counts, to_granularity = array;
+		volatile DWORD both[2] = { 0, 0xdeadbeef };
+
+		array[0] = 0;
+		counts[0] = 16;
+		CHECK(GetWriteWatch(0, p, SIZE, addresses, to_count,
+				    to_granularity) == 0);
+		CHECK(counts[0] == 1 && counts[1] == 0x1234);
+		CHECK(array[0] == 4096 && array[1] == 0xdeadbeef);
+		CHECK(GetWriteWatch(0, p, SIZE, addresses, counts,
+				    &both[0]) == 0);
+		CHECK(both[0] == 4096 && both[1] == 0xdeadbeef);
+	}
+#endif
+	return 0;
+}
+
+/* What Windows programs do with the names besides calling them. */
+#ifdef __cplusplus
+extern "C" NTSTATUS NTAPI NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base, SIZE_T size, PVOID *pages, PULONG_PTR count, PULONG granularity);
+#else
+NTSYSAPI NTSTATUS NTAPI (NtGetWriteWatch)(HANDLE process, ULONG flags, PVOID base, SIZE_T size, PVOID *pages, PULONG_PTR count, PULONG granularity);
+#endif
+
+static int names_are_functions(void)
+{
+	UINT(WINAPI *get)(DWORD, PVOID, SIZE_T, PVOID *, ULONG_PTR *, LPDWORD) = GetWriteWatch;
+	UINT(WINAPI *reset)(LPVOID, SIZE_T) = ResetWriteWatch;
+	HANDLE(WINAPI *process)(VOID) = GetCurrentProcess;
+	NTSTATUS(NTAPI *nt)(HANDLE, ULONG, PVOID, SIZE_T, PVOID *, PULONG_PTR, PULONG) = NtGetWriteWatch;
+	ULONG_PTR count = 16;
+	ULONG granularity = 0;
+	HANDLE real;
+
+	CHECK(get(0, p, SIZE, addresses, &count, &granularity) == 0 && count == 1);
+	CHECK(NT_SUCCESS(nt(process(), 0, p, SIZE, addresses, &count, &granularity)));
+	CHECK((GetWriteWatch)(0, p, SIZE, addresses, &count, &granularity) == ERROR_SUCCESS);
+	CHECK(reset(NULL, 0) == (UINT)~0u);
+	real = OpenProcess(PROCESS_VM_OPERATION | PROCESS_VM_READ, FALSE, GetCurrentProcessId());
+	CHECK(real && real != INVALID_HANDLE_VALUE);
+	CHECK(NT_SUCCESS(ZwGetWriteWatch(real, 0, p, SIZE, addresses, &count, &granularity)));
+	CHECK(CloseHandle(real));
+#ifdef __cplusplus
+	CHECK(::GetCurrentProcess() == NtCurrentProcess());
+#endif
+	return 0;
+}
+
 int main(void)
 {
 	unsigned long long count = 16;
@@ -86,6 +154,8 @@ int main(void)
 	REFUSES(NULL, &granularity);
 	REFUSES(&count, NULL);
 	CHECK(bad_pointers_are_refused((void *)(uintptr_t)16) == 0);
+	CHECK(neighbours_are_left_alone() == 0);
+	CHECK(names_are_functions() == 0);
 	for (i = 0; i < 2; i++) {
 		void *page = VirtualAlloc(NULL, 65536, MEM_RESERVE | MEM_COMMIT,
 					  i ? PAGE_READONLY : PAGE_NOACCESS);

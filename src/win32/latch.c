@@ -5,11 +5,11 @@
  *
  * Called by memory.c and win32.c; calls the public calls, base and sys.c. A page
  * that is both latched and dirty when it is decommitted is held while its
- * memory is dropped, and so stays reported. Invariant: a page is on the list
- * only if no reset has reported it since it was latched.
+ * memory is dropped, and so stays reported. Invariant: behind a VirtualProtect() a
+ * page is latched only if no reset has reported it since.
  *
- * Global: the list, because the Nt calls find memory by address alone. A reset
- * takes the lock only while something is latched.
+ * Global: the latched pages, because the Nt calls find memory by address alone. A
+ * reset takes the lock only while something is latched.
  */
 #include <stdatomic.h>
 #include <string.h>
@@ -20,15 +20,23 @@
 #include "win32/win32.h"
 
 #define LOOK 64 /* pages asked for at once */
+#define CHUNK_PAGES 512u
+#define CHUNK_BYTES (CHUNK_PAGES * WW_WIN32_PAGE)
+
+/* CHUNK_BYTES of the address space, a bit for each page that is latched. */
+struct chunk {
+	uintptr_t start;
+	uint64_t word[CHUNK_PAGES / 64];
+};
 
 WW_DATA static struct {
 	struct ww_lock lock;
-	/* Addresses of pages, ascending. */
-	uintptr_t *page;
+	/* Ascending; none is empty. */
+	struct chunk **chunk;
 	size_t room;
 	atomic_size_t n;
 	/* The decommit under way holds pages of [keep_start, keep_end): one
-	 * that leaves the list meanwhile is released. */
+	 * that is not latched any more meanwhile is released. */
 	uintptr_t keep_start, keep_end;
 } latched;
 
@@ -43,7 +51,7 @@ static void drop_lock(void)
 	ww_lock_drop(&latched.lock);
 }
 
-/* The first page on the list that is not below an address. */
+/* The first chunk that ends behind an address. */
 static size_t position(uintptr_t at)
 {
 	size_t lo = 0, hi = atomic_load(&latched.n);
@@ -51,51 +59,144 @@ static size_t position(uintptr_t at)
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (latched.page[mid] < at)
-			lo = mid + 1;
-		else
+		if (at - latched.chunk[mid]->start < CHUNK_BYTES ||
+		    latched.chunk[mid]->start > at)
 			hi = mid;
+		else
+			lo = mid + 1;
 	}
 	return lo;
 }
 
-static bool has(uintptr_t page)
+static uint64_t *word_of(struct chunk *c, uintptr_t page, uint64_t *bit)
+{
+	size_t i = (page - c->start) / WW_WIN32_PAGE;
+
+	*bit = UINT64_C(1) << i % 64;
+	return &c->word[i / 64];
+}
+
+/* The chunk with a page; NULL: there is none. */
+static struct chunk *chunk_with(uintptr_t page)
 {
 	size_t i = position(page);
 
-	return i < atomic_load(&latched.n) && latched.page[i] == page;
+	return i < atomic_load(&latched.n) && latched.chunk[i]->start <= page
+		       ? latched.chunk[i]
+		       : NULL;
 }
 
-static bool make_room(size_t more)
+static bool has(uintptr_t page)
 {
-	size_t n = atomic_load(&latched.n);
-	void *page = ww_heap_grow(latched.page, n, &latched.room, n + more,
-				  sizeof(*latched.page));
+	struct chunk *c = chunk_with(page);
+	uint64_t bit;
 
-	if (page)
-		latched.page = page;
-	return page != NULL;
+	return c && *word_of(c, page, &bit) & bit;
 }
 
-/* Put pages on the list, except those that it has already. */
-static void add(void *const *pages, size_t count)
+/* The first latched page of [at, end); end: none. */
+static uintptr_t next(uintptr_t at, uintptr_t end)
 {
-	size_t i, at, n = atomic_load(&latched.n);
+	size_t i, k, n = atomic_load(&latched.n);
 
-	if (!make_room(count))
-		return; /* then a decommit clears them, as it does others */
-	for (i = 0; i < count; i++) {
-		uintptr_t page = (uintptr_t)pages[i];
+	for (i = position(at); i < n && latched.chunk[i]->start < end; i++) {
+		const struct chunk *c = latched.chunk[i];
 
-		at = position(page);
-		if (at < n && latched.page[at] == page)
-			continue;
-		memmove(&latched.page[at + 1], &latched.page[at],
-			(n - at) * sizeof(latched.page[0]));
-		latched.page[at] = page;
-		atomic_store(&latched.n, ++n);
+		k = at > c->start ? (at - c->start) / WW_WIN32_PAGE : 0;
+		while (k < CHUNK_PAGES) {
+			uint64_t rest = c->word[k / 64] >> k % 64;
+
+			if (rest) {
+				k += (size_t)__builtin_ctzll(rest);
+				at = c->start + k * WW_WIN32_PAGE;
+				return at < end ? at : end;
+			}
+			k = (k | 63) + 1;
+		}
 	}
+	return end;
 }
+
+static struct chunk *new_chunk(uintptr_t page)
+{
+	size_t i = position(page), n = atomic_load(&latched.n);
+	struct chunk **all = ww_heap_grow(latched.chunk, n, &latched.room,
+					  n + 1, sizeof(*latched.chunk));
+	struct chunk *c;
+
+	if (!all)
+		return NULL;
+	latched.chunk = all;
+	c = ww_heap_new(sizeof(*c));
+	if (!c)
+		return NULL;
+	c->start = ww_win32_down(page, CHUNK_BYTES);
+	memmove(&all[i + 1], &all[i], (n - i) * sizeof(*all));
+	all[i] = c;
+	atomic_store(&latched.n, n + 1);
+	return c;
+}
+
+static void add(uintptr_t page)
+{
+	struct chunk *c = chunk_with(page);
+	uint64_t bit;
+
+	if (!c)
+		c = new_chunk(page);
+	if (c) /* else a decommit clears it, as it does others */
+		*word_of(c, page, &bit) |= bit;
+}
+
+/* A release without a hold is ignored. */
+static void release(uintptr_t page)
+{
+	if (page >= latched.keep_start && page < latched.keep_end)
+		ww_release(ww_win32_tracker(), (void *)page, 1, 0);
+}
+
+static void take_off(uintptr_t page)
+{
+	struct chunk *c = chunk_with(page);
+	uint64_t bit, *word;
+
+	if (!c)
+		return;
+	word = word_of(c, page, &bit);
+	if (!(*word & bit))
+		return;
+	*word &= ~bit;
+	release(page);
+}
+
+static bool is_empty(const struct chunk *c)
+{
+	uint64_t any = 0;
+	size_t i;
+
+	for (i = 0; i < CHUNK_PAGES / 64; i++)
+		any |= c->word[i];
+	return !any;
+}
+
+/* Pages of [start, end) were taken off. */
+static void free_empty(uintptr_t start, uintptr_t end)
+{
+	size_t i = position(start), kept = i, n = atomic_load(&latched.n);
+
+	for (; i < n && latched.chunk[i]->start < end; i++)
+		if (is_empty(latched.chunk[i]))
+			ww_heap_free(latched.chunk[i], sizeof(struct chunk));
+		else
+			latched.chunk[kept++] = latched.chunk[i];
+	if (kept == i)
+		return;
+	memmove(&latched.chunk[kept], &latched.chunk[i],
+		(n - i) * sizeof(*latched.chunk));
+	atomic_store(&latched.n, n - (i - kept));
+}
+
+/* --- VirtualProtect() --- */
 
 /* Call fn with dirty pages of [start, end), some at a time. */
 static void each_dirty(struct ww *ww, uintptr_t start, uintptr_t end,
@@ -116,10 +217,45 @@ static void each_dirty(struct ww *ww, uintptr_t start, uintptr_t end,
 	}
 }
 
+/* Of pages that were dirty, take off those that are not any more. */
+static void take_off_clean(struct ww *ww, void *const *pages, size_t n)
+{
+	uintptr_t at = (uintptr_t)pages[0];
+	const uintptr_t end = (uintptr_t)pages[n - 1] + WW_WIN32_PAGE;
+	void *dirty[LOOK];
+	size_t i = 0;
+
+	while (at < end) {
+		size_t k = 0, ndirty = LOOK;
+
+		if (ww_win32_get(ww, at, end, false, dirty, &ndirty) < 0)
+			return;
+		at = ndirty < LOOK ? end
+				   : (uintptr_t)dirty[LOOK - 1] + WW_WIN32_PAGE;
+		take();
+		for (; i < n && (uintptr_t)pages[i] < at; i++) {
+			while (k < ndirty && dirty[k] < pages[i])
+				k++;
+			if (k == ndirty || dirty[k] != pages[i])
+				take_off((uintptr_t)pages[i]);
+		}
+		drop_lock();
+	}
+}
+
+/* A reset of another thread may report pages between the look and this, and finds
+ * nothing of them to take off: so look once more, when they are latched. */
 static void latch(struct ww *ww, void *const *pages, size_t n)
 {
+	size_t i;
+
 	take();
-	add(pages, n);
+	for (i = 0; i < n; i++)
+		add((uintptr_t)pages[i]);
+	drop_lock();
+	take_off_clean(ww, pages, n);
+	take();
+	free_empty((uintptr_t)pages[0], (uintptr_t)pages[n - 1] + 1);
 	drop_lock();
 }
 
@@ -127,6 +263,8 @@ void ww_win32_latch(struct ww *ww, uintptr_t start, uintptr_t end)
 {
 	each_dirty(ww, start, end, latch);
 }
+
+/* --- MEM_DECOMMIT --- */
 
 static void hold(struct ww *ww, void *const *pages, size_t n)
 {
@@ -147,20 +285,10 @@ static void keep(uintptr_t start, uintptr_t end)
 	drop_lock();
 }
 
-/* Pages of the list, as far as the decommit under way may hold them. A release
- * without a hold is ignored. */
-static void release(size_t first, size_t end)
-{
-	for (; first < end; first++)
-		if (latched.page[first] >= latched.keep_start &&
-		    latched.page[first] < latched.keep_end)
-			ww_release(ww_win32_tracker(),
-				   (void *)latched.page[first], 1, 0);
-}
-
 int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
 			  int (*drop)(void *arg), void *arg)
 {
+	uintptr_t page;
 	int r;
 
 	if (!atomic_load(&latched.n))
@@ -169,51 +297,39 @@ int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
 	each_dirty(ww, start, end, hold);
 	r = drop(arg);
 	take();
-	release(position(start), position(end));
+	for (page = start; (page = next(page, end)) < end;
+	     page += WW_WIN32_PAGE)
+		release(page);
 	latched.keep_end = 0;
 	drop_lock();
 	return r;
 }
 
-static void cut(size_t first, size_t end)
-{
-	size_t n = atomic_load(&latched.n);
-
-	memmove(&latched.page[first], &latched.page[end],
-		(n - end) * sizeof(latched.page[0]));
-	atomic_store(&latched.n, n - (end - first));
-}
+/* --- resets --- */
 
 void ww_win32_unlatch(void *const *addresses, size_t n)
 {
-	size_t i, kept, end, k = 0;
+	size_t i;
 
 	if (!n || !atomic_load(&latched.n))
 		return;
 	take();
-	i = kept = position((uintptr_t)addresses[0]);
-	end = position((uintptr_t)addresses[n - 1] + 1);
-	/* both ascend */
-	for (; i < end; i++) {
-		uintptr_t page = latched.page[i];
-
-		while (k < n && (uintptr_t)addresses[k] < page)
-			k++;
-		if (k < n && (uintptr_t)addresses[k] == page)
-			release(i, i + 1);
-		else
-			latched.page[kept++] = page;
-	}
-	cut(kept, end);
+	for (i = 0; i < n; i++)
+		take_off((uintptr_t)addresses[i]);
+	free_empty((uintptr_t)addresses[0], (uintptr_t)addresses[n - 1] + 1);
 	drop_lock();
 }
 
 void ww_win32_unlatch_range(uintptr_t start, uintptr_t end)
 {
+	uintptr_t page;
+
 	if (!atomic_load(&latched.n))
 		return;
 	take();
-	release(position(start), position(end));
-	cut(position(start), position(end));
+	for (page = start; (page = next(page, end)) < end;
+	     page += WW_WIN32_PAGE)
+		take_off(page);
+	free_empty(start, end);
 	drop_lock();
 }

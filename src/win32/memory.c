@@ -401,21 +401,23 @@ struct ww_region *ww_win32_committed(void *address, uintptr_t size,
 	return a;
 }
 
+/* The protection before goes to *first. `old` is the caller's, and is only probed:
+ * late, because that makes the memory dirty if it is watched. */
 static ww_DWORD protect_locked(void *address, uintptr_t size, ww_DWORD protect,
-			       ww_DWORD *old)
+			       const ww_DWORD *old, ww_DWORD *first)
 {
 	uintptr_t start, end, run_end;
 	struct ww_region *a = ww_win32_committed(address, size, &start, &end);
-	ww_DWORD first;
 
 	if (!a)
 		return WW_ERROR_INVALID_ADDRESS;
-	first = ww_win32_protect_of(ww_win32_state(a, start, &run_end));
+	if (!ww_win32_can_store(old, sizeof(*old)))
+		return WW_ERROR_NOACCESS;
+	*first = ww_win32_protect_of(ww_win32_state(a, start, &run_end));
 	if (ww_win32_commit(a, start, end, protect))
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
 	if (a->watched)
 		ww_win32_latch(ww_win32_tracker(), start, end);
-	*old = first;
 	return 0;
 }
 
@@ -424,13 +426,13 @@ ww_BOOL ww_VirtualProtect(ww_PVOID address, ww_SIZE_T size, ww_DWORD protect,
 {
 	ww_DWORD e, first = 0;
 
-	if (!ww_win32_can_store(old, sizeof(*old))) {
+	if (!old) {
 		e = WW_ERROR_NOACCESS;
 	} else if (!size || !valid_protect(protect)) {
 		e = WW_ERROR_INVALID_PARAMETER;
 	} else {
 		ww_win32_lock();
-		e = protect_locked(address, size, protect, &first);
+		e = protect_locked(address, size, protect, old, &first);
 		ww_win32_unlock();
 	}
 	/* unless it lies where the program can not write any more */

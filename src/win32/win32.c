@@ -15,8 +15,10 @@
 #include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/fork.h"
+#include "kernel/maps.h"
 #include "kernel/process.h"
 #include "kernel/sys.h"
 
@@ -91,6 +93,35 @@ static bool is_writable(uintptr_t at)
 	return is;
 }
 
+/* at: the memory below it is private and can be written to. */
+static int is_private(void *at, const struct ww_map *map)
+{
+	uintptr_t *end = at;
+
+	if (map->start > *end || map->kind != WW_KIND_ANON ||
+	    !(map->prot & PROT_WRITE))
+		return 1;
+	*end = map->end;
+	return 0;
+}
+
+/* Does [start, end) lie in private memory that can be written to? A few system calls
+ * whatever its length. False: maybe. */
+static bool lies_in_private(uintptr_t start, uintptr_t end)
+{
+	const struct ww_process us = { .pid = 0 };
+	struct ww_maps maps = { .fd = WW_FD_NONE };
+
+	if (ww_maps_open(&maps, &us) < 0)
+		return false;
+	if (!maps.text) /* which is as long as the process has mappings */
+		ww_maps_each(&maps, start, end, is_private, &start);
+	ww_maps_close(&maps);
+	return start >= end;
+}
+
+#define FEW_PAGES 16 /* a system call each */
+
 /* The kernel of Windows probes the array before anything is reset. */
 static bool probe_for_write(ww_PVOID *addresses, ww_ULONG_PTR count)
 {
@@ -99,6 +130,8 @@ static bool probe_for_write(ww_PVOID *addresses, ww_ULONG_PTR count)
 
 	if (last < at || at % sizeof(*addresses))
 		return false;
+	if ((last - at) / page > FEW_PAGES && lies_in_private(at, last + 1))
+		return true;
 	for (; at <= last; at = ww_win32_down(at, page) + page) {
 		if (!is_writable(at))
 			return false;
@@ -198,8 +231,7 @@ ww_NTSTATUS ww_NtGetWriteWatchSized(ww_HANDLE process, ww_ULONG flags,
 	size_t n;
 	int r;
 
-	if (!count || !granularity || !ww_win32_can_store(count, count_bytes) ||
-	    !ww_win32_can_store(granularity, granularity_bytes))
+	if (!count || !granularity || !ww_win32_can_store(count, count_bytes))
 		return WW_STATUS_ACCESS_VIOLATION;
 	room = load(count, count_bytes);
 	if (!room || !size || room > UINTPTR_MAX / sizeof(*addresses))
@@ -216,7 +248,9 @@ ww_NTSTATUS ww_NtGetWriteWatchSized(ww_HANDLE process, ww_ULONG flags,
 		return WW_STATUS_INVALID_PARAMETER;
 	n = (end - start) / WW_WIN32_PAGE;
 	n = n < room ? n : (size_t)room;
-	if (!probe_for_write(addresses, n))
+	/* Late, because that makes the memory dirty if it is watched. */
+	if (!ww_win32_can_store(granularity, granularity_bytes) ||
+	    !probe_for_write(addresses, n))
 		return WW_STATUS_ACCESS_VIOLATION;
 	n = (size_t)room;
 	r = ww_win32_get(face.ww, start, end, flags, addresses, &n);
