@@ -342,7 +342,7 @@ for name in 'svg', 'svg2':
     root = svg.documentElement
     assert root.getAttribute('viewBox') and root.getElementsByTagName('style')
     text = ' '.join(t.firstChild.data for t in svg.getElementsByTagName('text'))
-    for word in 'Memory written by', 'uffd-async', 'time, seconds', 'MiB/s', 'pages written':
+    for word in 'Memory written by', 'uffd-async', 'time, seconds', 'iB/s', 'pages written':
         assert word in text, word
     assert len(svg.getElementsByTagName('title')) > 5
 table = json.load(open(f'{folder}/table'))

@@ -89,6 +89,60 @@ C
 ${CC:-cc} -o "$tmp/guard" "$tmp/guard.c"
 status 0 "guard pages" "$command" run -q -- "$tmp/guard"
 
+# functions of the program's own, by the names of libc's that the object needs
+cat >"$tmp/own.c" <<'C'
+#include <stdio.h>
+#include <stdlib.h>
+int connect(const char *s) { printf("connect %.9s\n", s); exit(3); }
+int socket(void) { abort(); }
+long recv(int *s) { return *s; }
+long sendmsg(int *s) { return *s; }
+int ftruncate(char *s) { return *s; }
+int setsockopt(char *s) { return *s; }
+int main(void) { return puts("done") < 0; }
+C
+${CC:-cc} -w -fno-builtin -o "$tmp/own" "$tmp/own.c"
+status 0 "names of its own" "$command" run -q -- "$tmp/own"
+grep -qx done "$tmp/out" || fails "names of its own"
+
+# a library's constructor that becomes another program before ours has run
+mkdir "$tmp/lib"
+echo '#include <stdlib.h>
+#include <unistd.h>
+__attribute__((constructor)) static void c(void)
+{ if (!getenv("AGAIN")) { setenv("AGAIN", "1", 1); execlp("echo", "echo", "again", (char *)0); } }
+int nothing;' >"$tmp/lib/c.c"
+${CC:-cc} -shared -fPIC -o "$tmp/lib/libc1.so" "$tmp/lib/c.c"
+echo 'extern int nothing; int main(void) { return nothing + 7; }' >"$tmp/lib/m.c"
+${CC:-cc} -o "$tmp/lib/m" "$tmp/lib/m.c" -L"$tmp/lib" -lc1 -Wl,-rpath,"$tmp/lib"
+status 0 "exec in a constructor" "$command" run -q -- "$tmp/lib/m"
+grep -qx again "$tmp/out" || fails "exec in a constructor"
+
+# limits are the program's, not the command's
+status 0 "a limit of files" bash -c '(ulimit -f 0; exec "$1" run -q -- true) 2>&1 | cat; exit ${PIPESTATUS[0]}' - "$command"
+status 0 "a limit of processor time" bash -c 'ulimit -t 7; [ "$("$1" run -q -- sh -c "ulimit -St; ulimit -Ht" | tr "\n" " ")" = "7 7 " ]' - "$command"
+
+# who reads what the program prints sees the end of it when the program closes it
+status 0 "the end of a pipe" python3 -c 'import os, subprocess, sys, time
+r, w = os.pipe()
+os.set_inheritable(w, True)
+p = subprocess.Popen(sys.argv[1:] + ["sh", "-c", "exec >&- 2>&-; exec %d>&-; exec sleep 20" % w],
+	stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, close_fds=False)
+os.close(w)
+t = time.time()
+p.stdout.read()
+os.read(r, 1)
+p.terminate()
+p.wait()
+assert time.time() - t < 15, time.time() - t' "$command" run -q --
+
+# signals that are rare
+for name in IO PROF VTALRM PWR; do
+	n=$(bash -c "kill -l $name")
+	status $((128 + n)) "SIG$name" sh -c '"$1" run -q -- sleep 30 & p=$!; sleep 0.5
+		kill -$2 $p; s=0; wait $p || s=$?; exit $s' - "$command" $name
+done
+
 # what is no program is not waited for
 mkfifo -m 777 "$tmp/fifo"
 status 126 "a FIFO" "$command" run -q -- "$tmp/fifo"
@@ -118,6 +172,22 @@ big = [m for m in json.load(open(sys.argv[1]))['mappings'] if m['size'] == 64 <<
 assert len(big) == 1 and 1 <= big[0]['pages'] <= 2, big
 X
 
+# of a new private mapping of a file, too
+truncate -s 64M "$tmp/file"
+status 0 "a new mapping of a file" "$command" run -q -j "$tmp/json" -- python3 -S -c "
+import mmap, time
+f = open('$tmp/file', 'r+b')
+time.sleep(.4)
+m = mmap.mmap(f.fileno(), 64 << 20, flags=mmap.MAP_PRIVATE, prot=3)
+time.sleep(.4)
+m[0] = 1
+time.sleep(.3)"
+python3 - "$tmp/json" <<'X' || fails "a private mapping"
+import json, sys
+big = [m for m in json.load(open(sys.argv[1]))['mappings'] if m['size'] == 64 << 20]
+assert len(big) == 1 and 1 <= big[0]['pages'] <= 2, big
+X
+
 # after exec it is another process by name, in the picture too
 status 0 "names in the picture" "$command" run -q -s "$tmp/svg" -- sh -c \
 	'x=$(seq 20000); exec python3 -S -c "x = bytearray(8 << 20)"'
@@ -128,6 +198,15 @@ long=$(printf '%09000d' 0)
 status 0 "a long line" "$command" run -q -o "$tmp/rec" -c "$tmp/csv" -- sh -c ": $long"
 status 0 "a long line again" "$command" report -c "$tmp/again" "$tmp/rec"
 cmp "$tmp/csv" "$tmp/again" || fails "the recording differs"
+# one that was cut is shown as far as it goes, and called so
+head -n -1 "$tmp/rec" >"$tmp/cut"
+status 125 "a cut recording" "$command" report "$tmp/cut"
+grep -q 'it has no end' "$tmp/err" || fails "a cut recording"
+grep -q '  all ' "$tmp/err" || fails "a cut recording is not shown"
+for wrong in nan inf -5 1e300; do
+	sed "s/^w [^ ]*/w $wrong/" "$tmp/rec" >"$tmp/cut"
+	status 125 "a recording of $wrong" "$command" report "$tmp/cut"
+done
 for name in '' ' lead' "$(printf '\302\233m')"; do
 	status 0 "a name" "$command" run -q -o "$tmp/rec" -c "$tmp/csv" -j "$tmp/json" -- python3 -S -c \
 		"open('/proc/self/comm', 'w').write('''$name'''); import os

@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -87,6 +88,9 @@ struct cli_report {
 	unsigned bucket[1024]; /* mappings by process, address and name, + 1 */
 	struct cli_written *written;
 	size_t nwritten, shown; /* those before it were shown */
+	/* Pages that were written and are asked for, and how many were shown. */
+	size_t pages, pages_shown;
+	double full; /* since when nothing more is kept, in seconds; 0: not */
 };
 
 /* The number of a mapping, a new one if it is not known. */
@@ -160,8 +164,25 @@ const char *cli_program_why_not(const char *name, bool *load);
 
 /* --- start.c --- */
 
-struct rlimit;
+/* Of the command's caller, and of the program. */
+struct cli_limits {
+	struct rlimit files, cpu;
+};
 
+/* Descriptors, besides the first three, that the command was started with. */
+#define CLI_INHERITED 256
+struct cli_inherited {
+	int fd[CLI_INHERITED];
+	size_t n;
+};
+
+/* As far as is allowed; before: what the program is given back. */
+void cli_start_raise_limits(struct cli_limits *before);
+/* To be called first of all. */
+void cli_start_list_inherited(struct cli_inherited *list);
+/* When the program runs: who waits for the end of a pipe waits for the program alone. */
+void cli_start_close_inherited(const struct cli_inherited *list,
+			       const struct cli_report *r);
 /* Find the object to load; its path goes to out. */
 bool cli_start_find(char *out, size_t room);
 /* Make its path one that LD_PRELOAD can hold. Returns a folder to be removed at the
@@ -170,7 +191,7 @@ char *cli_start_avoid_blanks(char *object, size_t room);
 /* Become the program, with the object unless it is NULL; does not return. name: of the
  * socket. filters: of system calls, that the command has. */
 void cli_start_become(char **argv, const char *object, const char *name,
-		      int filters, const struct rlimit *files);
+		      int filters, const struct cli_limits *limits);
 
 /* --- signals.c --- */
 

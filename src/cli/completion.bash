@@ -1,10 +1,23 @@
 # SPDX-License-Identifier: MIT
 # bash completion for writewatch(1)
+_writewatch_files()
+{
+	compopt -o filenames 2>/dev/null
+	mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+}
+
 _writewatch()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} i
 	local shown='--svg --csv --json --sort --top --process --mapping'
 	COMPREPLY=()
+	# "--svg=NAME" comes as three words
+	if [ "$cur" = = ]; then
+		cur=
+		prev=${COMP_WORDS[COMP_CWORD - 1]}
+	elif [ "$prev" = = ]; then
+		prev=${COMP_WORDS[COMP_CWORD - 2]}
+	fi
 	if [ "$COMP_CWORD" = 1 ]; then
 		mapfile -t COMPREPLY < <(compgen -W 'probe bench run watch report --version --help' -- "$cur")
 		return
@@ -17,7 +30,7 @@ _writewatch()
 		mapfile -t COMPREPLY < <(compgen -W 'atomic-reset kernel-writes exact shared no-signal no-thread remote foreign-mprotect foreign-writes' -- "$cur")
 		return ;;
 	-o | --output | -s | --svg | -c | --csv | -j | --json)
-		mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+		_writewatch_files
 		return ;;
 	-i | --interval | -d | --duration | --top | --process | --mapping)
 		return ;;
@@ -35,7 +48,7 @@ _writewatch()
 		if [ "${cur#-}" != "$cur" ]; then
 			mapfile -t COMPREPLY < <(compgen -W "$shown" -- "$cur")
 		else
-			mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+			_writewatch_files
 		fi ;;
 	run)
 		# behind the program's name come the program's arguments
@@ -51,7 +64,7 @@ _writewatch()
 			if declare -F _command_offset >/dev/null; then
 				_command_offset "$i"
 			else
-				mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+				_writewatch_files
 			fi
 		elif [ "${cur#-}" != "$cur" ]; then
 			mapfile -t COMPREPLY < <(compgen -W "--no-follow $shown --interval --output --quiet --" -- "$cur")

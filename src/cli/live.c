@@ -7,6 +7,7 @@
  * size: else a heap of a gigabyte would hide everything. Mappings for which
  * there is no room share the last part.
  */
+#include <errno.h>
 #include <math.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -21,12 +22,17 @@
 #define RIGHT 26     /* for the numbers */
 #define LEAST_PART 6 /* columns of a mapping */
 #define AGAIN 20     /* lines, then the ruler comes again */
+#define LEAST 8	     /* and not before, because mappings are new */
+#define RECENT 2.0   /* seconds: what was written in them has a part */
 
 struct part {
 	unsigned mapping;    /* or OTHERS */
 	unsigned from, size; /* columns */
 };
 #define OTHERS UINT32_MAX
+
+/* A line is put together, and printed at once: the program prints, too. */
+static FILE *out;
 
 static struct {
 	struct part part[MOST_COLUMNS / LEAST_PART + 1];
@@ -74,7 +80,34 @@ static double weight(const struct cli_report *r, const struct part *p)
 	       log2(1 + (double)cli_mapping_size(r, &r->mapping[p->mapping]));
 }
 
-static void lay_out(const struct cli_report *r, unsigned width)
+/* Pages of each mapping that were written lately. */
+static const size_t *recent;
+
+static int by_recent(const void *a, const void *b)
+{
+	const unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+
+	if (recent[x] != recent[y])
+		return recent[x] < recent[y] ? 1 : -1;
+	return (x > y) - (x < y);
+}
+
+/* What was written most lately comes first; what has ended was not. */
+static void order_by_recent(const struct cli_report *r, unsigned *order,
+			    size_t n, double when)
+{
+	size_t *count = calloc(r->nmappings + 1, sizeof(*count)), i;
+
+	for (i = r->nwritten;
+	     count && i-- && r->written[i].when >= when - RECENT;)
+		count[r->written[i].mapping] += r->written[i].len / r->page;
+	recent = count;
+	if (count)
+		qsort(order, n, sizeof(*order), by_recent);
+	free(count);
+}
+
+static void lay_out(const struct cli_report *r, unsigned width, double when)
 {
 	size_t n, i, room = width / (LEAST_PART + 1);
 	unsigned *order = cli_report_order(r, &n), at = 0;
@@ -83,6 +116,8 @@ static void lay_out(const struct cli_report *r, unsigned width)
 	ruler.columns = width;
 	ruler.nmappings = n;
 	ruler.n = n <= room ? n : room - 1;
+	if (order && n > room)
+		order_by_recent(r, order, n, when);
 	cli_report_by_address(r, order, ruler.n);
 	for (i = 0; i < ruler.n; i++)
 		ruler.part[i].mapping = order[i];
@@ -102,20 +137,19 @@ static void lay_out(const struct cli_report *r, unsigned width)
 	free(order);
 }
 
-/* A bar, and what fits of a text in so many columns. */
+/* A bar, and what fits of a text in so many columns. What is not ASCII may be two
+ * columns wide, or none: '?'. */
 static void print_label(const char *label, size_t columns)
 {
-	size_t bytes = 0, shown = 0, n;
+	size_t shown = 0, n;
 
-	/* a column for each character, and for each byte that is none */
-	while (label[bytes] && shown + 1 < columns) {
-		n = cli_character(label + bytes);
-		bytes += n ? n : 1;
-		shown++;
+	fputc('|', out);
+	for (; *label && shown + 1 < columns; shown++, label += n) {
+		n = cli_character(label);
+		fputc(n == 1 ? *label : '?', out);
+		n = n ? n : 1;
 	}
-	fputc('|', stderr);
-	cli_put_plain(stderr, label, bytes);
-	fprintf(stderr, "%*s", (int)(columns - 1 - shown), "");
+	fprintf(out, "%*s", (int)(columns - 1 - shown), "");
 }
 
 static const struct cli_mapping *mapping_of(const struct cli_report *r,
@@ -142,7 +176,7 @@ static void print_processes(const struct cli_report *r)
 		;
 	if (i == ruler.n || !mapping_of(r, i))
 		return;
-	fprintf(stderr, "%*s", LEFT - 1, "");
+	fprintf(out, "%*s", LEFT - 1, "");
 	for (i = 0; i < ruler.n; i = end) {
 		const struct cli_mapping *m = mapping_of(r, i);
 		unsigned columns = 0;
@@ -152,12 +186,13 @@ static void print_processes(const struct cli_report *r)
 		     end < ruler.n && same_process(mapping_of(r, end), m);
 		     end++)
 			columns += ruler.part[end].size;
-		if (m)
-			snprintf(label, sizeof(label), "%s %d", m->process,
-				 (int)m->pid);
+		/* half a number is none */
+		if (m && snprintf(label, sizeof(label), "%s %d", m->process,
+				  (int)m->pid) >= (int)columns)
+			snprintf(label, sizeof(label), "%s", m->process);
 		print_label(label, columns);
 	}
-	fputs("|\n", stderr);
+	fputs("|\n", out);
 }
 
 static void print_ruler(const struct cli_report *r)
@@ -165,7 +200,7 @@ static void print_ruler(const struct cli_report *r)
 	size_t i;
 
 	print_processes(r);
-	fprintf(stderr, "%*s", LEFT - 1, "");
+	fprintf(out, "%*s", LEFT - 1, "");
 	for (i = 0; i < ruler.n; i++) {
 		const struct part *p = &ruler.part[i];
 		char label[64];
@@ -179,7 +214,7 @@ static void print_ruler(const struct cli_report *r)
 				 cli_short_name(r->mapping[p->mapping].name));
 		print_label(label, p->size);
 	}
-	fprintf(stderr, "|%9s %10s\n", "pages", "MiB/s");
+	fprintf(out, "|%9s %10s\n", "pages", "MiB/s");
 	ruler.lines = 0;
 }
 
@@ -199,7 +234,8 @@ static const struct part *part_of(unsigned mapping)
 		if (ruler.part[i].mapping == mapping ||
 		    ruler.part[i].mapping == OTHERS)
 			return &ruler.part[i];
-	return NULL;
+	/* It is newer than the ruler. */
+	return ruler.n ? &ruler.part[ruler.n - 1] : NULL;
 }
 
 /* Add what part of each column's pages was written. */
@@ -232,10 +268,10 @@ static void put_heat(double part, bool coloured)
 	if (level > 9)
 		level = 9;
 	if (coloured && level)
-		fprintf(stderr, "\033[48;5;%um%c\033[0m", colour[level],
+		fprintf(out, "\033[48;5;%um%c\033[0m", colour[level],
 			shade[level]);
 	else
-		fputc(shade[level], stderr);
+		fputc(shade[level], out);
 }
 
 static void heat_line(const struct cli_report *r, double when, size_t pages,
@@ -245,18 +281,18 @@ static void heat_line(const struct cli_report *r, double when, size_t pages,
 	const bool coloured = is_coloured();
 	size_t i;
 
-	if (cli_report_rows(r) != ruler.nmappings || width != ruler.columns ||
-	    ruler.lines == AGAIN) {
-		lay_out(r, width);
+	if (width != ruler.columns || ruler.lines == AGAIN ||
+	    (cli_report_rows(r) != ruler.nmappings && ruler.lines >= LEAST)) {
+		lay_out(r, width, when);
 		print_ruler(r);
 	}
 	for (i = r->shown; i < r->nwritten; i++)
 		if (wants(r, i))
 			heat_up(r, &r->written[i], heat);
-	fprintf(stderr, "%*.1f s|", LEFT - 3, when);
+	fprintf(out, "%*.1f s|", LEFT - 3, when);
 	for (i = 0; i < ruler.columns; i++)
 		put_heat(heat[i], coloured);
-	fprintf(stderr, "|%9zu %10.1f\n", pages, rate);
+	fprintf(out, "|%9zu %10.1f\n", pages, rate);
 	ruler.lines++;
 }
 
@@ -266,7 +302,7 @@ static void plain_line(const struct cli_report *r, double when, size_t pages,
 {
 	size_t *count = calloc(r->nmappings + 1, sizeof(*count)), i, k;
 
-	fprintf(stderr, "%.1f s: %zu pages, %.1f MiB/s", when, pages, rate);
+	fprintf(out, "%.1f s: %zu pages, %.1f MiB/s", when, pages, rate);
 	for (i = r->shown; count && i < r->nwritten; i++)
 		if (wants(r, i))
 			count[r->written[i].mapping] +=
@@ -279,40 +315,47 @@ static void plain_line(const struct cli_report *r, double when, size_t pages,
 				most = i;
 		if (!r->nmappings || !count[most])
 			break;
-		fputs(k ? ", " : ": ", stderr);
-		cli_put_plain(stderr, cli_short_name(r->mapping[most].name),
-			      40);
-		fprintf(stderr, " %zu", count[most]);
+		fputs(k ? ", " : ": ", out);
+		cli_put_plain(out, cli_short_name(r->mapping[most].name), 40);
+		fprintf(out, " %zu", count[most]);
 		count[most] = 0;
 	}
-	fputc('\n', stderr);
+	fputc('\n', out);
 	free(count);
+}
+
+static void print_line(struct cli_report *self, double when, size_t pages,
+		       double rate)
+{
+	const bool terminal = isatty(STDERR_FILENO);
+	const unsigned width = terminal ? columns() : 0;
+	char *text = NULL;
+	size_t len = 0;
+
+	out = open_memstream(&text, &len);
+	if (!out)
+		return;
+	if (width)
+		heat_line(self, when, pages, rate, width);
+	else
+		plain_line(self, when, pages, rate, terminal ? 0 : 3);
+	if (fclose(out) == 0 && write(STDERR_FILENO, text, len) < 0)
+		self->quiet = errno == EPIPE; /* nobody reads any more */
+	free(text);
 }
 
 void cli_live_line(struct cli_report *self, double when)
 {
 	static double before;
 	const double seconds = fmax(when - before, 0.001);
-	unsigned width = 0;
-	size_t pages = 0, i;
-	double rate;
+	const size_t pages = self->pages - self->pages_shown;
+	const double rate = (double)(pages * self->page) / seconds / (1 << 20);
 
 	before = when;
-	for (i = self->shown; i < self->nwritten; i++)
-		if (wants(self, i))
-			pages += self->written[i].len / self->page;
-	rate = (double)(pages * self->page) / seconds / (1 << 20);
 	/* a reader that does not read stops nobody */
 	if (pages && !self->quiet &&
-	    poll(&(struct pollfd){ STDERR_FILENO, POLLOUT, 0 }, 1, 0) == 1) {
-		const bool terminal = isatty(STDERR_FILENO);
-
-		if (terminal)
-			width = columns();
-		if (width)
-			heat_line(self, when, pages, rate, width);
-		else
-			plain_line(self, when, pages, rate, terminal ? 0 : 3);
-	}
+	    poll(&(struct pollfd){ STDERR_FILENO, POLLOUT, 0 }, 1, 0) == 1)
+		print_line(self, when, pages, rate);
 	self->shown = self->nwritten;
+	self->pages_shown = self->pages;
 }

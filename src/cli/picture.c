@@ -27,6 +27,7 @@
 #define GAP 3
 #define LEVELS 5
 #define TWO_LINES 26 /* pixels of a band that has room for them */
+#define TITLE 110    /* bytes of it that surely fit */
 
 struct band {
 	unsigned mapping; /* or OTHERS */
@@ -43,7 +44,8 @@ struct picture {
 	size_t n, written; /* bands, and mappings that were written */
 	size_t columns;
 	double bottom;
-	double rate[ACROSS], most_rate; /* MiB/s */
+	double rate[ACROSS], most_rate; /* bytes a second */
+	double others_pages;		/* of all mappings that share a band */
 };
 
 /* --- text --- */
@@ -174,8 +176,7 @@ static void add(struct picture *p, struct band *b, const struct cli_written *w)
 	unsigned row;
 
 	x = x < p->columns ? x : p->columns - 1;
-	p->rate[x] += pages * (double)p->r->page / (1 << 20) /
-		      (p->r->seconds / (double)p->columns);
+	p->rate[x] += (double)w->len / (p->r->seconds / (double)p->columns);
 	if (!m) {
 		b->cell[x * b->rows] += (float)pages;
 		return;
@@ -203,6 +204,10 @@ static bool fill(struct picture *p)
 	for (i = 0; i < p->n; i++)
 		if (p->band[i].mapping != OTHERS)
 			index[p->band[i].mapping] = (unsigned)i + 1;
+	for (i = 0; others && i < p->r->nmappings; i++)
+		if (index[i] == p->n)
+			p->others_pages += (double)cli_mapping_size(
+				p->r, &p->r->mapping[i]);
 	for (i = 0; i < p->r->nwritten; i++) {
 		struct band *b = band_of(p, index, p->r->written[i].mapping);
 
@@ -228,19 +233,19 @@ static double x_of(const struct picture *p, double seconds)
 }
 
 /* 1, 2 or 5 times a power of ten: ten ticks at most. */
-static double tick(double seconds)
+static double tick(double all)
 {
-	double power = pow(10, floor(log10(seconds / 10)));
+	double power = pow(10, floor(log10(all / 10))), n = all / power;
 
-	if (seconds / power <= 10)
-		return power;
-	return seconds / power <= 20   ? 2 * power
-	       : seconds / power <= 50 ? 5 * power
-				       : 10 * power;
+	return n <= 10	 ? power
+	       : n <= 20 ? 2 * power
+	       : n <= 50 ? 5 * power
+			 : 10 * power;
 }
 
 static void draw_head(const struct picture *p, FILE *f)
 {
+	const char *title = p->r->command ? p->r->command : "a program";
 	char date[64] = "";
 	struct tm tm;
 
@@ -248,12 +253,22 @@ static void draw_head(const struct picture *p, FILE *f)
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M UTC", &tm);
 	fprintf(f,
 		"<text class=\"title\" x=\"12\" y=\"26\">Memory written by ");
-	put_text(f, p->r->command ? p->r->command : "a program", 120);
-	fprintf(f, "</text>\n<text x=\"12\" y=\"46\">%s, seen by ", date);
-	put_text(f, p->r->backend, 32);
-	fprintf(f, " every %.0f ms for %.1f s, in pages of ",
-		p->r->interval * 1000, p->r->seconds);
-	put_size(f, (double)p->r->page);
+	put_text(f, title, TITLE);
+	fprintf(f, "%s</text>\n<text x=\"12\" y=\"46\">%s, ",
+		strlen(title) > TITLE ? "…" : "", date);
+	if (*p->r->backend) {
+		fprintf(f, "seen by ");
+		put_text(f, p->r->backend, 32);
+		fprintf(f, " every %.0f ms for %.1f s, in pages of ",
+			p->r->interval * 1000, p->r->seconds);
+		put_size(f, (double)p->r->page);
+	} else {
+		fprintf(f, "not watched: no process could be");
+	}
+	if (p->r->full > 0)
+		fprintf(f,
+			"; from %.1f s on nothing was kept, there was too much",
+			p->r->full);
 	fprintf(f, "</text>\n");
 }
 
@@ -281,7 +296,10 @@ static void draw_legend(const struct picture *p, FILE *f)
 
 static void draw_time(const struct picture *p, FILE *f)
 {
-	double step = tick(p->r->seconds);
+	const double unit = p->r->seconds < 600	   ? 1
+			    : p->r->seconds < 36e3 ? 60
+						   : 3600;
+	const double step = tick(p->r->seconds / unit) * unit;
 	int i, n = (int)(p->r->seconds / step);
 
 	fprintf(f, "<g class=\"grid\">\n");
@@ -291,11 +309,14 @@ static void draw_time(const struct picture *p, FILE *f)
 	fprintf(f, "</g>\n<g text-anchor=\"middle\">\n");
 	for (i = 0; i <= n; i++)
 		fprintf(f, "<text x=\"%.1f\" y=\"%.0f\">%g</text>\n",
-			x_of(p, i * step), p->bottom + 18, i * step);
+			x_of(p, i * step), p->bottom + 18, i * step / unit);
 	fprintf(f,
 		"</g>\n<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">time, "
-		"seconds</text>\n",
-		LEFT - 20, p->bottom + 18);
+		"%s</text>\n",
+		LEFT - 20, p->bottom + 18,
+		unit < 2     ? "seconds"
+		: unit < 100 ? "minutes"
+			     : "hours");
 }
 
 static void draw_rate(const struct picture *p, FILE *f)
@@ -309,14 +330,15 @@ static void draw_rate(const struct picture *p, FILE *f)
 		fprintf(f, "V%.1fh%.2f",
 			RATE_TOP + RATE_HEIGHT - p->rate[i] * scale,
 			column_width(p));
+	fprintf(f, "V%dZ\"><title>written: at most ", RATE_TOP + RATE_HEIGHT);
+	put_size(f, p->most_rate);
 	fprintf(f,
-		"V%dZ\"><title>written, MiB/s: at most %.1f</title></path>\n",
-		RATE_TOP + RATE_HEIGHT, p->most_rate);
-	fprintf(f,
-		"<g text-anchor=\"end\"><text x=\"%d\" y=\"%d\">%.1f MiB/s</text>"
-		"<text x=\"%d\" y=\"%d\">written: 0</text></g>\n",
-		LEFT - 6, RATE_TOP + 8, p->most_rate, LEFT - 6,
-		RATE_TOP + RATE_HEIGHT);
+		"/s</title></path>\n"
+		"<g text-anchor=\"end\"><text x=\"%d\" y=\"%d\">",
+		LEFT - 6, RATE_TOP + 8);
+	put_size(f, p->most_rate);
+	fprintf(f, "/s</text><text x=\"%d\" y=\"%d\">written: 0</text></g>\n",
+		LEFT - 6, RATE_TOP + RATE_HEIGHT);
 }
 
 static void put_place(const struct picture *p, const struct band *b,
@@ -336,7 +358,7 @@ static void put_place(const struct picture *p, const struct band *b,
 static size_t draw_cell(const struct picture *p, const struct band *b, size_t x,
 			unsigned row, FILE *f)
 {
-	const double whole = b->mapping == OTHERS ? INFINITY : b->pages;
+	const double whole = b->mapping == OTHERS ? p->others_pages : b->pages;
 	double pages = 0, per = p->r->seconds / (double)p->columns;
 	unsigned level = 0;
 	size_t end = x;
@@ -425,12 +447,12 @@ static void draw_bands(const struct picture *p, FILE *f)
 
 static const char style[] =
 	"<style>\n"
-	"svg{background:#fff;font:12px sans-serif;fill:#222}\n"
+	"svg{font:12px sans-serif;fill:#222}.ground{fill:#fff}\n"
 	".title{font-size:17px;font-weight:bold}.process{font-weight:bold}\n"
 	".at{font-size:10px;fill:#888}.band{fill:#f1f1f1}.grid{stroke:#ddd;fill:none}.rate{fill:#7a9cc6}\n"
 	".h1{fill:#fdd0a2}.h2{fill:#fdae6b}.h3{fill:#f16913}.h4{fill:#d94801}"
 	".h5{fill:#7f2704}\n"
-	"@media (prefers-color-scheme:dark){svg{background:#161616;fill:#ddd}"
+	"@media (prefers-color-scheme:dark){svg{fill:#ddd}.ground{fill:#161616}"
 	".band{fill:#262626}.grid{stroke:#444}.rate{fill:#4a6fa5}"
 	".h1{fill:#5c2a0a}.h2{fill:#96400c}.h3{fill:#d35f10}.h4{fill:#f59a4a}"
 	".h5{fill:#fff0d8}}\n"
@@ -446,7 +468,10 @@ static void draw(const struct picture *p, FILE *f)
 		"by ",
 		width, all, width, all);
 	put_text(f, p->r->command ? p->r->command : "a program", 200);
-	fprintf(f, "</title>\n%s", style);
+	fprintf(f,
+		"</title>\n%s<rect class=\"ground\" width=\"100%%\" "
+		"height=\"100%%\"/>\n",
+		style);
 	draw_head(p, f);
 	draw_bands(p, f);
 	draw_rate(p, f);

@@ -16,7 +16,8 @@
 
 #include "preload.h"
 
-/* libc's, or another object's. */
+/* libc's, or another object's. A constructor of the program's libraries may ask before
+ * ours has looked for them (find()). */
 static struct {
 	void (*_exit)(int);
 	void (*_Exit)(int);
@@ -36,6 +37,12 @@ void writewatch_run_find_exits(void)
 	*(void **)&next.execv = dlsym(RTLD_NEXT, "execv");
 	*(void **)&next.execvp = dlsym(RTLD_NEXT, "execvp");
 	*(void **)&next.execvpe = dlsym(RTLD_NEXT, "execvpe");
+}
+
+static void find(void)
+{
+	if (!next.execve)
+		writewatch_run_find_exits();
 }
 
 static _Noreturn void leave(void (*next_exit)(int), int status)
@@ -66,6 +73,7 @@ __attribute__((visibility("default"))) _Noreturn void quick_exit(int status)
 __attribute__((visibility("default"))) int
 execve(const char *path, char *const argv[], char *const envp[])
 {
+	find();
 	writewatch_run_last_look();
 	return next.execve ? next.execve(path, argv, envp)
 			   : (int)syscall(SYS_execve, path, argv, envp);
@@ -74,13 +82,13 @@ execve(const char *path, char *const argv[], char *const envp[])
 __attribute__((visibility("default"))) int execv(const char *path,
 						 char *const argv[])
 {
+	find();
 	writewatch_run_last_look();
 	return next.execv ? next.execv(path, argv)
 			  : (int)syscall(SYS_execve, path, argv, environ);
 }
 
-/* Before the constructor has run there is none. */
-static int not_yet(void)
+static int there_is_none(void)
 {
 	errno = ENOSYS;
 	return -1;
@@ -89,15 +97,17 @@ static int not_yet(void)
 __attribute__((visibility("default"))) int execvp(const char *file,
 						  char *const argv[])
 {
+	find();
 	writewatch_run_last_look();
-	return next.execvp ? next.execvp(file, argv) : not_yet();
+	return next.execvp ? next.execvp(file, argv) : there_is_none();
 }
 
 __attribute__((visibility("default"))) int
 execvpe(const char *file, char *const argv[], char *const envp[])
 {
+	find();
 	writewatch_run_last_look();
-	return next.execvpe ? next.execvpe(file, argv, envp) : not_yet();
+	return next.execvpe ? next.execvpe(file, argv, envp) : there_is_none();
 }
 
 /* --- the same, with the words of argv as arguments --- */
@@ -132,7 +142,7 @@ static int exec_words(int (*next_exec)(const char *, char *const[]),
 		return next_exec(file, argv);
 	return next.execve
 		       ? next.execve(file, argv, va_arg(*words, char *const *))
-		       : not_yet();
+		       : there_is_none();
 	/* NOLINTEND(clang-analyzer-valist.Uninitialized) */
 }
 
@@ -142,9 +152,10 @@ __attribute__((visibility("default"))) int execl(const char *path,
 	va_list words;
 	int r;
 
+	find();
 	va_start(words, first);
 	r = next.execv ? exec_words(next.execv, path, first, &words)
-		       : not_yet();
+		       : there_is_none();
 	va_end(words);
 	return r;
 }
@@ -155,9 +166,10 @@ __attribute__((visibility("default"))) int execlp(const char *file,
 	va_list words;
 	int r;
 
+	find();
 	va_start(words, first);
 	r = next.execvp ? exec_words(next.execvp, file, first, &words)
-			: not_yet();
+			: there_is_none();
 	va_end(words);
 	return r;
 }
@@ -168,6 +180,7 @@ __attribute__((visibility("default"))) int execle(const char *path,
 	va_list words;
 	int r;
 
+	find();
 	va_start(words, first);
 	r = exec_words(NULL, path, first, &words);
 	va_end(words);

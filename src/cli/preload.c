@@ -8,7 +8,9 @@
  * The program must behave as without it. So it keeps no descriptor, makes no
  * system call after the start of a process, lets go of memory that the program
  * registers with a userfaultfd of its own, and waits for no answer for ever. If
- * anything fails the program just runs, unwatched.
+ * anything fails the program just runs, unwatched. Its system calls are raw: a
+ * function of the name may be the program's own, or lock, or be where a thread is
+ * cancelled.
  *
  * The calls that end a program or replace it are in preload-exit.c.
  */
@@ -23,13 +25,16 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "kernel/call.h"
 #include "kernel/uapi/userfaultfd.h"
 #include "preload.h"
 
@@ -62,6 +67,8 @@ static struct {
 		     unsigned long);
 	void *(*mremap)(void *, size_t, size_t, int, void *);
 	int (*madvise)(void *, size_t, int);
+	ssize_t (*process_madvise)(int, const struct iovec *, size_t, int,
+				   unsigned);
 } next;
 
 static void find_next(void)
@@ -70,6 +77,7 @@ static void find_next(void)
 	*(void **)&next.prctl = dlsym(RTLD_NEXT, "prctl");
 	*(void **)&next.mremap = dlsym(RTLD_NEXT, "mremap");
 	*(void **)&next.madvise = dlsym(RTLD_NEXT, "madvise");
+	*(void **)&next.process_madvise = dlsym(RTLD_NEXT, "process_madvise");
 }
 
 /* --- at the start --- */
@@ -81,19 +89,19 @@ static int connect_to_command(void)
 	 * hangs. */
 	struct timeval most = { HELLO_S, 0 };
 	size_t len = strlen(address);
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int fd = (int)call3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC,
+			    0);
 
 	if (fd < 0)
 		return -1;
 	/* abstract: it begins with a zero byte, and needs no file */
 	memcpy(to.sun_path + 1, address, len);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
-	if (connect(fd, (struct sockaddr *)&to,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-				len)) == 0)
+	call5(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+	call5(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
+	if (call3(SYS_connect, fd, &to,
+		  offsetof(struct sockaddr_un, sun_path) + 1 + len) == 0)
 		return fd;
-	close(fd);
+	call1(SYS_close, fd);
 	return -1;
 }
 
@@ -111,56 +119,75 @@ static int say_hello(int connection, const int fds[2])
 			      .msg_control = control.buf,
 			      .msg_controllen = sizeof(control.buf) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	ssize_t n;
+	long n;
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
 	c->cmsg_len = CMSG_LEN(2 * sizeof(int));
 	memcpy(CMSG_DATA(c), fds, 2 * sizeof(int));
-	if (sendmsg(connection, &msg, MSG_NOSIGNAL) != 1)
+	if (call3(SYS_sendmsg, connection, &msg, MSG_NOSIGNAL) != 1)
 		return -1;
 	do
-		n = recv(connection, &what, 1, 0);
-	while (n < 0 && errno == EINTR);
+		n = call6(SYS_recvfrom, connection, &what, 1, 0, NULL, NULL);
+	while (n == -EINTR);
 	return n == 1 ? 0 : -1;
+}
+
+/* May a file be so long? The signal for one that may not would be the program's. */
+static bool files_may_have(size_t bytes)
+{
+	struct {
+		uint64_t soft, hard;
+	} limit;
+
+	return call4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 &&
+	       limit.soft >= bytes;
 }
 
 static void *make_page(int *fd)
 {
-	void *made;
+	long made;
 
-	/* MFD_CLOEXEC | MFD_ALLOW_SEALING: the command seals its length */
-	*fd = (int)syscall(SYS_memfd_create, "writewatch-run", 3u);
-	if (*fd < 0 || ftruncate(*fd, sizeof(*page)) != 0)
+	*fd = -1;
+	if (!files_may_have(sizeof(*page)))
 		return NULL;
-	made = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED,
-		    *fd, 0);
-	return made == MAP_FAILED ? NULL : made;
+	/* MFD_CLOEXEC | MFD_ALLOW_SEALING: the command seals its length */
+	*fd = (int)call2(SYS_memfd_create, "writewatch-run", 3);
+	if (*fd < 0 || call2(SYS_ftruncate, *fd, sizeof(*page)) != 0)
+		return NULL;
+	made = ww_arch_map(0, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED,
+			   *fd);
+	return made < 0 && made > -4096 ? NULL : (void *)made;
+}
+
+static void drop(struct preload_page *old)
+{
+	if (old)
+		call2(SYS_munmap, old, sizeof(*old));
 }
 
 static void hand_over(void)
 {
-	int saved = errno, connection = -1, fds[2];
+	int connection = -1, fds[2];
 	struct preload_page *made = make_page(&fds[1]);
 
-	fds[0] = (int)syscall(SYS_userfaultfd,
-			      UFFD_USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fds[0] < 0 && errno == EINVAL) /* the flag came with 5.11 */
-		fds[0] = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	fds[0] = (int)call1(SYS_userfaultfd,
+			    UFFD_USER_MODE_ONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fds[0] == -EINVAL) /* the flag came with 5.11 */
+		fds[0] = (int)call1(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (made && fds[0] >= 0)
 		connection = connect_to_command();
-	owner = getpid();
+	owner = (pid_t)call1(SYS_getpid, 0);
 	if (connection >= 0 && say_hello(connection, fds) == 0)
 		page = made;
-	else if (made)
-		munmap(made, sizeof(*made));
+	else
+		drop(made);
 	if (connection >= 0)
-		close(connection);
+		call1(SYS_close, connection);
 	if (fds[0] >= 0)
-		close(fds[0]);
+		call1(SYS_close, fds[0]);
 	if (fds[1] >= 0)
-		close(fds[1]);
-	errno = saved;
+		call1(SYS_close, fds[1]);
 }
 
 /* The child's memory is its own, and needs a userfaultfd of its own. */
@@ -169,31 +196,52 @@ static void in_child(void)
 	struct preload_page *parents = page;
 
 	page = NULL;
-	if (parents &&
-	    (atomic_load(&parents->sandboxed) || atomic_load(&parents->gone) ||
-	     atomic_load(&parents->childless)))
+	if (parents && atomic_load(&parents->sandboxed))
 		return;
-	hand_over();
+	if (!parents ||
+	    (!atomic_load(&parents->gone) && !atomic_load(&parents->childless)))
+		hand_over();
 	if (parents && !page)
 		atomic_store(&parents->childless, 1);
+	drop(parents);
 }
 
 /* How many filters of system calls there are, by calls that the dynamic linker
- * has made just now. */
+ * has made just now; -1: not known. The line may be far behind a list of groups. */
 static int count_filters(void)
 {
-	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	const size_t tail = sizeof(PRELOAD_FILTERS) + 12; /* a line of it */
+	int fd = (int)call4(SYS_openat, AT_FDCWD, "/proc/self/status",
+			    O_RDONLY | O_CLOEXEC, 0);
 	char text[4096];
-	const char *line;
-	ssize_t n;
+	const char *line = NULL;
+	size_t have = 0;
+	long n;
 
 	if (fd < 0)
 		return -1;
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	line = strstr(text, PRELOAD_FILTERS);
-	return line ? atoi(line + strlen(PRELOAD_FILTERS)) : 0;
+	while (!line && (n = call3(SYS_read, fd, text + have,
+				   sizeof(text) - 1 - have)) > 0) {
+		have += (size_t)n;
+		text[have] = '\0';
+		line = strstr(text, PRELOAD_FILTERS);
+		if (!line && have > tail) {
+			memmove(text, text + have - tail, tail);
+			have = tail;
+		}
+	}
+	call1(SYS_close, fd);
+	if (!line) /* before Linux 5.9 there is none */
+		return n < 0 ? -1 : 0;
+	return atoi(line + strlen(PRELOAD_FILTERS));
+}
+
+/* valgrind knows no userfaultfd, and says so for each. */
+static bool is_simulated(void)
+{
+	const char *objects = getenv("LD_PRELOAD");
+
+	return objects && strstr(objects, "/vgpreload_");
 }
 
 /* The socket's name, a slash, and the filters that the command has. */
@@ -206,7 +254,7 @@ __attribute__((constructor)) static void at_start(void)
 	find_next();
 	writewatch_run_find_exits();
 	if (!slash || (size_t)(slash - name) >= sizeof(address) ||
-	    !__register_atfork)
+	    !__register_atfork || is_simulated())
 		return;
 	filters = count_filters();
 	if (filters < 0 || filters > atoi(slash + 1))
@@ -272,7 +320,8 @@ static int ask(enum preload_question kind, uintptr_t start, uintptr_t end,
  * sandbox getpid() may be refused.) */
 void writewatch_run_last_look(void)
 {
-	if (page && (atomic_load(&page->sandboxed) || getpid() == owner))
+	if (page &&
+	    (atomic_load(&page->sandboxed) || call1(SYS_getpid, 0) == owner))
 		ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
 }
 
@@ -356,6 +405,23 @@ __attribute__((visibility("default"))) int madvise(void *start, size_t len,
 		writewatch_run_let_go((uintptr_t)start, (uintptr_t)start + len);
 	return next.madvise ? next.madvise(start, len, advice)
 			    : (int)syscall(SYS_madvise, start, len, advice);
+}
+
+__attribute__((visibility("default"))) ssize_t
+process_madvise(int pidfd, const struct iovec *part, size_t n, int advice,
+		unsigned flags)
+{
+	size_t i;
+
+	/* of another process: then nothing is lost */
+	for (i = 0; page && advice == MADV_GUARD_INSTALL && i < n; i++)
+		writewatch_run_let_go((uintptr_t)part[i].iov_base,
+				      (uintptr_t)part[i].iov_base +
+					      part[i].iov_len);
+	return next.process_madvise
+		       ? next.process_madvise(pidfd, part, n, advice, flags)
+		       : syscall(SYS_process_madvise, pidfd, part, n, advice,
+				 flags);
 }
 
 #ifndef PR_SET_TSC

@@ -82,10 +82,11 @@ static int tell(const struct ww_backend_info *info, unsigned n,
 	       best < n ? "The first that is usable is taken: "
 			: "None is usable",
 	       best < n ? info[best].name : "");
-	if (wanted && *wanted)
-		printf("WRITEWATCH_BACKEND=%s is asked for instead, where a "
-		       "program asks for none.\n",
-		       wanted);
+	if (wanted && *wanted) {
+		printf("WRITEWATCH_BACKEND=");
+		cli_put_plain(stdout, wanted, SIZE_MAX);
+		printf(" is asked for instead, where a program asks for none.\n");
+	}
 	return best == n;
 }
 

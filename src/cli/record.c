@@ -3,7 +3,7 @@
  * record.c - a recording as a file, and `report`, which reads it again.
  *
  * Lines of text, the first letter says what: v version, t title, b backend, n
- * numbers, m a mapping (their number is their order), w what was written.
+ * numbers, m a mapping (their number is their order), w what was written, e the end.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -48,6 +48,7 @@ int cli_record_write(const struct cli_report *self, FILE *f)
 			self->written[i].when, self->written[i].mapping,
 			self->written[i].start,
 			self->written[i].len / self->page);
+	fprintf(f, "e %.3f\n", self->full);
 	return ferror(f) ? -1 : 0;
 }
 
@@ -57,7 +58,8 @@ static bool read_mapping(struct cli_report *r, const char *line)
 	int pid, at;
 	size_t len;
 
-	if (sscanf(line, "m %d %" SCNxPTR " %" SCNxPTR " %zu%n", &pid, &m.start,
+	if (!r->page ||
+	    sscanf(line, "m %d %" SCNxPTR " %" SCNxPTR " %zu%n", &pid, &m.start,
 		   &m.end, &len, &at) != 4 ||
 	    len >= sizeof(m.process) || line[at] != ' ' ||
 	    strlen(line + ++at) <= len || m.end <= m.start)
@@ -83,6 +85,7 @@ static bool read_written(struct cli_report *r, const char *line)
 
 	if (sscanf(line, "w %lf %u %" SCNxPTR " %zu", &when, &mapping, &start,
 		   &pages) != 4 ||
+	    !(when >= 0 && when <= r->seconds + r->interval + 1) ||
 	    mapping >= r->nmappings || start < r->mapping[mapping].start ||
 	    start >= r->mapping[mapping].end ||
 	    pages > (r->mapping[mapping].end - start) / r->page)
@@ -95,13 +98,21 @@ static bool read_numbers(struct cli_report *r, const char *line)
 {
 	long long date;
 
-	if (sscanf(line, "n %lld %lf %lf %zu", &date, &r->seconds, &r->interval,
+	if (r->page ||
+	    sscanf(line, "n %lld %lf %lf %zu", &date, &r->seconds, &r->interval,
 		   &r->page) != 4 ||
 	    !(r->seconds > 0) || !(r->interval > 0) || !isfinite(r->seconds) ||
-	    !isfinite(r->interval) || r->page < 4096 || r->page & (r->page - 1))
+	    !isfinite(r->interval) || r->interval < 0.001 || r->page < 4096 ||
+	    r->page & (r->page - 1))
 		return false;
 	r->date = (time_t)date;
 	return true;
+}
+
+static bool read_end(struct cli_report *r, const char *line)
+{
+	return sscanf(line, "e %lf", &r->full) == 1 && r->full >= 0 &&
+	       isfinite(r->full);
 }
 
 static bool read_line(struct cli_report *r, char *line)
@@ -122,6 +133,8 @@ static bool read_line(struct cli_report *r, char *line)
 		return read_mapping(r, line);
 	case 'w':
 		return read_written(r, line);
+	case 'e':
+		return read_end(r, line);
 	default:
 		return true; /* of a later version */
 	}
@@ -134,7 +147,7 @@ int cli_report(int argc, char **argv)
 	char *line = NULL;
 	size_t room = 0;
 	unsigned long n = 1;
-	bool good = true;
+	bool good, ended = false;
 	FILE *f;
 
 	if (!cli_options_parse("report", argc, argv, &o))
@@ -142,26 +155,35 @@ int cli_report(int argc, char **argv)
 	if (argc - optind != 1)
 		return cli_wrong("report",
 				 optind == argc ? "a recording is missing"
-						: "more than one recording",
+				 : argv[optind + 1][0] == '-'
+					 ? "options come before the recording"
+					 : "more than one recording",
 				 optind == argc ? NULL : argv[optind + 1]);
 	f = fopen(argv[optind], "re");
 	if (!f)
 		return cli_fail(argv[optind]);
-	if (getline(&line, &room, f) < 0 ||
-	    strncmp(line, "v writewatch ", 13) != 0)
-		good = false;
+	good = getline(&line, &room, f) >= 0 &&
+	       !strcmp(line, "v writewatch 1\n");
 	r.seconds = 0;
-	while (good && getline(&line, &room, f) >= 0) {
-		good = read_line(&r, line);
+	r.page = 0;
+	while (good && !ended && getline(&line, &room, f) >= 0) {
 		n++;
+		good = read_line(&r, line);
+		ended = good && line[0] == 'e';
 	}
 	free(line);
 	fclose(f);
-	if (!good || !(r.seconds > 0)) {
+	if (!ended) {
 		fprintf(stderr, "writewatch: ");
 		cli_put_plain(stderr, argv[optind], SIZE_MAX);
-		fprintf(stderr, ": line %lu is not of a recording\n", n);
-		return CLI_FAILED;
+		fprintf(stderr,
+			good ? ": it has no end; it was cut behind line %lu\n"
+			     : ": line %lu is not of a recording\n",
+			n);
 	}
-	return cli_report_end(&r) == 0 ? 0 : CLI_FAILED;
+	/* what is there of one that was cut is shown */
+	if (!ended && !r.nwritten)
+		return CLI_FAILED;
+	return r.seconds > 0 && cli_report_end(&r) == 0 && ended ? 0
+								 : CLI_FAILED;
 }

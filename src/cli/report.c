@@ -84,10 +84,14 @@ void cli_report_add(struct cli_report *self, double when, unsigned mapping,
 	struct cli_mapping *m = &self->mapping[mapping];
 
 	m->writes += len / self->page;
+	if (cli_report_wants(self, m))
+		self->pages += len / self->page;
 	if (self->nwritten == MOST_RUNS ||
 	    !grow((void **)&self->written, self->nwritten,
-		  sizeof(*self->written)))
+		  sizeof(*self->written))) {
+		self->full = self->full > 0 ? self->full : when;
 		return;
+	}
 	self->written[self->nwritten++] =
 		(struct cli_written){ when, mapping, start, len };
 }

@@ -38,10 +38,11 @@ struct watcher {
 	struct cli_guests *guests;
 	double start, duration;
 	bool follow;
-	int filters;	     /* of system calls, that the command itself has */
-	double hurry;	     /* until then a program asks again and again */
-	struct rlimit files; /* of the command's caller, and of the program */
-	const char *why;     /* why the last one could not be watched */
+	int filters;  /* of system calls, that the command itself has */
+	double hurry; /* until then a program asks again and again */
+	struct cli_limits
+		limits;	 /* of the command's caller, and of the program */
+	const char *why; /* why the last one could not be watched */
 };
 
 static pid_t program; /* 0: a running process is watched */
@@ -265,7 +266,7 @@ static int finish(struct watcher *w)
 	if (w->hidden)
 		fprintf(stderr,
 			"writewatch: %zu KiB are not shown: another userfaultfd "
-			"has them, or there are too many mappings\n",
+			"has them, a mapping is over 2 TiB, or there are too many\n",
 			w->hidden / 1024);
 	return cli_report_end(&w->report);
 }
@@ -311,18 +312,6 @@ static bool can_be_written(const char *path)
 	return false;
 }
 
-/* Five descriptors a process. */
-static void have_descriptors(struct watcher *w)
-{
-	struct rlimit more;
-
-	if (getrlimit(RLIMIT_NOFILE, &w->files) != 0)
-		return;
-	more = w->files;
-	more.rlim_cur = more.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &more);
-}
-
 static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 {
 	struct cli_options o = { .report = &w->report };
@@ -332,7 +321,7 @@ static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 	w->duration = o.duration;
 	w->follow = o.follow;
 	w->filters = count_filters(getpid());
-	have_descriptors(w);
+	cli_start_raise_limits(&w->limits);
 	w->start = cli_now();
 	return true;
 }
@@ -341,7 +330,7 @@ static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 
 /* Run it to its end. `object`: NULL if it can not be loaded. */
 static int run(struct watcher *w, char **argv, const char *object,
-	       const char *name)
+	       const char *name, const struct cli_inherited *inherited)
 {
 	int status = 0;
 	pid_t child;
@@ -349,10 +338,11 @@ static int run(struct watcher *w, char **argv, const char *object,
 	w->report.command = join_words(argv);
 	child = cli_signals_fork();
 	if (child == 0)
-		cli_start_become(argv, object, name, w->filters, &w->files);
+		cli_start_become(argv, object, name, w->filters, &w->limits);
 	if (child < 0)
 		return -1;
 	program = child;
+	cli_start_close_inherited(inherited, &w->report);
 	loop(w, &status);
 	program = 0;
 	cli_signals_end();
@@ -373,11 +363,13 @@ static bool some_run_on(const struct watcher *w)
 int cli_run(int argc, char **argv)
 {
 	static struct watcher w;
+	static struct cli_inherited inherited;
 	char object[PATH_MAX], name[64], *folder;
 	const char *why;
 	int status, r;
 	bool load, left;
 
+	cli_start_list_inherited(&inherited);
 	if (!begin(&w, "run", argc, argv))
 		return CLI_WRONG;
 	if (optind == argc)
@@ -395,7 +387,7 @@ int cli_run(int argc, char **argv)
 		return cli_fail("socket");
 	why = cli_program_why_not(argv[optind], &load);
 	folder = cli_start_avoid_blanks(object, sizeof(object));
-	status = run(&w, argv + optind, load ? object : NULL, name);
+	status = run(&w, argv + optind, load ? object : NULL, name, &inherited);
 	left = some_run_on(&w);
 	r = status < 0 ? cli_fail("fork") : finish(&w);
 	cli_guests_free(w.guests);

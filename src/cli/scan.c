@@ -263,22 +263,24 @@ static void cover_piece(struct cli_process *p, struct cli_report *r,
 	const bool shared = l->prot[3] == 's';
 	const bool is_new = !was_own && p->begun && p->pagemap >= 0 &&
 			    !(shared && is_file(l));
-	const size_t nwritten = r->nwritten,
+	/* Of shared memory and files before they are watched: that makes an entry of
+	 * each page, as if all existed. */
+	const bool before = is_new && (shared || is_file(l));
+	const size_t nwritten = r->nwritten, pages = r->pages,
 		     writes = r->mapping[mapping].writes;
 	int e;
 
-	/* Of shared memory before it is watched: that makes an entry of each page,
-	 * as if all existed. */
-	if (is_new && shared)
-		cli_report_existing(p, r, when, mapping, start, end, true);
+	if (before)
+		cli_report_existing(p, r, when, mapping, start, end, shared);
 	e = add_piece(p, at, start, end, mapping);
-	if (e != 0 && is_new && shared) {
+	if (e != 0 && before) {
 		r->nwritten = nwritten;
+		r->pages = pages;
 		r->mapping[mapping].writes = writes;
 	}
 	if (e == 0 && was_own) {
 		was_own->there = false; /* pruned: memory there is new now */
-	} else if (e == 0 && is_new && !shared) {
+	} else if (e == 0 && is_new && !before) {
 		cli_report_existing(p, r, when, mapping, start, end, false);
 	} else if (e == -EBUSY) {
 		struct own *o;

@@ -16,23 +16,29 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "kernel/uapi/numbers.h"
 
-#define WITNESSED                                                              \
-	0.02 /* seconds in which the witness sees what the command sees */
-#define FORGOTTEN                                                              \
-	1.0 /* seconds: what comes to the witness alone was not for us */
+#define WITNESSED 0.02 /* seconds in which all of a group are sent a signal */
+#define FORGOTTEN 1.0  /* and what comes to the witness alone was not for us */
 #define SIGNALS 65
+#define MARKS 0 /* counted where no signal is */
+#define MARK 0x77617463
 #define QUEUE 64u /* that wait to be passed on */
 
 static const int ending[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-static const int others[] = { SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT };
+/* Not those of a fault, which are the command's own, nor those that it has to ignore. */
+static const int others[] = { SIGUSR1, SIGUSR2, SIGALRM,   SIGWINCH,
+			      SIGCONT, SIGTSTP, SIGVTALRM, SIGPROF,
+			      SIGIO,   SIGPWR,	SIGXCPU,   SIGURG };
 
 static struct {
 	pid_t program, witness;
+	unsigned asked, answer; /* for which of the queue, and what will be */
 	atomic_uint *seen; /* by the witness, of each signal; shared with it */
 	struct {
 		unsigned known; /* of those */
@@ -65,6 +71,14 @@ static void on_signal(int signo, siginfo_t *info, void *context)
 
 /* --- the witness --- */
 
+/* The command asks how far the witness is. Of what is pending the lowest number comes
+ * first, and this is the highest. */
+static bool is_mark(const siginfo_t *info, pid_t command)
+{
+	return info->si_signo == SIGRTMAX && info->si_code == SI_QUEUE &&
+	       info->si_pid == command && info->si_value.sival_int == MARK;
+}
+
 static _Noreturn void watch_signals(pid_t command)
 {
 	siginfo_t info;
@@ -74,12 +88,17 @@ static _Noreturn void watch_signals(pid_t command)
 	/* killall(1) and pkill(1) do not mean it */
 	prctl(PR_SET_NAME, "witness");
 	memset(program_invocation_name, 0, strlen(program_invocation_name));
+	/* who waits for the end of a pipe waits for the program alone */
+	syscall(SYS_close_range, 0, ~0u, 0);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	while (getppid() == command)
 		if (sigwaitinfo(&all, &info) > 0 && info.si_code <= 0 &&
 		    info.si_signo < SIGNALS)
-			atomic_fetch_add(&state.seen[info.si_signo], 1);
+			atomic_fetch_add(&state.seen[is_mark(&info, command)
+							     ? MARKS
+							     : info.si_signo],
+					 1);
 	_exit(0);
 }
 
@@ -214,6 +233,7 @@ static bool is_of_the_terminal(const siginfo_t *info)
 	switch (info->si_signo) {
 	case SIGINT:
 	case SIGQUIT:
+	case SIGTSTP:
 	case SIGWINCH:
 	case SIGCONT:
 		return info->si_code > 0;
@@ -239,6 +259,23 @@ static void pass_on(const siginfo_t *info)
 		kill(state.program, info->si_signo);
 }
 
+/* Has the witness seen all that came before the n-th of the queue? On a busy machine
+ * it may be long in coming. */
+static bool is_decided(unsigned n)
+{
+	const union sigval mark = { .sival_int = MARK };
+	const double age = cli_now() - queue[n % QUEUE].when;
+
+	if (age < WITNESSED || !state.seen || age > FORGOTTEN)
+		return age >= WITNESSED;
+	if (state.asked != n + 1) {
+		state.asked = n + 1;
+		state.answer = atomic_load(&state.seen[MARKS]) + 1;
+		sigqueue(state.witness, SIGRTMAX, mark);
+	}
+	return (int)(atomic_load(&state.seen[MARKS]) - state.answer) >= 0;
+}
+
 void cli_signals_pass_on(void)
 {
 	unsigned n = atomic_load(&emptied);
@@ -246,9 +283,7 @@ void cli_signals_pass_on(void)
 
 	if (state.program <= 0)
 		return;
-	for (; n != atomic_load(&filled) &&
-	       cli_now() - queue[n % QUEUE].when >= WITNESSED;
-	     n++) {
+	for (; n != atomic_load(&filled) && is_decided(n); n++) {
 		pass_on(&queue[n % QUEUE].info);
 		atomic_store(&emptied, n + 1);
 	}

@@ -3,9 +3,13 @@
  * start.c - a child of the command becomes the program, with the object loaded that
  * hands it over (preload.c).
  *
- * Called by run.c. Behind the fork the child calls nothing but what is here.
+ * Called by run.c. Behind the fork the child calls nothing but what is here. The command
+ * raises its limits, which the child takes back, and closes what it was started with,
+ * which only the child has from then on.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +77,66 @@ char *cli_start_avoid_blanks(char *object, size_t room)
 	return folder;
 }
 
+/* As much as is allowed: the program is given back what the command had. */
+static void raise_limit(int which, rlim_t most, struct rlimit *before)
+{
+	struct rlimit more = { most, most };
+
+	if (getrlimit((unsigned)which, before) != 0)
+		return;
+	if (most != RLIM_INFINITY || setrlimit((unsigned)which, &more) != 0) {
+		more = *before;
+		more.rlim_cur = more.rlim_max;
+		setrlimit((unsigned)which, &more);
+	}
+}
+
+/* Five descriptors a process; and time to look, which is none of the program's. */
+void cli_start_raise_limits(struct cli_limits *before)
+{
+	raise_limit(RLIMIT_NOFILE, 0, &before->files);
+	raise_limit(RLIMIT_CPU, RLIM_INFINITY, &before->cpu);
+}
+
+void cli_start_list_inherited(struct cli_inherited *list)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	const struct dirent *entry;
+
+	list->n = 0;
+	while (dir && (entry = readdir(dir))) {
+		int fd = atoi(entry->d_name);
+
+		if (fd > STDERR_FILENO && fd != dirfd(dir) &&
+		    list->n < CLI_INHERITED)
+			list->fd[list->n++] = fd;
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Not if a file of the command's may be one of them (/dev/stdout). */
+void cli_start_close_inherited(const struct cli_inherited *list,
+			       const struct cli_report *r)
+{
+	const char *files[] = { r->svg, r->csv, r->json, r->record };
+	size_t i;
+	int null;
+
+	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (files[i] && (!strncmp(files[i], "/dev/", 5) ||
+				 !strncmp(files[i], "/proc/", 6)))
+			return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0)
+		return;
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	close(null);
+	for (i = 0; i < list->n; i++)
+		close(list->fd[i]);
+}
+
 /* A sanitizer's runtime refuses to come behind another object; programs that the
  * program starts may have one. */
 static void calm_sanitizers(void)
@@ -87,7 +151,7 @@ static void calm_sanitizers(void)
 }
 
 void cli_start_become(char **argv, const char *object, const char *name,
-		      int filters, const struct rlimit *files)
+		      int filters, const struct cli_limits *limits)
 {
 	const char *others = getenv("LD_PRELOAD");
 	char *list = NULL, *socket = NULL;
@@ -105,8 +169,9 @@ void cli_start_become(char **argv, const char *object, const char *name,
 		/* else a store would show as 512 pages */
 		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	}
-	if (files->rlim_max)
-		setrlimit(RLIMIT_NOFILE, files);
+	if (limits->files.rlim_max)
+		setrlimit(RLIMIT_NOFILE, &limits->files);
+	setrlimit(RLIMIT_CPU, &limits->cpu);
 	execvp(argv[0], argv);
 	e = errno;
 	cli_fail(argv[0]);

@@ -95,9 +95,15 @@ static int run_command(int argc, char **argv)
 		printf("writewatch %s\n", ww_version());
 		return 0;
 	}
-	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-		if (!strcmp(argv[1], commands[i].name))
-			return commands[i].fn(argc - 1, argv + 1);
+	for (i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(argv[1], commands[i].name) != 0)
+			continue;
+		if (argc > 2 && !strcmp(argv[2], "--help")) {
+			fputs(help, stdout);
+			return 0;
+		}
+		return commands[i].fn(argc - 1, argv + 1);
+	}
 	return cli_wrong("", "no such command", argv[1]);
 }
 

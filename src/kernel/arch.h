@@ -154,17 +154,18 @@ static inline long ww_arch_call(long nr, long a, long b, long c, long d, long e,
 
 #endif
 
-/* Memory that is not a file's. */
-static inline long ww_arch_map(long at, long len, long prot, long flags)
+/* mmap(2): of a file from its first byte on, or -1. */
+static inline long ww_arch_map(long at, long len, long prot, long flags,
+			       long fd)
 {
 #if defined(SYS_mmap2)
-	return ww_arch_call(SYS_mmap2, at, len, prot, flags, -1, 0);
+	return ww_arch_call(SYS_mmap2, at, len, prot, flags, fd, 0);
 #elif defined(__s390x__) /* takes a pointer to its arguments */
-	const long args[6] = { at, len, prot, flags, -1, 0 };
+	const long args[6] = { at, len, prot, flags, fd, 0 };
 
 	return ww_arch_call(SYS_mmap, (long)args, 0, 0, 0, 0, 0);
 #else
-	return ww_arch_call(SYS_mmap, at, len, prot, flags, -1, 0);
+	return ww_arch_call(SYS_mmap, at, len, prot, flags, fd, 0);
 #endif
 }
 

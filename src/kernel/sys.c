@@ -253,7 +253,7 @@ long ww_sys_memwatch(long nr, int pidfd, uintptr_t start, int len,
 static int map(void *at, size_t len, int prot, int kind, void **out)
 {
 	long r = ww_arch_map((long)at, (long)len, prot,
-			     kind | MAP_ANONYMOUS | MAP_NORESERVE);
+			     kind | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 
 	if (r < 0 && r > -4096)
 		return (int)r;

@@ -19,6 +19,10 @@
 #define SYS_pidfd_open 434 /* Linux 5.3 */
 #endif
 
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440 /* Linux 5.10 */
+#endif
+
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d61 /* Linux 5.17 */
 #define PR_SET_VMA_ANON_NAME 0
