@@ -159,6 +159,15 @@ if grep -q 'was not watched' "$tmp/err"; then
 	exit $bad
 fi
 
+# one_page NAME: of a mapping of 64 MiB a page was written
+one_page() {
+	python3 - "$tmp/json" <<-'X' || fails "$1"
+	import json, sys
+	big = [m for m in json.load(open(sys.argv[1]))['mappings'] if m['size'] == 64 << 20]
+	assert len(big) == 1 and 1 <= big[0]['pages'] <= 2, big
+	X
+}
+
 # of new shared memory only what is written
 status 0 "new shared memory" "$command" run -q -j "$tmp/json" -- python3 -S -c '
 import mmap, time
@@ -166,11 +175,7 @@ m = mmap.mmap(-1, 64 << 20)
 time.sleep(.4)
 m[0] = 1
 time.sleep(.3)'
-python3 - "$tmp/json" <<'X' || fails "shared memory"
-import json, sys
-big = [m for m in json.load(open(sys.argv[1]))['mappings'] if m['size'] == 64 << 20]
-assert len(big) == 1 and 1 <= big[0]['pages'] <= 2, big
-X
+one_page "shared memory"
 
 # of a new private mapping of a file, too
 truncate -s 64M "$tmp/file"
@@ -182,11 +187,7 @@ m = mmap.mmap(f.fileno(), 64 << 20, flags=mmap.MAP_PRIVATE, prot=3)
 time.sleep(.4)
 m[0] = 1
 time.sleep(.3)"
-python3 - "$tmp/json" <<'X' || fails "a private mapping"
-import json, sys
-big = [m for m in json.load(open(sys.argv[1]))['mappings'] if m['size'] == 64 << 20]
-assert len(big) == 1 and 1 <= big[0]['pages'] <= 2, big
-X
+one_page "a private mapping"
 
 # after exec it is another process by name, in the picture too
 status 0 "names in the picture" "$command" run -q -s "$tmp/svg" -- sh -c \
