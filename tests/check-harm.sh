@@ -119,7 +119,7 @@ status 0 "exec in a constructor" "$command" run -q -- "$tmp/lib/m"
 grep -qx again "$tmp/out" || fails "exec in a constructor"
 
 # limits are the program's, not the command's
-status 0 "a limit of files" bash -c '(ulimit -f 0; exec "$1" run -q -- true) 2>&1 | cat; exit ${PIPESTATUS[0]}' - "$command"
+status 7 "a limit of files" "$command" run -q -- bash -c '(ulimit -f 0; exec sh -c "exit 7")'
 status 0 "a limit of processor time" bash -c 'ulimit -t 7; [ "$("$1" run -q -- sh -c "ulimit -St; ulimit -Ht" | tr "\n" " ")" = "7 7 " ]' - "$command"
 
 # who reads what the program prints sees the end of it when the program closes it
