@@ -214,7 +214,7 @@ NTSTATUS NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base, SIZE_T size, P
 
 /* Bytes of what p points to, which may be an array; `other` for a void *. */
 #define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(1 ? (p) : (p)), type)
-#define WRITEWATCH_TO(p, type) (WRITEWATCH_IS(p, type *) || WRITEWATCH_IS(p, volatile type *))
+#define WRITEWATCH_TO(p, type) (WRITEWATCH_IS(p, __typeof__(type) *) || WRITEWATCH_IS(p, volatile __typeof__(type) *))
 #define WRITEWATCH_NARROW(p) (WRITEWATCH_TO(p, int32_t) || WRITEWATCH_TO(p, uint32_t))
 #define WRITEWATCH_LONG(p) (WRITEWATCH_TO(p, long) || WRITEWATCH_TO(p, unsigned long))
 #define WRITEWATCH_WIDE(p) (WRITEWATCH_TO(p, long long) || WRITEWATCH_TO(p, unsigned long long))
