@@ -116,7 +116,11 @@ static void lay_out(const struct cli_report *r, unsigned width, double when)
 	ruler.columns = width;
 	ruler.nmappings = n;
 	ruler.n = n <= room ? n : room - 1;
-	if (order && n > room)
+	if (!order) {
+		ruler.n = 0;
+		return;
+	}
+	if (n > room)
 		order_by_recent(r, order, n, when);
 	cli_report_by_address(r, order, ruler.n);
 	for (i = 0; i < ruler.n; i++)

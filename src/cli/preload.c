@@ -138,7 +138,7 @@ static bool files_may_have(size_t bytes)
 {
 	struct {
 		uint64_t soft, hard;
-	} limit;
+	} limit = { 0, 0 };
 
 	return call4(SYS_prlimit64, 0, RLIMIT_FSIZE, NULL, &limit) == 0 &&
 	       limit.soft >= bytes;
