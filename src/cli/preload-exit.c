@@ -45,6 +45,12 @@ static void find(void)
 		writewatch_run_find_exits();
 }
 
+static void before_exec(void)
+{
+	find();
+	writewatch_run_last_look();
+}
+
 static _Noreturn void leave(void (*next_exit)(int), int status)
 {
 	writewatch_run_last_look();
@@ -73,8 +79,7 @@ __attribute__((visibility("default"))) _Noreturn void quick_exit(int status)
 __attribute__((visibility("default"))) int
 execve(const char *path, char *const argv[], char *const envp[])
 {
-	find();
-	writewatch_run_last_look();
+	before_exec();
 	return next.execve ? next.execve(path, argv, envp)
 			   : (int)syscall(SYS_execve, path, argv, envp);
 }
@@ -82,8 +87,7 @@ execve(const char *path, char *const argv[], char *const envp[])
 __attribute__((visibility("default"))) int execv(const char *path,
 						 char *const argv[])
 {
-	find();
-	writewatch_run_last_look();
+	before_exec();
 	return next.execv ? next.execv(path, argv)
 			  : (int)syscall(SYS_execve, path, argv, environ);
 }
@@ -97,16 +101,14 @@ static int there_is_none(void)
 __attribute__((visibility("default"))) int execvp(const char *file,
 						  char *const argv[])
 {
-	find();
-	writewatch_run_last_look();
+	before_exec();
 	return next.execvp ? next.execvp(file, argv) : there_is_none();
 }
 
 __attribute__((visibility("default"))) int
 execvpe(const char *file, char *const argv[], char *const envp[])
 {
-	find();
-	writewatch_run_last_look();
+	before_exec();
 	return next.execvpe ? next.execvpe(file, argv, envp) : there_is_none();
 }
 

@@ -40,9 +40,8 @@ struct watcher {
 	bool follow;
 	int filters;  /* of system calls, that the command itself has */
 	double hurry; /* until then a program asks again and again */
-	struct cli_limits
-		limits;	 /* of the command's caller, and of the program */
-	const char *why; /* why the last one could not be watched */
+	struct cli_limits limits; /* that the program gets */
+	const char *why;	  /* why the last one could not be watched */
 };
 
 static pid_t program; /* 0: a running process is watched */

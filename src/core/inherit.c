@@ -119,15 +119,13 @@ static void look_for_holes(struct look *l, uintptr_t start, uintptr_t end)
 
 static void look_without_proc(struct look *l)
 {
-	const struct ww_slice *s;
-	uintptr_t at = l->at;
-
-	for (;; at = l->at) {
+	for (;;) {
+		/* sought anew: forgetting makes another table */
 		struct ww_cursor c =
-			ww_table_seek(ww_ranges_table(&l->ww->ranges), at);
+			ww_table_seek(ww_ranges_table(&l->ww->ranges), l->at);
+		const struct ww_slice *s = ww_cursor_slice(&c);
 		struct ww_slice all;
 
-		s = ww_cursor_slice(&c);
 		if (!s)
 			break;
 		all = *s;
