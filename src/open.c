@@ -133,12 +133,22 @@ err_priv:
 	return r;
 }
 
-static void empty(struct ww *ww)
+/* The tracker's lock is taken, and is dropped: a fork() finds a tracker whole on the
+ * roster, whose descriptors it makes anew in the child, or not at all. */
+static void take_down(struct ww *ww)
 {
+	uint64_t mask;
+
+	ww_trackers_remove(ww);
 	if (ww->backend->close)
 		ww->backend->close(ww);
 	ww_maps_close(&ww->maps);
 	ww_process_finish(&ww->process);
+	ww_lock_drop(&ww->lock);
+	ww_lock_finish(&ww->lock);
+	ww_sys_block_signals(&mask);
+	ww_trackers_retire(ww);
+	ww_sys_restore_signals(mask);
 }
 
 /* A signal handler may look through the tracker from here on. */
@@ -178,9 +188,8 @@ static int open_backend(struct ww **out, const struct ww_backend *backend,
 	ww_lock_init(&ww->lock, WW_LOCK_TRACKER);
 	r = register_tracker(ww);
 	if (r < 0) {
-		ww_lock_finish(&ww->lock);
-		empty(ww);
-		ww_trackers_remove(ww);
+		ww_lock_take(&ww->lock);
+		take_down(ww);
 		return r;
 	}
 	*out = ww;
@@ -204,24 +213,16 @@ int ww_open_backend(struct ww **out, const struct ww_backend *backend,
 
 void ww_close(struct ww *ww)
 {
-	uint64_t mask;
-	int r;
-
 	if (!ww)
 		return;
 	ww_inherit_to_leave(ww);
 	ww_lock_take(&ww->lock);
-	r = ww_watch_remove_all(ww);
-	ww_lock_drop(&ww->lock);
 	/* Pages that can not be opened (no mapping is left) need the handler:
 	 * better to keep all than to free what it may find. */
-	if (r < 0)
-		return;
-	ww_lock_finish(&ww->lock);
-	ww_sys_block_signals(&mask);
-	empty(ww);
-	ww_trackers_remove(ww);
-	ww_sys_restore_signals(mask);
+	if (ww_watch_remove_all(ww) < 0)
+		ww_lock_drop(&ww->lock);
+	else
+		take_down(ww);
 }
 
 int ww_info(const struct ww *ww, struct ww_backend_info *out)

@@ -7,128 +7,309 @@
 
 #include <sched.h>
 
-#define N 64
+#define N 32
+#define ROOM 8 /* pages behind, to be watched too */
 
 static struct ww *ww;
 static char *m;
 
-/* --- a thread that unwatches one page of the range --- */
+/* --- each call, at each system call of each other one --- */
 
-enum { WAIT, GO, DONE, QUIT };
+/* Pages of their own for what changes more than dirty state. The others are
+ * written before (0, 4, 8 ...), by write_some() (1, 5, 9 ...), or by nobody. */
+enum {
+	HELD = 4,	/* 4 pages */
+	PROTECTED = 8,	/* 4 */
+	DISCARDED = 12, /* 4 */
+	GONE = 18,
+	MARKED = 22,
+	RESET = 24, /* 8 */
+};
 
-static atomic_int state_of_other;
-static size_t gone;
-static int delay;
+static bool told[N];
 
-static void *unwatch_one(void *arg)
-{
-	int i, now;
-
-	for (;;) {
-		while ((now = atomic_load(&state_of_other)) == WAIT ||
-		       now == DONE)
-			sched_yield();
-		if (now == QUIT)
-			return NULL;
-		for (i = 0; i < delay; i++)
-			atomic_signal_fence(memory_order_seq_cst);
-		CHECK(ww_unwatch(ww, m + gone * PAGE, PAGE, 0) == 0);
-		/* it is the program's again */
-		*(volatile char *)(m + gone * PAGE) = 1;
-		atomic_store(&state_of_other, DONE);
-	}
-}
-
-static void each_round(void (*fn)(void))
-{
-	unsigned random = 1;
-	pthread_t t;
-	int i;
-
-	ww = test_open();
-	m = test_map(N);
-	atomic_store(&state_of_other, WAIT);
-	assert_int_equal(pthread_create(&t, NULL, unwatch_one, NULL), 0);
-	for (i = 0; i < 3000 / test_slowness(); i++) {
-		assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
-		random = random * 1103515245 + 12345;
-		gone = 1 + random / 65536 % (N - 2);
-		delay = (int)(random / 16 % 4000);
-		fn();
-		assert_int_equal(ww_unwatch(ww, NULL, 0, WW_WINDOW), 0);
-		atomic_store(&state_of_other, WAIT);
-	}
-	atomic_store(&state_of_other, QUIT);
-	pthread_join(t, NULL);
-	test_unmap(m, N);
-	ww_close(ww);
-}
-
-/* Write all, and let the other begin. */
-static void write_all(void)
+static void tell(void *const *pages, size_t n)
 {
 	size_t i;
 
-	for (i = 0; i < N; i++)
-		((volatile char *)m)[i * PAGE] = 1;
-	atomic_store(&state_of_other, GO);
-}
-
-static void wait_for_other(void)
-{
-	while (atomic_load(&state_of_other) != DONE)
-		sched_yield();
-}
-
-static void get_all(bool told[N])
-{
-	void *pages[N];
-	size_t n = N, i;
-
-	assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET | WW_WINDOW, pages,
-				&n, NULL),
-			 0);
 	for (i = 0; i < n; i++)
 		told[(size_t)((char *)pages[i] - m) / PAGE] = true;
 }
 
-static void query_beside(void)
+static void get(void)
 {
-	bool told[N] = { false };
+	void *pages[N];
+	size_t n = N;
+
+	CHECK(ww_get(ww, m, N * PAGE, WW_RESET | WW_WINDOW, pages, &n, NULL) ==
+	      0);
+	tell(pages, n);
+}
+
+static void get_some(void)
+{
+	char *at = m, *end = m + N * PAGE;
+
+	while (at < end) {
+		void *pages[3];
+		size_t n = 3;
+
+		CHECK(ww_get(ww, at, (size_t)(end - at), WW_RESET | WW_WINDOW,
+			     pages, &n, NULL) == 0);
+		tell(pages, n);
+		at = n < 3 ? end : (char *)pages[2] + PAGE;
+	}
+}
+
+static void get_ranges(void)
+{
+	struct ww_range runs[N];
+	size_t n = N, i, at;
+
+	CHECK(ww_get_ranges(ww, m, N * PAGE, WW_RESET | WW_WINDOW, runs, &n) ==
+	      0);
+	for (i = 0; i < n; i++)
+		for (at = 0; at < runs[i].len; at += PAGE)
+			told[((size_t)((char *)runs[i].start - m) + at) /
+			     PAGE] = true;
+}
+
+static void look(void)
+{
+	void *pages[N];
+	size_t n = N;
+
+	CHECK(ww_get(ww, m, N * PAGE, WW_WINDOW, pages, &n, NULL) == 0);
+}
+
+static void reset_some(void)
+{
+	CHECK(ww_reset(ww, m + RESET * PAGE, 8 * PAGE, 0) == 0);
+}
+
+static void hold_some(void)
+{
+	CHECK(ww_hold(ww, m + HELD * PAGE, 4 * PAGE, 0) == 0);
+	CHECK(ww_release(ww, m + HELD * PAGE, 4 * PAGE, 0) == 0);
+}
+
+static void mark_one(void)
+{
+	CHECK(ww_mark(ww, m + MARKED * PAGE, 1, 0) == 0);
+}
+
+static void protect_some(void)
+{
+	CHECK(ww_protect(ww, m + PROTECTED * PAGE, 4 * PAGE, PROT_READ, 0) ==
+	      0);
+	CHECK(ww_protect(ww, m + PROTECTED * PAGE, 4 * PAGE, RW, 0) == 0);
+}
+
+static void discard_some(void)
+{
+	CHECK(ww_discard(ww, m + DISCARDED * PAGE, 4 * PAGE, 0) == 0);
+}
+
+static void unwatch_one(void)
+{
+	int r = ww_unwatch(ww, m + GONE * PAGE, PAGE, 0);
+
+	/* both may do it */
+	CHECK(r == 0 || r == -ENOENT);
+	/* it is the program's again */
+	*(volatile char *)(m + GONE * PAGE) = 1;
+}
+
+static void watch_more(void)
+{
+	int r = ww_watch(ww, m + N * PAGE, ROOM * PAGE, 0);
+
+	CHECK(r == 0 || r == -EEXIST);
+	*(volatile char *)(m + N * PAGE) = 1;
+	r = ww_unwatch(ww, m + N * PAGE, ROOM * PAGE, 0);
+	CHECK(r == 0 || r == -ENOENT);
+}
+
+static bool is_of(size_t page, size_t first, size_t n)
+{
+	return page - first < n;
+}
+
+static void write_some(void)
+{
 	size_t i;
 
-	write_all();
-	get_all(told);
-	wait_for_other();
-	for (i = 0; i < N; i++)
-		if (i != gone && !told[i])
-			fail_msg("page %zu is LOST, page %zu was unwatched", i,
-				 gone);
+	for (i = 1; i < N; i += 4)
+		if (!is_of(i, PROTECTED, 8))
+			*(volatile char *)(m + i * PAGE) = 1;
 }
 
-static void a_query_beside_an_unwatch_sees_the_rest(void **state)
+/* It watches the last page. */
+static void open_another(void)
 {
-	each_round(query_beside);
+	struct ww *other;
+	int r;
+
+	CHECK(ww_open(&other, NULL) == 0);
+	r = ww_watch(other, m + (N + ROOM) * PAGE, PAGE, 0);
+	/* both may do it */
+	CHECK(r == 0 || r == -EBUSY);
+	ww_close(other);
 }
 
-static void reset_beside(void)
+/* A child goes through what its parent does: it reports all that is there. */
+static void in_child(void *arg)
 {
-	bool told[N] = { false };
 	size_t i;
 
-	write_all();
-	assert_int_equal(ww_reset(ww, m, N * PAGE, WW_WINDOW), 0);
-	wait_for_other();
-	get_all(told);
-	for (i = 0; i < N; i++)
-		if (i != gone && told[i])
-			fail_msg("page %zu was not reset, page %zu unwatched",
-				 i, gone);
+	memset(told, 0, sizeof(told));
+	get();
+	for (i = 0; i < N; i += 4)
+		CHECK(told[i] || is_of(i, DISCARDED, 4) || is_of(i, RESET, 8));
+	memset(told, 0, sizeof(told));
+	for (i = 0; i < N; i += 2)
+		if (!is_of(i, PROTECTED, 4))
+			*(volatile char *)(m + i * PAGE) = 2;
+	get();
+	for (i = 0; i < N; i += 2)
+		CHECK(told[i] || is_of(i, PROTECTED, 4) || i == GONE);
+	_exit(0);
 }
 
-static void a_reset_beside_an_unwatch_resets_the_rest(void **state)
+static void fork_one(void)
 {
-	each_round(reset_beside);
+	CHECK(test_child(in_child, NULL) == 0);
+}
+
+static const struct call {
+	const char *name;
+	void (*fn)(void);
+} calls[] = {
+	{ "ww_get", get },
+	{ "ww_get, small array", get_some },
+	{ "ww_get_ranges", get_ranges },
+	{ "ww_get, look", look },
+	{ "ww_reset", reset_some },
+	{ "ww_hold", hold_some },
+	{ "ww_mark", mark_one },
+	{ "ww_protect", protect_some },
+	{ "ww_discard", discard_some },
+	{ "ww_unwatch", unwatch_one },
+	{ "ww_watch", watch_more },
+	{ "stores", write_some },
+	{ "ww_open", open_another },
+	{ "fork", fork_one },
+};
+
+/* Did one of the two do it? */
+static bool did(const struct call *a, const struct call *b, void (*fn)(void))
+{
+	return a->fn == fn || b->fn == fn;
+}
+
+enum { CLEAN, EITHER, DIRTY };
+
+static int expected(const struct call *a, const struct call *b, size_t page)
+{
+	if ((page == GONE && did(a, b, unwatch_one)) ||
+	    (is_of(page, RESET, 8) && did(a, b, reset_some)) ||
+	    (is_of(page, DISCARDED, 4) && did(a, b, discard_some)))
+		return EITHER;
+	if (page % 4 == 0 ||
+	    (page % 4 == 1 && !is_of(page, PROTECTED, 8) &&
+	     did(a, b, write_some)) ||
+	    (is_of(page, HELD, 4) && did(a, b, hold_some)) ||
+	    (page == MARKED && did(a, b, mark_one)))
+		return DIRTY;
+	return test_caps(ww) & WW_CAP_EXACT ? CLEAN : EITHER;
+}
+
+static const struct call *a, *b;
+static long a_at, b_at;
+
+static void fail_at(const char *what, size_t page)
+{
+	fail_msg("%s up to system call %ld, at system call %ld of %s: page %zu "
+		 "%s",
+		 b->name, b_at, a_at, a->name, page, what);
+}
+
+/* All that was written is told, nothing else is, and what is written next is seen. */
+static void check_both(void)
+{
+	size_t i;
+	int want;
+
+	get();
+	for (i = 0; i < N; i++) {
+		want = expected(a, b, i);
+		if (want == DIRTY && !told[i])
+			fail_at("is LOST", i);
+		if (want == CLEAN && told[i])
+			fail_at("was not written", i);
+	}
+	memset(told, 0, sizeof(told));
+	for (i = 0; i < N; i++)
+		*(volatile char *)(m + i * PAGE) = 3;
+	get();
+	for (i = 0; i < N; i++)
+		if (!told[i] && !(i == GONE && did(a, b, unwatch_one)))
+			fail_at("is LOST when it is written next", i);
+}
+
+static bool try_both(size_t first, long at, size_t beside, long then)
+{
+	bool held;
+	size_t i;
+
+	a = &calls[first];
+	b = &calls[beside];
+	a_at = at;
+	b_at = then;
+	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	memset(told, 0, sizeof(told));
+	for (i = 0; i < N; i += 4)
+		*(volatile char *)(m + i * PAGE) = 1;
+	held = test_interleave(a->fn, at, b->fn, then);
+	if (held)
+		check_both();
+	assert_int_equal(ww_unwatch(ww, NULL, 0, WW_WINDOW), 0);
+	return held;
+}
+
+static void each_call_at_each_system_call_of_another(void **state)
+{
+	if (!test_can_interleave())
+		return;
+	ww = test_open();
+	m = test_map(N + ROOM + 1);
+	test_interleave_all(sizeof(calls) / sizeof(calls[0]), try_both);
+	test_unmap(m, N + ROOM + 1);
+	ww_close(ww);
+}
+
+/* What needs two right moments. */
+static void a_query_beside_an_unwatch_at_all_moments(void **state)
+{
+	size_t query = 0, unwatch = 0, i, k;
+	long at, then, most = 16 / (test_slowness() / 50 + 1);
+
+	if (!test_can_interleave())
+		return;
+	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		query = calls[i].fn == get ? i : query;
+		unwatch = calls[i].fn == unwatch_one ? i : unwatch;
+	}
+	ww = test_open();
+	m = test_map(N);
+	for (k = 0; k < 2; k++)
+		for (at = 1; at < most; at++)
+			for (then = 0; then < most; then++)
+				if (!try_both(k ? query : unwatch, at,
+					      k ? unwatch : query, then))
+					at = most;
+	test_unmap(m, N);
+	ww_close(ww);
 }
 
 /* --- a thread that holds --- */
@@ -256,8 +437,8 @@ static void a_child_without_proc_leaves_its_own_memory_alone(void **state)
 	assert_int_equal(test_child(lose_proc, NULL), 0);
 }
 
-TEST_MAIN("beside", CASE(a_query_beside_an_unwatch_sees_the_rest),
-	  CASE(a_reset_beside_an_unwatch_resets_the_rest),
+TEST_MAIN("beside", CASE(a_query_beside_an_unwatch_at_all_moments),
+	  CASE(each_call_at_each_system_call_of_another),
 	  CASE(a_child_that_is_forked_beside_a_hold_holds_nothing),
 	  CASE(all_memory_can_be_locked),
 	  CASE(a_child_without_proc_leaves_its_own_memory_alone))

@@ -484,59 +484,144 @@ static void a_failing_call_makes_no_output_dirty(void **state)
 	end();
 }
 
-/* --- a latch beside a reset --- */
+/* --- each call, at each system call of each other one --- */
 
-static pthread_barrier_t begin_round, end_round;
-static atomic_bool last_round;
+/* Pages of their own for what changes more than dirty state. Of the others the even
+ * ones are written before, the odd ones by write_odd(), or by nobody. */
+enum {
+	PROTECTED = 4, /* 2 pages */
+	RESET = 8,     /* 4 */
+	DROPPED = 12,  /* 4 */
+	PAGES = 16
+};
 
-static void *protect_each_round(void *arg)
+static bool told[PAGES];
+
+static void get(void)
 {
-	for (;;) {
-		DWORD old;
+	void *array[ROOM];
+	ULONG_PTR n = ROOM, i;
+	DWORD g;
 
-		pthread_barrier_wait(&begin_round);
-		if (atomic_load(&last_round))
-			return NULL;
-		CHECK(VirtualProtect(base, SIZE, PAGE_READWRITE, &old));
-		pthread_barrier_wait(&end_round);
-	}
+	CHECK(GetWriteWatch(WRITE_WATCH_FLAG_RESET, base, SIZE, array, &n,
+			    &g) == 0);
+	for (i = 0; i < n; i++)
+		told[(size_t)((char *)array[i] - base) / PAGE] = true;
 }
 
-static void write_all(void)
+static void look(void)
+{
+	void *array[ROOM];
+	ULONG_PTR n = ROOM;
+	DWORD g;
+
+	CHECK(GetWriteWatch(0, base, SIZE, array, &n, &g) == 0);
+}
+
+static void reset_some(void)
+{
+	CHECK(ResetWriteWatch(base + RESET * PAGE, 4 * PAGE) == 0);
+}
+
+static void protect_all(void)
+{
+	DWORD old;
+
+	/* not while a part is decommitted */
+	CHECK(VirtualProtect(base, SIZE, PAGE_READWRITE, &old) ||
+	      GetLastError() == ERROR_INVALID_ADDRESS);
+}
+
+static void protect_some(void)
+{
+	char *at = base + PROTECTED * PAGE;
+	DWORD old;
+
+	CHECK(VirtualProtect(at, 2 * PAGE, PAGE_READONLY, &old));
+	CHECK(VirtualProtect(at, 2 * PAGE, PAGE_READWRITE, &old));
+}
+
+static void drop_some(void)
+{
+	char *at = base + DROPPED * PAGE;
+
+	CHECK(VirtualFree(at, 4 * PAGE, MEM_DECOMMIT));
+	CHECK(VirtualAlloc(at, 4 * PAGE, MEM_COMMIT, PAGE_READWRITE));
+}
+
+static void another_region(void)
+{
+	char *p = VirtualAlloc(NULL, 2 * PAGE,
+			       MEM_RESERVE | MEM_COMMIT | MEM_WRITE_WATCH,
+			       PAGE_READWRITE);
+
+	CHECK(p);
+	p[0] = 1;
+	CHECK(VirtualFree(p, 0, MEM_RELEASE));
+}
+
+static void write_every(size_t first, size_t step)
+{
+	size_t i, at;
+
+	for (i = first; i < PAGES; i += step)
+		for (at = 0; i - PROTECTED >= 2 && at < PAGE; at += ENTRY)
+			((volatile char *)base)[i * PAGE + at] = 1;
+}
+
+static void write_odd(void)
 {
 	size_t i;
 
-	for (i = 0; i < SIZE; i += ENTRY)
-		((volatile char *)base)[i] = 1;
+	for (i = 1; i < RESET; i += 2)
+		if (i - PROTECTED >= 2)
+			base[i * PAGE] = 1;
 }
 
-/* Whichever comes first: what the reset has reported is not latched behind it. */
-static void what_was_reset_beside_a_protection_is_not_latched(void **state)
-{
-	pthread_t t;
-	int round, i;
+static void (*const calls[])(void) = {
+	get,	   look,	 reset_some,	 protect_all,
+	drop_some, protect_some, another_region, write_odd,
+};
 
+static bool try_both(size_t a, long at, size_t b, long then)
+{
+	bool odd = calls[a] == write_odd || calls[b] == write_odd;
+	size_t i;
+	DWORD old;
+
+	memset(told, 0, sizeof(told));
+	write_every(0, 2);
+	if (!test_interleave(calls[a], at, calls[b], then))
+		return false;
+	get();
+	for (i = 0; i < RESET; i++)
+		if (i - PROTECTED >= 2 && told[i] != (odd || i % 2 == 0))
+			fail_msg("call %zu up to system call %ld, at system call "
+				 "%ld of call %zu: page %zu is %s",
+				 b, then, at, a, i, told[i] ? "told" : "LOST");
+	/* what was reported is not dirty, and not latched */
+	assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET), 0);
+	write_every(0, 1);
+	assert_true(VirtualFree(base, SIZE, MEM_DECOMMIT));
+	assert_non_null(
+		VirtualAlloc(base, SIZE, MEM_COMMIT, PAGE_READWRITE));
+	if (count_entries(WRITE_WATCH_FLAG_RESET))
+		fail_msg("call %zu up to system call %ld, at system call %ld of "
+			 "call %zu: something is latched",
+			 b, then, at, a);
+	write_every(0, 1);
+	assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET),
+			 (PAGES - 2) * PARTS);
+	assert_true(VirtualProtect(base, SIZE, PAGE_READWRITE, &old));
+	return true;
+}
+
+static void each_call_at_each_system_call_of_another(void **state)
+{
+	if (!test_can_interleave())
+		return;
 	begin();
-	pthread_barrier_init(&begin_round, NULL, 2);
-	pthread_barrier_init(&end_round, NULL, 2);
-	pthread_create(&t, NULL, protect_each_round, NULL);
-	for (round = 0; round < 6000 / test_slowness(); round++) {
-		write_all();
-		pthread_barrier_wait(&begin_round);
-		for (i = 0; i < round * 37 % 3000; i++)
-			atomic_signal_fence(memory_order_seq_cst);
-		assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET),
-				 SIZE / ENTRY);
-		pthread_barrier_wait(&end_round);
-		write_all();
-		assert_true(VirtualFree(base, SIZE, MEM_DECOMMIT));
-		assert_non_null(VirtualAlloc(base, SIZE, MEM_COMMIT,
-					     PAGE_READWRITE));
-		assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET), 0);
-	}
-	atomic_store(&last_round, true);
-	pthread_barrier_wait(&begin_round);
-	pthread_join(t, NULL);
+	test_interleave_all(sizeof(calls) / sizeof(calls[0]), try_both);
 	end();
 }
 
@@ -556,4 +641,4 @@ TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(a_commit_that_fails_commits_nothing),
 	  CASE(a_long_array_is_probed_to_its_end),
 	  CASE(a_failing_call_makes_no_output_dirty),
-	  CASE(what_was_reset_beside_a_protection_is_not_latched))
+	  CASE(each_call_at_each_system_call_of_another))

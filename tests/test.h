@@ -117,6 +117,21 @@ long test_mappings(void);
  * if it hangs. */
 int test_child(void (*fn)(void *), void *arg);
 
+/* Run first in a thread that is held at its at'th system call (from 1 on), and then
+ * beside in another, until that has made as many as `then` (0: all); then the rest of
+ * the first, and of the other. One that waits for the other is let go after some
+ * 10 ms. false: first makes fewer calls, and ended alone. */
+bool test_interleave(void (*first)(void), long at, void (*beside)(void),
+		     long then);
+
+/* Can threads be held so? Says so, if not. */
+bool test_can_interleave(void);
+
+/* Try each pair of n functions at each system call of the first, while it makes so
+ * many; the other is held at one of its first, or not at all. */
+void test_interleave_all(size_t n, bool (*try)(size_t first, long at,
+					       size_t beside, long then));
+
 /* fork() without libc: no pthread_atfork() handler runs. */
 pid_t test_bare_fork(void);
 

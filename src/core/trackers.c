@@ -139,6 +139,12 @@ void ww_trackers_remove(struct ww *ww)
 	ww_lock_take_inside(&trackers.lock);
 	if (!ww_process_is_other(&ww->process) && change_roster(NULL, ww) < 0)
 		leave_gap(ww);
+	ww_lock_drop_inside(&trackers.lock);
+}
+
+void ww_trackers_retire(struct ww *ww)
+{
+	ww_lock_take_inside(&trackers.lock);
 	ww->retired = trackers.old_trackers;
 	trackers.old_trackers = ww;
 	clean();

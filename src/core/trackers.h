@@ -7,11 +7,12 @@
 
 #include "core/backend.h"
 
-/* A tracker of our own memory is added when it opens. A tracker that closes, of
- * whatever memory, is handed to ww_trackers_remove(), which frees it when no
- * signal handler can be looking at it. */
+/* A tracker of our own memory is added when it opens. One that closes, of whatever
+ * memory, is removed, and retired: freed when no signal handler can be looking at
+ * it. All with signals blocked. */
 int ww_trackers_add(struct ww *ww);
 void ww_trackers_remove(struct ww *ww);
+void ww_trackers_retire(struct ww *ww);
 
 /* Call fn for each tracker while it returns false; true if one returned true.
  * Lock-free and async-signal-safe. */
