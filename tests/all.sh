@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# all.sh ci|full - every step that there is, each shown when it has ended; then a
-# table of the steps with their counts and seconds, and "N passed, N failed, N skipped".
+# all.sh ci|full - every step that there is, each shown when it has ended; then what
+# failed once more, a table of the steps with their counts and seconds, and
+# "N passed, N failed, N skipped".
 # ci: the same steps, but fewer rounds of each race, fewer kernels and shorter
 # fuzzing, to end within half an hour on two processors.
 set -u
@@ -9,7 +10,8 @@ cd "$(dirname "$0")/.."
 length=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-: >"$work/table"
+: >"$work/table" >"$work/failed"
+failures='SURVIVED|does not apply|can not be built|not ok|FAIL|fail|rror|LOST|imeout'
 began=$(date +%s)
 
 # step NAME COMMAND...: its output as a whole, when it has ended; the last line of
@@ -27,6 +29,11 @@ step() (
 	*) status=0 ;; # counted as failed already
 	esac
 	[ "$status" = 0 ] || line="${line%% passed*} passed, 1 failed, ${line##*failed, }"
+	case $line in
+	*' passed, 0 failed'*) ;;
+	*) { echo "== of $name"; grep -E "$failures" "$log" | tail -n 20; } \
+		>>"$work/failed" ;;
+	esac
 	printf '%-12s %5d s  %s\n' "$name" $(($(date +%s) - from)) "$line" >>"$work/table"
 	flock "$work/table" sh -c 'echo "== $1"; cat "$2"; echo "status $3"' - \
 		"$name" "$log" "$status"
@@ -67,7 +74,7 @@ step kernels env WRITEWATCH_TEST_WRITES="${WRITEWATCH_TEST_WRITES:-$writes}" \
 	WRITEWATCH_TEST_SLOWNESS="${WRITEWATCH_TEST_SLOWNESS:-$slowness}" \
 	sh tests/run.sh --werror --coverage --build build-ci --kernels $kernels
 echo
-cat "$work/table"
+cat "$work/failed" "$work/table"
 awk -v all=$(($(date +%s) - began)) '{ ok += $4; bad += $6; skip += $8 }
 	END {
 		printf "%d s\n%d passed, %d failed, %d skipped\n", all, ok, bad, skip
