@@ -115,8 +115,8 @@ enum ww_cap {
 	 * Without it they fail with EFAULT at a closed (read-only) page, and
 	 * what they took (a datagram, an eventfd's count, a wait status) is
 	 * lost: ww_hold() the buffer. The kernel's own writes fail too, mostly
-	 * in silence: robust, priority-inheriting and process-shared mutexes,
-	 * thread descriptors, rseq, signal frames; never watch such memory. */
+	 * in silence: robust, priority-inheriting, process-shared mutexes (on
+	 * uffd-sync always), thread descriptors, rseq, signal frames. Hold them. */
 	WW_CAP_KERNEL_WRITES = 1 << 1,
 	/* Nothing is reported that was neither written nor faulted for writing
 	 * on the program's behalf (mlock, MADV_POPULATE_WRITE, shared futex),

@@ -33,6 +33,12 @@ static void release(char *at, size_t len)
 	assert_int_equal(ww_release(f.ww, at, len, 0), 0);
 }
 
+/* Some of the writes do not wait for a thread, and have to be held on uffd-sync, too. */
+static bool kernel_writes_all(void)
+{
+	return kernel_writes && test_caps(f.ww) & WW_CAP_NO_THREAD;
+}
+
 /* Without KERNEL_WRITES it may be EFAULT, unless the buffer is held. */
 static void expect_write(ssize_t r, ssize_t want)
 {
@@ -115,8 +121,7 @@ static void proc_mem_is_seen_where_the_kernel_tells(void **state)
 	/* Where a thread answers faults it may be refused, by EIO; where pages are
 	 * made read-only, by kernels with PROC_MEM_FORCE_PTRACE (Debian's 7.2). */
 	if (pwrite(fd, "x", 1, (off_t)(uintptr_t)(f.m + 3 * PAGE)) != 1) {
-		assert_false(kernel_writes &&
-			     test_caps(f.ww) & WW_CAP_NO_THREAD);
+		assert_false(kernel_writes_all());
 		assert_int_equal(f.m[3 * PAGE], 1);
 		hold(f.m + 3 * PAGE, 1);
 		assert_int_equal(
@@ -214,13 +219,119 @@ static void futex_operations_are_seen(void **state)
 	/* As above: a thread may not be waited for. */
 	if (wake_op(&dummy, f.m + 6 * PAGE) != 0) {
 		assert_int_equal(errno, EFAULT);
-		assert_false(kernel_writes &&
-			     test_caps(f.ww) & WW_CAP_NO_THREAD);
+		assert_false(kernel_writes_all());
 		hold(f.m + 6 * PAGE, 4);
 		assert_int_equal(wake_op(&dummy, f.m + 6 * PAGE), 0);
 		release(f.m + 6 * PAGE, 4);
 	}
 	EXPECT_RESET(f, PAGES(6));
+	test_end(f);
+}
+
+/* --- memory that the kernel writes for itself --- */
+
+static void *lock_and_go(void *mutex)
+{
+	CHECK(pthread_mutex_lock(mutex) == 0);
+	CHECK(ww_reset(f.ww, f.m, f.npages * PAGE, 0) == 0);
+	return NULL;
+}
+
+static void make_mutex(pthread_mutex_t *mutex, int robust, int protocol)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	assert_int_equal(pthread_mutexattr_setrobust(&attr, robust), 0);
+	assert_int_equal(pthread_mutexattr_setprotocol(&attr, protocol), 0);
+	assert_int_equal(pthread_mutex_init(mutex, &attr), 0);
+	pthread_mutexattr_destroy(&attr);
+}
+
+static void a_robust_mutex_is_given_up(void **state)
+{
+	struct timespec end;
+	pthread_mutex_t *mutex;
+	pthread_t t;
+
+	begin();
+	mutex = (pthread_mutex_t *)(f.m + 5 * PAGE);
+	make_mutex(mutex, PTHREAD_MUTEX_ROBUST, PTHREAD_PRIO_NONE);
+	if (!kernel_writes_all())
+		hold(f.m + 5 * PAGE, sizeof(*mutex));
+	assert_int_equal(pthread_create(&t, NULL, lock_and_go, mutex), 0);
+	pthread_join(t, NULL);
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 5 * test_slowness();
+	assert_int_equal(pthread_mutex_timedlock(mutex, &end), EOWNERDEAD);
+	release(f.m + 5 * PAGE, sizeof(*mutex));
+	EXPECT_RESET(f, PAGES(5));
+	test_end(f);
+}
+
+static atomic_int about_to_lock;
+
+static void *lock_and_unlock(void *mutex)
+{
+	atomic_fetch_add(&about_to_lock, 1);
+	CHECK(pthread_mutex_lock(mutex) == 0);
+	CHECK(pthread_mutex_unlock(mutex) == 0);
+	return NULL;
+}
+
+static void a_mutex_inherits_its_priority(void **state)
+{
+	pthread_mutex_t *mutex;
+	pthread_t t;
+	int i;
+
+	begin();
+	mutex = (pthread_mutex_t *)(f.m + 5 * PAGE);
+	make_mutex(mutex, PTHREAD_MUTEX_STALLED, PTHREAD_PRIO_INHERIT);
+	if (!kernel_writes_all())
+		hold(f.m + 5 * PAGE, sizeof(*mutex));
+	for (i = 1; i <= 20; i++) {
+		assert_int_equal(pthread_mutex_lock(mutex), 0);
+		assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
+		pthread_create(&t, NULL, lock_and_unlock, mutex);
+		while (atomic_load(&about_to_lock) != i)
+			usleep(100);
+		usleep(1000);
+		assert_int_equal(pthread_mutex_unlock(mutex), 0);
+		pthread_join(t, NULL);
+	}
+	release(f.m + 5 * PAGE, sizeof(*mutex));
+	EXPECT_RESET(f, PAGES(5));
+	test_end(f);
+}
+
+static void *reset_all(void *arg)
+{
+	CHECK(ww_reset(f.ww, f.m, f.npages * PAGE, 0) == 0);
+	return NULL;
+}
+
+/* Its stack, and what libc and the kernel keep of it: rseq, the word that the
+ * kernel clears when it ends. */
+static void a_thread_lives_in_watched_memory(void **state)
+{
+	const size_t npages = ((size_t)1 << 20) / PAGE;
+	pthread_attr_t attr;
+	pthread_t t;
+	int i;
+
+	f = test_begin(npages, 0);
+	kernel_writes = PROMISED(f.ww, WW_CAP_KERNEL_WRITES);
+	if (!kernel_writes_all())
+		hold(f.m, npages * PAGE);
+	pthread_attr_init(&attr);
+	assert_int_equal(pthread_attr_setstack(&attr, f.m, npages * PAGE), 0);
+	for (i = 0; i < 20; i++) {
+		assert_int_equal(pthread_create(&t, &attr, reset_all, NULL), 0);
+		assert_int_equal(pthread_join(t, NULL), 0);
+	}
+	pthread_attr_destroy(&attr);
+	assert_true(test_count(f.ww, f.m, npages, 0) > 0);
 	test_end(f);
 }
 
@@ -500,7 +611,10 @@ TEST_MAIN("kernel-writes", CASE(read_is_seen), CASE(recv_is_seen),
 	  CASE(process_vm_writev_is_seen),
 	  CASE(proc_mem_is_seen_where_the_kernel_tells),
 	  CASE(another_process_s_writes_are_seen_where_promised),
-	  CASE(futex_operations_are_seen), CASE(the_clock_is_seen),
+	  CASE(futex_operations_are_seen),
+	  CASE(a_robust_mutex_is_given_up),
+	  CASE(a_mutex_inherits_its_priority),
+	  CASE(a_thread_lives_in_watched_memory), CASE(the_clock_is_seen),
 	  CASE(held_pages_are_reported_by_each_query),
 	  CASE(a_datagram_arrives_whatever_is_reset),
 	  CASE(a_fixed_buffer_is_seen_over_resets),
