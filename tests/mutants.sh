@@ -3,9 +3,9 @@
 # mutants.sh [NAME...] - negative controls: the library is broken in one way after
 # the other, in a copy, and each time a test must turn red. A mutant is a patch,
 # mutants/NAME.patch, whose first line names the test program, the backend (or -)
-# and settings for its environment. A test that hangs is red too: none takes a third of
-# the limit. A mutant that survives, or does not apply any more, is a failure. Ends
-# with "N passed, N failed, N skipped".
+# and settings for its environment. A test that hangs is red too, and is said to
+# have hung: look whether that is the mutant's doing. A mutant that survives, or does
+# not apply any more, is a failure. Ends with "N passed, N failed, N skipped".
 set -u
 src=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d)
@@ -37,10 +37,12 @@ mutant() {
 		[ "$backend" = - ] || set -- "WRITEWATCH_BACKEND=$backend" "$@"
 		(cd "$tmp/build" && env WRITEWATCH_TEST_SYSTEM=1 WRITEWATCH_TEST_WRITES=400000 "$@" \
 			timeout -k 1 30 "tests/$test") >"$tmp/log" 2>&1
-		case $? in
+		status=$? how=
+		[ $status != 124 ] && [ $status != 137 ] || how=" (it hung)"
+		case $status in
 		0) failed "$name" "SURVIVED $test on $backend" ;;
 		77) echo "$name: skipped, $backend is not usable"; skipped=$((skipped + 1)) ;;
-		*) echo "$name: killed by $test on $backend"; killed=$((killed + 1)) ;;
+		*) echo "$name: killed by $test on $backend$how"; killed=$((killed + 1)) ;;
 		esac
 		set -- "$name"
 	fi

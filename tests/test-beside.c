@@ -13,6 +13,9 @@
 static struct ww *ww;
 static char *m;
 
+/* Private memory and, where the backend takes it, a memfd. */
+static char *own, *shared;
+
 /* --- each call, at each system call of each other one --- */
 
 /* Pages of their own for what changes more than dirty state. The others are
@@ -107,7 +110,9 @@ static void protect_some(void)
 
 static void discard_some(void)
 {
-	CHECK(ww_discard(ww, m + DISCARDED * PAGE, 4 * PAGE, 0) == 0);
+	int r = ww_discard(ww, m + DISCARDED * PAGE, 4 * PAGE, 0);
+
+	CHECK(r == (m == shared ? -EOPNOTSUPP : 0));
 }
 
 static void unwatch_one(void)
@@ -209,6 +214,8 @@ static bool did(const struct call *a, const struct call *b, void (*fn)(void))
 
 enum { CLEAN, EITHER, DIRTY };
 
+static unsigned range_caps;
+
 static int expected(const struct call *a, const struct call *b, size_t page)
 {
 	if ((page == GONE && did(a, b, unwatch_one)) ||
@@ -221,7 +228,7 @@ static int expected(const struct call *a, const struct call *b, size_t page)
 	    (is_of(page, HELD, 4) && did(a, b, hold_some)) ||
 	    (page == MARKED && did(a, b, mark_one)))
 		return DIRTY;
-	return test_caps(ww) & WW_CAP_EXACT ? CLEAN : EITHER;
+	return range_caps & WW_CAP_EXACT ? CLEAN : EITHER;
 }
 
 static const struct call *a, *b;
@@ -259,6 +266,11 @@ static void check_both(void)
 
 static bool try_both(size_t first, long at, size_t beside, long then)
 {
+	/* most have an odd number of calls: each meets each kind and mode */
+	const unsigned turn = (unsigned)(first + beside + (size_t)at) % 3;
+	const unsigned flags = turn == 1 ? WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK |
+						   WW_WATCH_HUGE_OK
+					 : 0;
 	bool held;
 	size_t i;
 
@@ -266,7 +278,9 @@ static bool try_both(size_t first, long at, size_t beside, long then)
 	b = &calls[beside];
 	a_at = at;
 	b_at = then;
-	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
+	m = turn == 2 && shared ? shared : own;
+	assert_int_equal(ww_watch(ww, m, N * PAGE, flags), 0);
+	assert_int_equal(test_range_info(ww, m, NULL, &range_caps, NULL), 0);
 	memset(told, 0, sizeof(told));
 	for (i = 0; i < N; i += 4)
 		*(volatile char *)(m + i * PAGE) = 1;
@@ -277,39 +291,71 @@ static bool try_both(size_t first, long at, size_t beside, long then)
 	return held;
 }
 
+static void begin_both(void)
+{
+	const size_t len = (N + ROOM + 1) * PAGE;
+	int fd = memfd_create("beside", MFD_CLOEXEC);
+
+	ww = test_open();
+	own = test_map(N + ROOM + 1);
+	assert_int_equal(ftruncate(fd, (off_t)len), 0);
+	shared = mmap(NULL, len, RW, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(shared, MAP_FAILED);
+	close(fd);
+	if (ww_watch(ww, shared, PAGE, 0) < 0) {
+		assert_false(PROMISED(ww, WW_CAP_SHARED));
+		munmap(shared, len);
+		shared = NULL;
+	} else {
+		assert_int_equal(ww_unwatch(ww, shared, PAGE, 0), 0);
+	}
+}
+
+static void end_both(void)
+{
+	test_unmap(own, N + ROOM + 1);
+	if (shared)
+		munmap(shared, (N + ROOM + 1) * PAGE);
+	ww_close(ww);
+}
+
 static void each_call_at_each_system_call_of_another(void **state)
 {
 	if (!test_can_interleave())
 		return;
-	ww = test_open();
-	m = test_map(N + ROOM + 1);
+	begin_both();
 	test_interleave_all(sizeof(calls) / sizeof(calls[0]), try_both);
-	test_unmap(m, N + ROOM + 1);
-	ww_close(ww);
+	end_both();
 }
 
-/* What needs two right moments. */
-static void a_query_beside_an_unwatch_at_all_moments(void **state)
+static size_t index_of(void (*fn)(void))
 {
-	size_t query = 0, unwatch = 0, i, k;
-	long at, then, most = 16 / (test_slowness() / 50 + 1);
+	size_t i = 0;
+
+	while (calls[i].fn != fn)
+		i++;
+	return i;
+}
+
+/* What needs one right moment, and what needs two. */
+static void pairs_at_all_moments(void **state)
+{
+	const size_t query = index_of(get), unwatch = index_of(unwatch_one);
+	const long most = 16 / (test_slowness() / 50 + 1);
+	long at, then;
 
 	if (!test_can_interleave())
 		return;
-	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-		query = calls[i].fn == get ? i : query;
-		unwatch = calls[i].fn == unwatch_one ? i : unwatch;
-	}
-	ww = test_open();
-	m = test_map(N);
-	for (k = 0; k < 2; k++)
-		for (at = 1; at < most; at++)
-			for (then = 0; then < most; then++)
-				if (!try_both(k ? query : unwatch, at,
-					      k ? unwatch : query, then))
-					at = most;
-	test_unmap(m, N);
-	ww_close(ww);
+	begin_both();
+	for (at = 1; try_both(index_of(open_another), at, index_of(fork_one), 0);
+	     at += test_slowness() / 10 + 1)
+		;
+	for (at = 1; at < most; at++)
+		for (then = 0; then < most; then++) {
+			try_both(unwatch, at, query, then);
+			try_both(query, at, unwatch, then);
+		}
+	end_both();
 }
 
 /* --- a thread that holds --- */
@@ -437,7 +483,7 @@ static void a_child_without_proc_leaves_its_own_memory_alone(void **state)
 	assert_int_equal(test_child(lose_proc, NULL), 0);
 }
 
-TEST_MAIN("beside", CASE(a_query_beside_an_unwatch_at_all_moments),
+TEST_MAIN("beside", CASE(pairs_at_all_moments),
 	  CASE(each_call_at_each_system_call_of_another),
 	  CASE(a_child_that_is_forked_beside_a_hold_holds_nothing),
 	  CASE(all_memory_can_be_locked),
