@@ -206,8 +206,12 @@ static const struct call {
 	{ "fork", fork_one },
 };
 
+/* The two that are tried, and where they are held. */
+static const struct call *a, *b;
+static long a_at, b_at;
+
 /* Did one of the two do it? */
-static bool did(const struct call *a, const struct call *b, void (*fn)(void))
+static bool did(void (*fn)(void))
 {
 	return a->fn == fn || b->fn == fn;
 }
@@ -216,23 +220,20 @@ enum { CLEAN, EITHER, DIRTY };
 
 static unsigned range_caps;
 
-static int expected(const struct call *a, const struct call *b, size_t page)
+static int expected(size_t page)
 {
-	if ((page == GONE && did(a, b, unwatch_one)) ||
-	    (is_of(page, RESET, 8) && did(a, b, reset_some)) ||
-	    (is_of(page, DISCARDED, 4) && did(a, b, discard_some)))
+	if ((page == GONE && did(unwatch_one)) ||
+	    (is_of(page, RESET, 8) && did(reset_some)) ||
+	    (is_of(page, DISCARDED, 4) && did(discard_some)))
 		return EITHER;
 	if (page % 4 == 0 ||
 	    (page % 4 == 1 && !is_of(page, PROTECTED, 8) &&
-	     did(a, b, write_some)) ||
-	    (is_of(page, HELD, 4) && did(a, b, hold_some)) ||
-	    (page == MARKED && did(a, b, mark_one)))
+	     did(write_some)) ||
+	    (is_of(page, HELD, 4) && did(hold_some)) ||
+	    (page == MARKED && did(mark_one)))
 		return DIRTY;
 	return range_caps & WW_CAP_EXACT ? CLEAN : EITHER;
 }
-
-static const struct call *a, *b;
-static long a_at, b_at;
 
 static void fail_at(const char *what, size_t page)
 {
@@ -249,7 +250,7 @@ static void check_both(void)
 
 	get();
 	for (i = 0; i < N; i++) {
-		want = expected(a, b, i);
+		want = expected(i);
 		if (want == DIRTY && !told[i])
 			fail_at("is LOST", i);
 		if (want == CLEAN && told[i])
@@ -260,13 +261,13 @@ static void check_both(void)
 		*(volatile char *)(m + i * PAGE) = 3;
 	get();
 	for (i = 0; i < N; i++)
-		if (!told[i] && !(i == GONE && did(a, b, unwatch_one)))
+		if (!told[i] && !(i == GONE && did(unwatch_one)))
 			fail_at("is LOST when it is written next", i);
 }
 
 static bool try_both(size_t first, long at, size_t beside, long then)
 {
-	/* most have an odd number of calls: each meets each kind and mode */
+	/* in turn: private memory, the same with each permission, a memfd */
 	const unsigned turn = (unsigned)(first + beside + (size_t)at) % 3;
 	const unsigned flags = turn == 1 ? WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK |
 						   WW_WATCH_HUGE_OK

@@ -119,8 +119,8 @@ int test_child(void (*fn)(void *), void *arg);
 
 /* Run first in a thread that is held at its at'th system call (from 1 on), and then
  * beside in another, until that has made as many as `then` (0: all); then the rest of
- * the first, and of the other. One is let go after some 10 ms,
- * too: the other may wait for it. false: first makes fewer, and ended alone. */
+ * the first, and of the other. One is let go after some 10 ms, too: the other may
+ * wait for it. false: first makes fewer, and ended alone. */
 bool test_interleave(void (*first)(void), long at, void (*beside)(void),
 		     long then);
 
