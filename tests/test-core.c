@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-core.c - the core on a fake backend whose failures and answers the test
- * decides; the bitmap; and /proc/self/maps read as text.
+ * decides; the bitmap; the list by address; and /proc/self/maps read as text.
  */
 #include "test.h"
 
 #include <time.h>
 
 #include "backends/uffd-sync.h"
+#include "base/fork.h"
+#include "base/heap.h"
+#include "base/sorted.h"
 #include "core/turns.h"
 #include "kernel/maps.h"
+#include "kernel/sys.h"
 #include "kernel/uapi/userfaultfd.h"
 #include "kernel/uffd.h"
 #include "open.h"
@@ -347,6 +351,82 @@ static void bits_are_found_in_runs(void **state)
 	free(memory);
 }
 
+struct entry {
+	uintptr_t at;
+	size_t value;
+};
+
+#define ADDRESSES 2000
+
+/* What the list says of an address is what the array says, which has a value (not 0)
+ * for each address that is on the list. */
+static void compare_sorted(const struct ww_sorted *list, const size_t *value,
+			   uintptr_t at)
+{
+	const struct entry *below = ww_sorted_below(list, at);
+	const struct entry *above = ww_sorted_above(list, at);
+	size_t i = at, k = at + 1;
+
+	while (i > 0 && !value[i])
+		i--;
+	while (k < ADDRESSES && !value[k])
+		k++;
+	assert_int_equal(below != NULL, value[i] != 0);
+	if (below) {
+		assert_int_equal(below->at, i);
+		assert_int_equal(below->value, value[i]);
+	}
+	assert_int_equal(above != NULL, k < ADDRESSES);
+	if (above) {
+		assert_int_equal(above->at, k);
+		assert_int_equal(above->value, value[k]);
+	}
+}
+
+static size_t random_below(size_t n)
+{
+	static uint64_t r = 88172645463325252u;
+
+	r ^= r << 13;
+	r ^= r >> 7;
+	r ^= r << 17;
+	return (size_t)(r % n);
+}
+
+/* Fuller and emptier in turn, so that blocks split and join. */
+static void a_sorted_list_is_as_an_array(void **state)
+{
+	static size_t value[ADDRESSES];
+	struct ww_sorted list = { .bytes = sizeof(struct entry) };
+	uint64_t mask;
+	size_t i;
+
+	assert_int_equal(ww_fork_init(), 0);
+	ww_heap_init();
+	ww_sys_block_signals(&mask);
+	for (i = 0; i < 200000; i++) {
+		const bool fuller = i / 20000 % 2 == 0;
+		const uintptr_t at = random_below(ADDRESSES);
+		struct entry *e;
+
+		if (value[at] && (!fuller || random_below(4) == 0)) {
+			ww_sorted_remove(&list, at);
+			value[at] = 0;
+		} else if (!value[at] && (fuller || random_below(4) == 0)) {
+			e = ww_sorted_add(&list, at);
+			assert_non_null(e);
+			assert_int_equal(e->value, 0);
+			e->value = value[at] = i + 1;
+		}
+		compare_sorted(&list, value, random_below(ADDRESSES));
+		assert_true(list.n <= 1 + 2 * ADDRESSES / 60);
+	}
+	ww_sorted_clear(&list);
+	assert_null(ww_sorted_below(&list, ADDRESSES));
+	assert_null(ww_sorted_above(&list, 0));
+	ww_sys_restore_signals(mask);
+}
+
 static bool refused(const char *version)
 {
 	const struct ww_backend *b = &ww_backend_uffd_async;
@@ -606,4 +686,5 @@ TEST_MAIN("core", CASE(probing_clears_no_bit_of_this_process),
 	  CASE(the_text_of_maps_says_the_same),
 	  CASE(old_kernels_do_not_read_maps_for_each_range),
 	  CASE(bits_are_found_in_runs),
+	  CASE(a_sorted_list_is_as_an_array),
 	  CASE(a_scan_says_what_the_entries_say))

@@ -59,17 +59,40 @@ static int protect_host(const struct ww_region *a, uintptr_t start,
 	return ww_sys_mprotect(start, end - start, prot);
 }
 
+/* A region whose pages [start, end) are about to get a state, or, if that is empty,
+ * as it is. */
+struct change {
+	const struct ww_region *a;
+	uintptr_t start, end;
+	uint8_t state;
+};
+
+static uint8_t state_after(const struct change *c, uintptr_t at, uintptr_t *end)
+{
+	uint8_t state;
+
+	if (at >= c->start && at < c->end) {
+		*end = c->end;
+		return c->state;
+	}
+	state = ww_win32_state(c->a, at, end);
+	if (*end > c->start && at < c->start)
+		*end = c->start;
+	return state;
+}
+
 /* The protection of a host page, which may be larger than 4 KiB: what any of
  * its parts needs. *end: the end of the host pages in the same run. */
-static int host_page_prot(const struct ww_region *a, uintptr_t at,
-			  uintptr_t host, uintptr_t *end)
+static int host_page_prot(const struct change *c, uintptr_t at, uintptr_t host,
+			  uintptr_t *end)
 {
-	uintptr_t stop = at + host < a->end ? at + host : a->end, run_end;
+	uintptr_t stop = at + host < c->a->end ? at + host : c->a->end;
+	uintptr_t run_end;
 	int prot = 0;
 
 	*end = at + host;
 	while (at < stop) {
-		prot |= host_prot(ww_win32_state(a, at, &run_end));
+		prot |= host_prot(state_after(c, at, &run_end));
 		if (run_end >= stop && at + host == *end)
 			*end = ww_win32_down(run_end, host); /* one state */
 		at = run_end;
@@ -77,8 +100,8 @@ static int host_page_prot(const struct ww_region *a, uintptr_t at,
 	return prot;
 }
 
-/* Let the host's pages follow the states of [start, end). */
-static int follow(const struct ww_region *a, uintptr_t start, uintptr_t end)
+/* Let the host's pages of [start, end) follow their states. */
+static int follow(const struct change *c, uintptr_t start, uintptr_t end)
 {
 	uintptr_t host = ww_sys_page_size();
 	uintptr_t at = ww_win32_down(start, host), run = at, next;
@@ -86,26 +109,25 @@ static int follow(const struct ww_region *a, uintptr_t start, uintptr_t end)
 
 	end = ww_win32_down(end + host - 1, host);
 	for (; at < end && r == 0; at = next) {
-		int p = host_page_prot(a, at, host, &next);
+		int p = host_page_prot(c, at, host, &next);
 
 		next = next > at ? next : at + host;
 		next = next < end ? next : end;
 		if (p == prot)
 			continue;
 		if (prot >= 0)
-			r = protect_host(a, run, at, prot);
+			r = protect_host(c->a, run, at, prot);
 		run = at;
 		prot = p;
 	}
-	return r < 0 || prot < 0 ? r : protect_host(a, run, end, prot);
+	return r < 0 || prot < 0 ? r : protect_host(c->a, run, end, prot);
 }
 
-/* What was changed for a call that fails. */
-static void change_back(struct ww_region *a, uintptr_t start, uintptr_t end,
-			struct ww_region_kept *kept)
+/* The call fails: the pages are protected as their states say again. */
+static void change_back(struct ww_region *a, uintptr_t start, uintptr_t end)
 {
-	ww_win32_kept_done(a, kept, true);
-	follow(a, start, end);
+	follow(&(struct change){ .a = a }, start, end);
+	ww_win32_uncut(a, start, end);
 }
 
 /* --- VirtualAlloc --- */
@@ -168,33 +190,19 @@ err_unreserve:
 	return e;
 }
 
-/* Give pages a state. On failure they have what they had; kept is for the caller to
- * be done with on success. */
-static ww_DWORD change(struct ww_region *a, uintptr_t start, uintptr_t end,
-		       uint8_t state, struct ww_region_kept *kept)
-{
-	ww_DWORD e = WW_ERROR_NOT_ENOUGH_MEMORY;
-
-	if (!ww_win32_keep_states(a, start, end, kept))
-		return e;
-	if (ww_win32_set_state(a, start, end, state)) {
-		if (follow(a, start, end) == 0)
-			return 0;
-		e = WW_ERROR_COMMITMENT_LIMIT;
-	}
-	change_back(a, start, end, kept);
-	return e;
-}
-
 ww_DWORD ww_win32_commit(struct ww_region *a, uintptr_t start, uintptr_t end,
 			 ww_DWORD protect)
 {
-	struct ww_region_kept kept;
-	ww_DWORD e = change(a, start, end, ww_win32_state_of(protect), &kept);
+	const struct change c = { a, start, end, ww_win32_state_of(protect) };
 
-	if (!e)
-		ww_win32_kept_done(a, &kept, false);
-	return e;
+	if (!ww_win32_cut(a, start, end))
+		return WW_ERROR_NOT_ENOUGH_MEMORY;
+	if (follow(&c, start, end) < 0) {
+		change_back(a, start, end);
+		return WW_ERROR_COMMITMENT_LIMIT;
+	}
+	ww_win32_set_state(a, start, end, c.state);
+	return 0;
 }
 
 static ww_DWORD check_type(ww_DWORD type, ww_DWORD protect)
@@ -313,30 +321,34 @@ static int drop_contents(void *arg)
 	return ww_sys_madvise(d->start, d->end - d->start, MADV_DONTNEED);
 }
 
-/* Reserved again, without contents, clean. */
-static ww_DWORD decommit(struct ww_region *a, uintptr_t start, uintptr_t end)
+/* Contents and locks go: what is latched stays reported. */
+static int drop(const struct ww_region *a, uintptr_t start, uintptr_t end)
 {
 	uintptr_t host = ww_sys_page_size();
 	struct drop d = { a, ww_win32_down(start + host - 1, host),
 			  ww_win32_down(end, host) };
-	struct ww_region_kept kept;
-	int r;
 
-	if (change(a, start, end, 0, &kept))
-		return WW_ERROR_NOT_ENOUGH_MEMORY;
 	/* by VirtualLock(), or by the host */
 	if (d.start < d.end && ww_sys_has_locked(d.start, d.end - d.start))
 		ww_sys_munlock(d.start, d.end - d.start);
-	if (a->watched)
-		r = ww_win32_keep_latched(ww_win32_tracker(), start, end,
-					  drop_contents, &d);
-	else
-		r = drop_contents(&d);
-	if (r < 0) {
-		change_back(a, start, end, &kept);
+	if (!a->watched)
+		return drop_contents(&d);
+	return ww_win32_keep_latched(ww_win32_tracker(), start, end,
+				     drop_contents, &d);
+}
+
+/* Reserved again, without contents, clean. */
+static ww_DWORD decommit(struct ww_region *a, uintptr_t start, uintptr_t end)
+{
+	const struct change c = { a, start, end, 0 };
+
+	if (!ww_win32_cut(a, start, end))
+		return WW_ERROR_NOT_ENOUGH_MEMORY;
+	if (follow(&c, start, end) < 0 || drop(a, start, end) < 0) {
+		change_back(a, start, end);
 		return WW_ERROR_NOT_ENOUGH_MEMORY;
 	}
-	ww_win32_kept_done(a, &kept, false);
+	ww_win32_set_state(a, start, end, c.state);
 	/* A host page partly in the range is not dropped: clean that part. */
 	if (a->watched)
 		ww_win32_forget(ww_win32_tracker(), start, end);

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 
+#include "base/sorted.h"
 #include "win32/win32.h"
 
 /* From an address up to the next run, pages have one state: 0 is reserved, else
@@ -20,10 +21,8 @@ struct ww_region {
 	uintptr_t start, end;
 	ww_DWORD protect; /* initial */
 	bool watched;
-	bool locked; /* VirtualLock() locked some of it */
-	/* Ascending; neighbours differ. */
-	struct ww_region_run *run;
-	size_t n, room;
+	bool locked;	       /* VirtualLock() locked some of it */
+	struct ww_sorted runs; /* neighbours differ */
 };
 
 /* All functions below are called with the lock taken. */
@@ -47,22 +46,12 @@ void ww_win32_region_remove(struct ww_region *a);
 /* The state at an address, and where its run ends. O(log runs). */
 uint8_t ww_win32_state(const struct ww_region *a, uintptr_t at, uintptr_t *end);
 
-/* False: no memory, and nothing changed. */
-bool ww_win32_set_state(struct ww_region *a, uintptr_t start, uintptr_t end,
+/* Have runs begin at start and at end, so that a state can be set. Then set it, or
+ * let the runs join again. False: no memory, and nothing changed. */
+bool ww_win32_cut(struct ww_region *a, uintptr_t start, uintptr_t end);
+void ww_win32_set_state(struct ww_region *a, uintptr_t start, uintptr_t end,
 			uint8_t state);
-
-/* What [start, end) was, to be put back. */
-struct ww_region_kept {
-	struct ww_region_run *run; /* with its last, the end */
-	size_t n;
-};
-
-/* False: no memory. */
-bool ww_win32_keep_states(const struct ww_region *a, uintptr_t start,
-			  uintptr_t end, struct ww_region_kept *out);
-/* Put it back, or not, and free it. */
-void ww_win32_kept_done(struct ww_region *a, struct ww_region_kept *kept,
-			bool put_back);
+void ww_win32_uncut(struct ww_region *a, uintptr_t start, uintptr_t end);
 
 #define WW_WIN32_MODIFIERS                                                     \
 	(WW_PAGE_GUARD | WW_PAGE_NOCACHE | WW_PAGE_WRITECOMBINE)
