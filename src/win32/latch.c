@@ -12,10 +12,9 @@
  * reset takes the lock only while something is latched.
  */
 #include <stdatomic.h>
-#include <string.h>
 
 #include "base/fork.h"
-#include "base/heap.h"
+#include "base/sorted.h"
 #include "kernel/sys.h"
 #include "win32/win32.h"
 
@@ -31,14 +30,12 @@ struct chunk {
 
 WW_DATA static struct {
 	struct ww_lock lock;
-	/* Ascending; none is empty. */
-	struct chunk **chunk;
-	size_t room;
-	atomic_size_t n;
+	struct ww_sorted chunks; /* none is empty */
+	atomic_bool any;
 	/* The decommit under way holds pages of [keep_start, keep_end): one
 	 * that is not latched any more meanwhile is released. */
 	uintptr_t keep_start, keep_end;
-} latched;
+} latched = { .chunks.bytes = sizeof(struct chunk) };
 
 static void take(void)
 {
@@ -49,23 +46,6 @@ static void take(void)
 static void drop_lock(void)
 {
 	ww_lock_drop(&latched.lock);
-}
-
-/* The first chunk that ends behind an address. */
-static size_t position(uintptr_t at)
-{
-	size_t lo = 0, hi = atomic_load(&latched.n);
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (at - latched.chunk[mid]->start < CHUNK_BYTES ||
-		    latched.chunk[mid]->start > at)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return lo;
 }
 
 static uint64_t *word_of(struct chunk *c, uintptr_t page, uint64_t *bit)
@@ -79,11 +59,17 @@ static uint64_t *word_of(struct chunk *c, uintptr_t page, uint64_t *bit)
 /* The chunk with a page; NULL: there is none. */
 static struct chunk *chunk_with(uintptr_t page)
 {
-	size_t i = position(page);
+	struct chunk *c = ww_sorted_below(&latched.chunks, page);
 
-	return i < atomic_load(&latched.n) && latched.chunk[i]->start <= page
-		       ? latched.chunk[i]
-		       : NULL;
+	return c && page - c->start < CHUNK_BYTES ? c : NULL;
+}
+
+/* That, or the next one above it. */
+static struct chunk *chunk_from(uintptr_t page)
+{
+	struct chunk *c = chunk_with(page);
+
+	return c ? c : ww_sorted_above(&latched.chunks, page);
 }
 
 static bool has(uintptr_t page)
@@ -97,11 +83,11 @@ static bool has(uintptr_t page)
 /* The first latched page of [at, end); end: none. */
 static uintptr_t next(uintptr_t at, uintptr_t end)
 {
-	size_t i, k, n = atomic_load(&latched.n);
+	const struct chunk *c = chunk_from(at);
+	size_t k;
 
-	for (i = position(at); i < n && latched.chunk[i]->start < end; i++) {
-		const struct chunk *c = latched.chunk[i];
-
+	for (; c && c->start < end;
+	     c = ww_sorted_above(&latched.chunks, c->start)) {
 		k = at > c->start ? (at - c->start) / WW_WIN32_PAGE : 0;
 		while (k < CHUNK_PAGES) {
 			uint64_t rest = c->word[k / 64] >> k % 64;
@@ -117,35 +103,18 @@ static uintptr_t next(uintptr_t at, uintptr_t end)
 	return end;
 }
 
-static struct chunk *new_chunk(uintptr_t page)
-{
-	size_t i = position(page), n = atomic_load(&latched.n);
-	struct chunk **all = ww_heap_grow(latched.chunk, n, &latched.room,
-					  n + 1, sizeof(*latched.chunk));
-	struct chunk *c;
-
-	if (!all)
-		return NULL;
-	latched.chunk = all;
-	c = ww_heap_new(sizeof(*c));
-	if (!c)
-		return NULL;
-	c->start = ww_win32_down(page, CHUNK_BYTES);
-	memmove(&all[i + 1], &all[i], (n - i) * sizeof(*all));
-	all[i] = c;
-	atomic_store(&latched.n, n + 1);
-	return c;
-}
-
 static void add(uintptr_t page)
 {
 	struct chunk *c = chunk_with(page);
 	uint64_t bit;
 
 	if (!c)
-		c = new_chunk(page);
-	if (c) /* else a decommit clears it, as it does others */
-		*word_of(c, page, &bit) |= bit;
+		c = ww_sorted_add(&latched.chunks,
+				  ww_win32_down(page, CHUNK_BYTES));
+	if (!c) /* a decommit clears it, as it does others */
+		return;
+	*word_of(c, page, &bit) |= bit;
+	atomic_store(&latched.any, true);
 }
 
 /* A release without a hold is ignored. */
@@ -182,18 +151,15 @@ static bool is_empty(const struct chunk *c)
 /* Pages of [start, end) were taken off. */
 static void free_empty(uintptr_t start, uintptr_t end)
 {
-	size_t i = position(start), kept = i, n = atomic_load(&latched.n);
+	const struct chunk *c = chunk_from(start);
+	uintptr_t at;
 
-	for (; i < n && latched.chunk[i]->start < end; i++)
-		if (is_empty(latched.chunk[i]))
-			ww_heap_free(latched.chunk[i], sizeof(struct chunk));
-		else
-			latched.chunk[kept++] = latched.chunk[i];
-	if (kept == i)
-		return;
-	memmove(&latched.chunk[kept], &latched.chunk[i],
-		(n - i) * sizeof(*latched.chunk));
-	atomic_store(&latched.n, n - (i - kept));
+	for (; c && c->start < end; c = ww_sorted_above(&latched.chunks, at)) {
+		at = c->start;
+		if (is_empty(c))
+			ww_sorted_remove(&latched.chunks, at);
+	}
+	atomic_store(&latched.any, latched.chunks.n > 0);
 }
 
 /* --- VirtualProtect() --- */
@@ -291,7 +257,7 @@ int ww_win32_keep_latched(struct ww *ww, uintptr_t start, uintptr_t end,
 	uintptr_t page;
 	int r;
 
-	if (!atomic_load(&latched.n))
+	if (!atomic_load(&latched.any))
 		return drop(arg);
 	keep(start, end);
 	each_dirty(ww, start, end, hold);
@@ -311,7 +277,7 @@ void ww_win32_unlatch(void *const *addresses, size_t n)
 {
 	size_t i;
 
-	if (!n || !atomic_load(&latched.n))
+	if (!n || !atomic_load(&latched.any))
 		return;
 	take();
 	for (i = 0; i < n; i++)
@@ -324,7 +290,7 @@ void ww_win32_unlatch_range(uintptr_t start, uintptr_t end)
 {
 	uintptr_t page;
 
-	if (!atomic_load(&latched.n))
+	if (!atomic_load(&latched.any))
 		return;
 	take();
 	for (page = start; (page = next(page, end)) < end;
