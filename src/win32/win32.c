@@ -93,52 +93,60 @@ static bool is_writable(uintptr_t at)
 	return is;
 }
 
-/* at: the memory below it is private and can be written to. */
-static int is_private(void *at, const struct ww_map *map)
-{
-	uintptr_t *end = at;
+/* What of an array is still to be probed. */
+struct probe {
+	uintptr_t at, end;
+};
 
-	if (map->start > *end || map->kind != WW_KIND_ANON ||
-	    !(map->prot & PROT_WRITE))
-		return 1;
-	*end = map->end;
-	return 0;
+/* Probe page by page, a system call each, up to an address. */
+static bool probe_pages(struct probe *p, uintptr_t end)
+{
+	const uintptr_t page = ww_sys_page_size();
+
+	end = end < p->end ? end : p->end;
+	for (; p->at < end; p->at = ww_win32_down(p->at, page) + page)
+		if (!is_writable(p->at))
+			return false;
+	return true;
 }
 
-/* Does [start, end) lie in private memory that can be written to? A few system calls
- * whatever its length. False: maybe. */
-static bool lies_in_private(uintptr_t start, uintptr_t end)
+/* Private memory that can be written to needs no probe, whatever its length. */
+static int probe_map(void *probe, const struct ww_map *map)
+{
+	struct probe *p = probe;
+
+	if (map->start > p->at)
+		return 1; /* a hole */
+	if (map->kind == WW_KIND_ANON && map->prot & PROT_WRITE)
+		p->at = map->end;
+	return probe_pages(p, map->end) ? 0 : 1;
+}
+
+static void probe_maps(struct probe *p)
 {
 	const struct ww_process us = { .pid = 0 };
 	struct ww_maps maps = { .fd = WW_FD_NONE };
 
 	if (ww_maps_open(&maps, &us) < 0)
-		return false;
+		return;
 	if (!maps.text) /* which is as long as the process has mappings */
-		ww_maps_each(&maps, start, end, is_private, &start);
+		ww_maps_each(&maps, p->at, p->end, probe_map, p);
 	ww_maps_close(&maps);
-	return start >= end;
 }
 
-#define FEW_PAGES 16 /* a system call each */
+#define FEW_PAGES 16
 
 /* The kernel of Windows probes the array before anything is reset. */
 static bool probe_for_write(ww_PVOID *addresses, ww_ULONG_PTR count)
 {
-	uintptr_t at = (uintptr_t)addresses, page = ww_sys_page_size();
-	uintptr_t last = at + count * sizeof(*addresses) - 1;
+	uintptr_t at = (uintptr_t)addresses;
+	struct probe p = { at, at + count * sizeof(*addresses) };
 
-	if (last < at || at % sizeof(*addresses))
+	if (p.end <= at || at % sizeof(*addresses))
 		return false;
-	if ((last - at) / page > FEW_PAGES && lies_in_private(at, last + 1))
-		return true;
-	for (; at <= last; at = ww_win32_down(at, page) + page) {
-		if (!is_writable(at))
-			return false;
-		if (ww_win32_down(at, page) == ww_win32_down(last, page))
-			break;
-	}
-	return true;
+	if ((p.end - at) / ww_sys_page_size() > FEW_PAGES)
+		probe_maps(&p);
+	return probe_pages(&p, p.end);
 }
 
 int ww_win32_descriptor(ww_HANDLE handle)
