@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 		{ "write", ask_write },		{ "query", ask_query },
 		{ "ranges", ask_ranges },	{ "modes", ask_modes },
 		{ "setups", ask_setups },	{ "threads", ask_threads },
-		{ "being", ask_cost_of_being },
+		{ "being", ask_cost_of_being },	{ "windows", ask_windows },
 	};
 	size_t i;
 	int k;

@@ -103,5 +103,6 @@ void ask_modes(void);
 void ask_setups(void);
 void ask_threads(void);
 void ask_cost_of_being(void);
+void ask_windows(void); /* last: its tracker stays open */
 
 #endif
