@@ -7,6 +7,7 @@
 # have hung: look whether that is the mutant's doing. A mutant that survives, or does
 # not apply any more, is a failure. Ends with "N passed, N failed, N skipped".
 set -u
+unset WRITEWATCH_TEST_SLOWNESS # thins out what the mutants need
 src=$(cd "$(dirname "$0")/.." && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
