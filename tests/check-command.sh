@@ -345,6 +345,15 @@ for name in 'svg', 'svg2':
     for word in 'Memory written by', 'uffd-async', 'time, seconds', 'iB/s', 'pages written':
         assert word in text, word
     assert len(svg.getElementsByTagName('title')) > 5
+    # a page is written or not: its band has the shade of "all" alone
+    small, shades = False, set()
+    for node in root.childNodes:
+        if node.nodeName == 'text':
+            small = any('1 of 1 page written' in t.firstChild.data
+                        for t in node.getElementsByTagName('title'))
+        elif small and node.nodeName == 'rect':
+            shades.add(node.getAttribute('class'))
+    assert shades - {'band'} == {'h5'}, shades
 table = json.load(open(f'{folder}/table'))
 assert table['mappings'] == json.load(open(f'{folder}/table2'))['mappings']
 assert all(m['pages'] <= m['writes'] and m['pages'] * table['page'] <= m['size'] for m in table['mappings'])

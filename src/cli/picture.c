@@ -365,7 +365,7 @@ static size_t draw_cell(const struct picture *p, const struct band *b, size_t x,
 
 	for (; end < p->columns; end++) {
 		double here = (double)b->cell[end * b->rows + row];
-		double part = fmin(1, here / fmax(1, whole));
+		double part = fmin(1, here / whole);
 		unsigned l =
 			here <= 0 ? 0 : 1 + (unsigned)(part * (LEVELS - 0.01));
 
@@ -383,8 +383,9 @@ static size_t draw_cell(const struct picture *p, const struct band *b, size_t x,
 		(double)(end - x) * column_width(p),
 		b->mapping == OTHERS ? height(b) : CELL);
 	put_place(p, b, row, f);
-	fprintf(f, "%.2f to %.2f s: %.0f pages written</title></rect>\n",
-		(double)x * per, (double)end * per, fmax(1, pages));
+	fprintf(f, "%.2f to %.2f s: %.0f page%s written</title></rect>\n",
+		(double)x * per, (double)end * per, fmax(1, pages),
+		pages < 1.5 ? "" : "s");
 	return end;
 }
 
@@ -412,9 +413,11 @@ static void draw_label(const struct picture *p, const struct band *b, FILE *f)
 	fprintf(f, "<title>");
 	put_text(f, m->name, SIZE_MAX);
 	fprintf(f,
-		" at 0x%" PRIxPTR ": %zu of %zu pages written, %zu times in all"
-		"</title></text>\n",
-		m->start, m->pages, cli_mapping_size(p->r, m), m->writes);
+		" at 0x%" PRIxPTR ": %zu of %zu page%s written, %zu write%s in "
+		"all</title></text>\n",
+		m->start, m->pages, cli_mapping_size(p->r, m),
+		cli_mapping_size(p->r, m) == 1 ? "" : "s", m->writes,
+		m->writes == 1 ? "" : "s");
 }
 
 static void draw_bands(const struct picture *p, FILE *f)
