@@ -62,6 +62,12 @@ status 0 "signals once" python3 "$tmp/count.py" "$tmp" "$command" run -q --
 status 0 "a signal ends it" sh -c '"$1" run -q -- sleep 30 & p=$!; sleep 0.5
 	kill -TERM $p; s=0; wait $p || s=$?; [ $s = 143 ]' - "$command"
 
+# and the caller sees that it was a signal, or a status like one
+status 0 "ends as the program" python3 -c 'import subprocess, sys
+for end, want in (("kill -TERM $$", -15), ("kill -KILL $$", -9), ("exit 143", 143)):
+    p = subprocess.run(sys.argv[1:] + ["sh", "-c", end], stderr=subprocess.DEVNULL)
+    assert p.returncode == want, (end, p.returncode)' "$command" run -q --
+
 # in another group, where a signal to the command's does not come; and one that the
 # command was given by its caller's alarm
 status 124 "a group of its own" timeout -k 20 2 "$command" run -q -- timeout 20 sleep 20

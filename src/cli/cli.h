@@ -207,6 +207,9 @@ void cli_signals_pass_on(void);
 void cli_signals_stop_too(void);
 /* The program has ended. */
 void cli_signals_end(void);
+/* End as the program did, so that the caller sees the same signal. Returns where that
+ * can not be, as of the first process of a container. */
+void cli_signals_die_of(int signo);
 
 /* --- guests.c: processes that connect --- */
 

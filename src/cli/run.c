@@ -407,8 +407,10 @@ int cli_run(int argc, char **argv)
 	}
 	if (r != 0)
 		return CLI_FAILED;
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status)
-				   : WEXITSTATUS(status);
+	if (!WIFSIGNALED(status))
+		return WEXITSTATUS(status);
+	cli_signals_die_of(WTERMSIG(status));
+	return 128 + WTERMSIG(status);
 }
 
 /* --- watch --- */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -326,4 +327,18 @@ void cli_signals_end(void)
 		    act.sa_sigaction == on_signal)
 			signal(signo, SIG_DFL);
 	}
+}
+
+void cli_signals_die_of(int signo)
+{
+	const struct rlimit none = { 0, 0 };
+	sigset_t one;
+
+	fflush(NULL);
+	setrlimit(RLIMIT_CORE, &none); /* if it wanted a core, it is written */
+	signal(signo, SIG_DFL);
+	sigemptyset(&one);
+	sigaddset(&one, signo);
+	sigprocmask(SIG_UNBLOCK, &one, NULL);
+	raise(signo);
 }
