@@ -142,6 +142,108 @@ p.terminate()
 p.wait()
 assert time.time() - t < 15, time.time() - t' "$command" run -q --
 
+# it closes all descriptors and uses the numbers anew: nobody writes to them
+cat >"$tmp/closes.c" <<'C'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static char memory[1 << 20];
+int main(void)
+{
+	int pair[200][2], i, k, status;
+	char c;
+
+	for (i = 3; i < 1024; i++)
+		close(i);
+	for (i = 0; i < 200; i++)
+		if (socketpair(AF_UNIX, i % 2 ? SOCK_STREAM : SOCK_SEQPACKET, 0, pair[i]))
+			return 9;
+	if (pair[0][0] != 3)
+		return 8;
+	for (i = 0; i < 4; i++) {
+		memset(memory, i, sizeof(memory));
+		usleep(100000);
+		if (fork() == 0)
+			exit(3); /* goodbye, by the functions that run at an exit */
+		wait(&status);
+		if (WEXITSTATUS(status) != 3)
+			return 7;
+	}
+	for (i = 0; i < 200; i++)
+		for (k = 0; k < 2; k++)
+			if (recv(pair[i][k], &c, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN)
+				return 6;
+	return 5;
+}
+C
+${CC:-cc} -w -o "$tmp/closes" "$tmp/closes.c"
+status 5 "closes descriptors" "$command" run -q -i 20 -j "$tmp/json" -- "$tmp/closes"
+grep -q 'was not watched' "$tmp/err" || python3 - "$tmp/json" <<'X' || fails "not all that it wrote was seen"
+import json, sys
+assert sum(m['writes'] for m in json.load(open(sys.argv[1]))['mappings'] if m['process'] == 'closes') > 255
+X
+
+# fork with 20,000 mappings: the child does not wait until all are watched
+cat >"$tmp/forks.c" <<'C'
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+int main(void)
+{
+	double least = 1e9, ms;
+	struct timespec a, b;
+	char *p;
+	int i;
+
+	for (i = 0; i < 20000; i++) {
+		p = mmap(0, 65536, i % 2 ? PROT_READ : PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (p == MAP_FAILED)
+			return 1;
+		if (i % 2 == 0)
+			*p = 1;
+	}
+	usleep(500000); /* it is looked at */
+	for (i = 0; i < 20; i++) {
+		clock_gettime(CLOCK_MONOTONIC, &a);
+		if (fork() == 0)
+			_exit(0);
+		wait(NULL);
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		ms = (b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) / 1e6;
+		least = ms < least ? ms : least;
+	}
+	printf("%.0f\n", least);
+	return 0;
+}
+C
+${CC:-cc} -w -o "$tmp/forks" "$tmp/forks.c"
+status 0 "20,000 mappings, alone" "$tmp/forks"
+alone=$(cat "$tmp/out")
+status 0 "20,000 mappings" "$command" run -q -- "$tmp/forks"
+with=$(cat "$tmp/out")
+[ "$with" -lt $((2 * alone + 15)) ] || fails "a fork with 20,000 mappings took $with ms, alone $alone"
+grep -q 'before all of their mappings were watched' "$tmp/err" || grep -q 'was not watched' "$tmp/err" ||
+	fails "children were not seen, and nobody says so"
+
+# its own LD_PRELOAD, longer than any buffer
+far=$tmp
+while [ ${#far} -lt 1500 ]; do
+	far=$far/$(printf '%0200d' 1)
+done
+mkdir -p "$far"
+echo 'int puts(const char *); __attribute__((constructor)) static void c(void) { puts("far"); }' |
+	${CC:-cc} -w -x c -shared -fPIC -o "$far/far.so" -
+echo 'int main(void) { return 0; }' | ${CC:-cc} -x c -o "$tmp/nothing" -
+status 0 "a long LD_PRELOAD" env LD_PRELOAD="$far/far.so" "$command" run -q -- "$tmp/nothing"
+grep -qx far "$tmp/out" && ! grep -q ERROR "$tmp/err" || fails "a long LD_PRELOAD"
+
 # signals that are rare
 for name in IO PROF VTALRM PWR; do
 	n=$(bash -c "kill -l $name")

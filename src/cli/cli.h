@@ -233,8 +233,8 @@ bool cli_guests_wait(struct cli_guests *self, double seconds,
 		     struct cli_guest *out);
 /* How many were shown out because there were too many at a time. */
 size_t cli_guests_refused(const struct cli_guests *self);
-/* It may go on. */
-void cli_guests_answer(const struct cli_guest *guest);
+/* It may go on. The second answer is none. */
+void cli_guests_answer(struct cli_guest *guest);
 
 /* --- scan.c --- */
 
@@ -249,6 +249,10 @@ pid_t cli_process_pid(const struct cli_process *p);
 bool cli_process_ended(const struct cli_process *p);
 const char *cli_process_backend(const struct cli_process *p);
 
+/* Watch what a process has at its start. False: that is much, and a part of it is
+ * watched; cli_process_follow() does the rest. */
+bool cli_process_begin(struct cli_process *p, struct cli_report *r,
+		       double when);
 /* Watch what was mapped meanwhile, and report what was written there. */
 void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			double when);

@@ -177,8 +177,11 @@ size_t cli_guests_refused(const struct cli_guests *self)
 	return self->refused;
 }
 
-void cli_guests_answer(const struct cli_guest *guest)
+void cli_guests_answer(struct cli_guest *guest)
 {
+	if (guest->connection < 0)
+		return;
 	send(guest->connection, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	close(guest->connection);
+	guest->connection = -1;
 }

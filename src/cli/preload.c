@@ -320,8 +320,11 @@ static int ask(enum preload_question kind, uintptr_t start, uintptr_t end,
  * sandbox getpid() may be refused.) */
 void writewatch_run_last_look(void)
 {
+	unsigned late = 1;
+
 	if (page &&
-	    (atomic_load(&page->sandboxed) || call1(SYS_getpid, 0) == owner))
+	    (atomic_load(&page->sandboxed) || call1(SYS_getpid, 0) == owner) &&
+	    !atomic_compare_exchange_strong(&page->late, &late, 2) && !late)
 		ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
 }
 

@@ -34,6 +34,7 @@ struct watcher {
 	} member[MOST];
 	size_t n, seen;
 	size_t unwatched;	 /* processes that could not be */
+	size_t missed;		 /* that ended before all of them was */
 	size_t hidden, borrowed; /* bytes: scan.c */
 	struct cli_guests *guests;
 	double start, duration;
@@ -73,9 +74,28 @@ static void leave(struct watcher *w, size_t i)
 	w->member[i] = w->member[--w->n];
 }
 
-static bool join(struct watcher *w, pid_t pid, int uffd,
-		 struct preload_page *page)
+/* Watch what it has; it may go on before the end of that, if it has much. */
+static void begin_with(struct watcher *w, struct cli_process *p,
+		       struct cli_guest *guest)
 {
+	if (cli_process_begin(p, &w->report, since(w)))
+		return;
+	if (guest) {
+		atomic_store(&guest->page->late, 1);
+		cli_guests_answer(guest);
+	}
+	cli_process_follow(p, &w->report, since(w));
+	if (!guest)
+		return;
+	w->missed += atomic_exchange(&guest->page->late, 0) == 2 ||
+		     cli_process_ended(p);
+}
+
+/* guest: NULL, if it is not one. */
+static bool join(struct watcher *w, pid_t pid, struct cli_guest *guest)
+{
+	const int uffd = guest ? guest->uffd : -1;
+	struct preload_page *page = guest ? guest->page : NULL;
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct cli_process *p = NULL;
 	size_t i;
@@ -99,7 +119,7 @@ static bool join(struct watcher *w, pid_t pid, int uffd,
 		dismiss(page);
 		return false;
 	}
-	cli_process_follow(p, &w->report, since(w));
+	begin_with(w, p, guest);
 	snprintf(w->report.backend, sizeof(w->report.backend), "%s",
 		 cli_process_backend(p));
 	w->member[w->n++] = (struct member){ p, page };
@@ -107,10 +127,10 @@ static bool join(struct watcher *w, pid_t pid, int uffd,
 	return true;
 }
 
-static void welcome(struct watcher *w, const struct cli_guest *guest)
+static void welcome(struct watcher *w, struct cli_guest *guest)
 {
 	if (w->follow || !w->seen || guest->pid == program) {
-		join(w, guest->pid, guest->uffd, guest->page);
+		join(w, guest->pid, guest);
 	} else {
 		close(guest->uffd);
 		dismiss(guest->page);
@@ -256,6 +276,11 @@ static int finish(struct watcher *w)
 		fprintf(stderr, "writewatch: %zu more %s not watched: %s\n",
 			w->unwatched, w->unwatched == 1 ? "was" : "were",
 			w->why);
+	if (w->missed)
+		fprintf(stderr,
+			"writewatch: %zu %s before all of their mappings were watched\n",
+			w->missed,
+			w->missed == 1 ? "process ended" : "processes ended");
 	if (w->borrowed)
 		fprintf(stderr,
 			"writewatch: %zu KiB are watched by the program itself, and "
@@ -431,7 +456,7 @@ int cli_watch(int argc, char **argv)
 		return cli_wrong("watch", "not a process",
 				 argv[argc - optind > 1 ? optind + 1 : optind]);
 	cli_signals_catch();
-	if (!join(&w, (pid_t)pid, -1, NULL)) {
+	if (!join(&w, (pid_t)pid, NULL)) {
 		fprintf(stderr, "writewatch: %s: %s\n", argv[optind], w.why);
 		return CLI_FAILED;
 	}

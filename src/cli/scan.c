@@ -15,6 +15,7 @@
 #include "scan.h"
 
 #define MOST_PIECES 8192 /* of a process */
+#define MANY_PIECES 512	 /* take some 5 ms, for which a process waits */
 /* Of a mapping. A sanitizer maps more, and writes to little of it. */
 #define MOST_BYTES (sizeof(void *) == 8 ? (size_t)-1 >> 23 : SIZE_MAX)
 
@@ -350,8 +351,10 @@ static size_t larger(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
-void cli_process_follow(struct cli_process *p, struct cli_report *r,
-			double when)
+/* Until so many pieces are known. False: there are more mappings, and nothing has
+ * begun. */
+static bool follow(struct cli_process *p, struct cli_report *r, double when,
+		   size_t most)
 {
 	char path[64], text[5000];
 	struct runs swap;
@@ -361,11 +364,11 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r,
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)p->pid);
 	f = fopen(path, "re");
 	if (!f)
-		return;
+		return true;
 	for (i = 0; i < p->n; i++)
 		p->piece[i].there = false;
 	p->hides = p->borrows = p->now.n = p->cursor = 0;
-	while (fgets(text, sizeof(text), f)) {
+	while (p->n < most && fgets(text, sizeof(text), f)) {
 		struct line l;
 		int name = 0;
 
@@ -382,6 +385,8 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			keep(p, &l);
 	}
 	fclose(f);
+	if (p->n >= most)
+		return false;
 	cli_own_prune(p, when);
 	p->hidden = larger(p->hidden, p->hides);
 	p->borrowed = larger(p->borrowed, p->borrows);
@@ -396,6 +401,18 @@ void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			p->piece[k++] = p->piece[i];
 	p->n = k;
 	p->begun = true;
+	return true;
+}
+
+bool cli_process_begin(struct cli_process *p, struct cli_report *r, double when)
+{
+	return follow(p, r, when, MANY_PIECES);
+}
+
+void cli_process_follow(struct cli_process *p, struct cli_report *r,
+			double when)
+{
+	follow(p, r, when, SIZE_MAX);
 }
 
 static void add_runs(const struct cli_process *p, struct cli_report *r,
