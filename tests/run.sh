@@ -30,6 +30,7 @@ need_to_test
 	need gcc-mingw-w64-x86-64 x86_64-w64-mingw32-gcc
 	need mandoc mandoc
 	need cmake cmake
+	need sqlite3 sqlite3
 }
 [ -z "$coverage" ] || need gcovr gcovr
 install_missing
