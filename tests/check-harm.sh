@@ -276,6 +276,45 @@ one_page() {
 	X
 }
 
+# privileges that are dropped, by a parent of another process; and a daemon
+cat >"$tmp/drops.c" <<'C'
+#define _GNU_SOURCE
+#include <grp.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static char memory[1 << 20];
+int main(int argc, char **argv)
+{
+	int status;
+
+	if (argc > 1) {
+		if (fork()) {
+			usleep(500000); /* the daemon is known */
+			return 3;
+		}
+		setsid();
+		sleep(2);
+		return 0;
+	}
+	if (geteuid() == 0 && (setgroups(0, 0) || setresgid(65534, 65534, 65534) ||
+			       setresuid(65534, 65534, 65534)))
+		return 9;
+	if (fork() == 0) {
+		memset(memory, 1, sizeof(memory));
+		_exit(4);
+	}
+	wait(&status);
+	return WEXITSTATUS(status);
+}
+C
+${CC:-cc} -w -o "$tmp/drops" "$tmp/drops.c"
+chmod 755 "$tmp" "$tmp/drops"
+status 4 "dropped privileges" "$command" run -q -- "$tmp/drops"
+grep -q '^writewatch: 2 processes' "$tmp/err" || fails "the child is not seen"
+status 3 "a daemon" "$command" run -q -- "$tmp/drops" daemon
+grep -q '1 process runs on' "$tmp/err" || fails "nobody speaks of the daemon"
+
 # of new shared memory only what is written
 status 0 "new shared memory" "$command" run -q -j "$tmp/json" -- python3 -S -c '
 import mmap, time

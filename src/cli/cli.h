@@ -220,6 +220,7 @@ struct preload_page;
 struct cli_guest {
 	int connection;
 	pid_t pid;
+	uid_t user;
 	int uffd;
 	struct preload_page *page;
 };

@@ -131,11 +131,11 @@ static bool hear(int connection, struct cli_guest *out)
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		memcpy(fds, CMSG_DATA(c), (n < 2 ? n : 2) * sizeof(int));
 	}
-	*out = (struct cli_guest){ connection, 0, fds[0], NULL };
+	*out = (struct cli_guest){ .connection = connection, .uffd = fds[0] };
 	if (what == PRELOAD_HELLO && n == 2 &&
-	    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 &&
-	    who.uid == getuid()) {
+	    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0) {
 		out->pid = who.pid;
+		out->user = who.uid;
 		out->page = map_page(fds[1]);
 	}
 	if (fds[1] >= 0)

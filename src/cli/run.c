@@ -35,6 +35,7 @@ struct watcher {
 	size_t n, seen;
 	size_t unwatched;	 /* processes that could not be */
 	size_t missed;		 /* that ended before all of them was */
+	size_t left;		 /* that run on behind the program's end */
 	size_t hidden, borrowed; /* bytes: scan.c */
 	struct cli_guests *guests;
 	double start, duration;
@@ -127,15 +128,59 @@ static bool join(struct watcher *w, pid_t pid, struct cli_guest *guest)
 	return true;
 }
 
+/* A number in /proc/PID/status; 0: there is none. */
+static int status_number(pid_t pid, const char *key)
+{
+	char path[64], line[256];
+	int n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key))) {
+			n = atoi(line + strlen(key));
+			break;
+		}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* Root also watches children of the program that have dropped its privileges. */
+static bool may_watch(const struct watcher *w, const struct cli_guest *guest)
+{
+	pid_t parent;
+	size_t i;
+
+	if (guest->user == getuid())
+		return true;
+	parent = getuid() == 0 ? status_number(guest->pid, "PPid:") : 0;
+	for (i = 0; parent && i < w->n; i++)
+		if (cli_process_pid(w->member[i].process) == parent)
+			return true;
+	return false;
+}
+
+static void refuse(struct cli_guest *guest)
+{
+	close(guest->uffd);
+	dismiss(guest->page);
+	cli_guests_answer(guest);
+}
+
 static void welcome(struct watcher *w, struct cli_guest *guest)
 {
-	if (w->follow || !w->seen || guest->pid == program) {
+	if (!may_watch(w, guest)) {
+		w->unwatched++;
+		w->why = "it is another user's";
+		refuse(guest);
+	} else if (w->follow || !w->seen || guest->pid == program) {
 		join(w, guest->pid, guest);
+		cli_guests_answer(guest);
 	} else {
-		close(guest->uffd);
-		dismiss(guest->page);
+		refuse(guest);
 	}
-	cli_guests_answer(guest);
 }
 
 /* What a process asks through its page. */
@@ -160,22 +205,6 @@ static void serve(struct watcher *w, struct member *m)
 	w->hurry = since(w) + HURRY;
 	/* unless it waits no more, and asked something else */
 	atomic_compare_exchange_strong(&page->question, &asked, PRELOAD_NONE);
-}
-
-static int count_filters(pid_t pid)
-{
-	char path[64], line[256];
-	int n = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, PRELOAD_FILTERS "%d", &n) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return n;
 }
 
 /* --- the loop --- */
@@ -212,7 +241,8 @@ static void look_at_all(struct watcher *w)
 		}
 		cli_process_follow(m->process, &w->report, since(w));
 		if (m->page && !atomic_load(&m->page->sandboxed) &&
-		    count_filters(cli_process_pid(m->process)) > w->filters)
+		    status_number(cli_process_pid(m->process),
+				  PRELOAD_FILTERS) > w->filters)
 			atomic_store(&m->page->sandboxed, 1);
 	}
 	cli_live_line(&w->report, since(w));
@@ -276,6 +306,11 @@ static int finish(struct watcher *w)
 		fprintf(stderr, "writewatch: %zu more %s not watched: %s\n",
 			w->unwatched, w->unwatched == 1 ? "was" : "were",
 			w->why);
+	if (w->left)
+		fprintf(stderr,
+			"writewatch: %zu %s on without the program, not watched any more\n",
+			w->left,
+			w->left == 1 ? "process runs" : "processes run");
 	if (w->missed)
 		fprintf(stderr,
 			"writewatch: %zu %s before all of their mappings were watched\n",
@@ -344,7 +379,7 @@ static bool begin(struct watcher *w, const char *command, int argc, char **argv)
 		return false;
 	w->duration = o.duration;
 	w->follow = o.follow;
-	w->filters = count_filters(getpid());
+	w->filters = status_number(getpid(), PRELOAD_FILTERS);
 	cli_start_raise_limits(&w->limits);
 	w->start = cli_now();
 	return true;
@@ -373,15 +408,23 @@ static int run(struct watcher *w, char **argv, const char *object,
 	return status;
 }
 
-/* Does a process run on that may start others, and they look for the object? */
-static bool some_run_on(const struct watcher *w)
+/* Processes run on behind the program's end: a daemon, which may just be about to say
+ * hello. */
+static size_t count_left(const struct watcher *w)
 {
-	size_t i;
+	struct cli_guest guest;
+	size_t i, n = 0, silent = 0;
 
 	for (i = 0; i < w->n; i++)
-		if (!cli_process_ended(w->member[i].process))
-			return true;
-	return false;
+		n += !cli_process_ended(w->member[i].process);
+	while (silent < 2) /* one to connect, one to say it */
+		if (cli_guests_wait(w->guests, 0, &guest)) {
+			refuse(&guest);
+			n++;
+		} else {
+			silent++;
+		}
+	return n;
 }
 
 int cli_run(int argc, char **argv)
@@ -391,7 +434,7 @@ int cli_run(int argc, char **argv)
 	char object[PATH_MAX], name[64], *folder;
 	const char *why;
 	int status, r;
-	bool load, left;
+	bool load;
 
 	cli_start_list_inherited(&inherited);
 	if (!begin(&w, "run", argc, argv))
@@ -412,10 +455,11 @@ int cli_run(int argc, char **argv)
 	why = cli_program_why_not(argv[optind], &load);
 	folder = cli_start_avoid_blanks(object, sizeof(object));
 	status = run(&w, argv + optind, load ? object : NULL, name, &inherited);
-	left = some_run_on(&w);
+	w.left = status < 0 ? 0 : count_left(&w);
 	r = status < 0 ? cli_fail("fork") : finish(&w);
 	cli_guests_free(w.guests);
-	if (folder && !left) {
+	if (folder &&
+	    !w.left) { /* else they may start others, which look for it */
 		unlink(object);
 		rmdir(folder);
 	}
