@@ -82,7 +82,8 @@ unwatched() {
 	shift
 	"$@" >"$tmp/alone" 2>&1 || alone=$?
 	"$command" run -q "$@" >"$tmp/out" 2>"$tmp/err" || status=$?
-	[ $status = $alone ] && grep -q "was not watched.*$word" "$tmp/err" || {
+	[ $status = $alone ] && grep -q "was not watched.*$word" "$tmp/err" &&
+		! grep -q "was written" "$tmp/err" || {
 		echo "$*: status $status, alone $alone"; cat "$tmp/err"; exit 1
 	}
 }

@@ -336,11 +336,12 @@ static void tell_table(const struct cli_report *self)
 		pages += self->mapping[order[i]].pages;
 	}
 	if (!n) {
-		fprintf(stderr,
-			"nothing %swas written while it was looked at\n",
-			self->only_process || self->only_mapping
-				? "that was asked for "
-				: "");
+		if (*self->backend) /* else nobody looked */
+			fprintf(stderr,
+				"nothing %swas written while it was looked at\n",
+				self->only_process || self->only_mapping
+					? "that was asked for "
+					: "");
 		free(order);
 		return;
 	}
