@@ -264,15 +264,20 @@ static int query(struct ww *ww, void *start, size_t len, unsigned flags,
 	q->room = *count;
 	q->page = ww->page;
 	q->reset = flags & WW_RESET;
-	do {
+	for (;;) {
 		generation = ww_fork_generation();
 		q->n = 0;
 		r = begin(ww, &e);
 		if (r == 0)
 			r = ww_collect(ww, e.start, e.end, q);
-		/* A signal handler called _Fork(), and this is the child: what
-		 * was found is the parent's. Ask our own memory. */
-	} while (ww_fork_generation() != generation);
+		if (ww_fork_generation() == generation)
+			break;
+		/* A signal handler called _Fork(), and this is the child. What was
+		 * found is the parent's, or, if the fork came before all of it,
+		 * this process's own and clean now: it is dirty again. Ask our own
+		 * memory. */
+		ww_query_undo(q, &ww->ranges);
+	}
 	if (r >= 0)
 		*count = q->n;
 	return ww_error(r);

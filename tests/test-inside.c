@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-inside.c - a signal handler forks without pthread_atfork() handlers, as
- * _Fork() does, at the last instant before each call of the kernel in a query:
- * linked with --wrap=ww_sys_ioctl. The child is first with the call, and the
- * parent must not miss what it answered there. And a range that is unwatched in the
- * middle of a reset of several.
+ * _Fork() does, at the last instant before each call of the kernel in a query, and
+ * right behind each look at which process this is: linked with
+ * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation. The child is first with the rest of
+ * the query; neither it nor the parent may miss a page. And a range that is
+ * unwatched in the middle of a reset of several.
  */
 #include "test.h"
 
@@ -14,6 +15,8 @@
 
 int __real_ww_sys_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg);
+unsigned __real_ww_fork_generation(void);
+unsigned __wrap_ww_fork_generation(void);
 
 static bool armed, in_child;
 static void (*instead)(void); /* called once, not a fork */
@@ -28,24 +31,37 @@ static bool a_handler_could_run(void)
 	return !sigismember(&blocked, SIGUSR1);
 }
 
-int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
+static void fork_here(void)
 {
 	pid_t pid;
 	int status;
 
+	if (!armed || in_child || !a_handler_could_run())
+		return;
+	forks++;
+	pid = test_bare_fork();
+	in_child = pid == 0;
+	if (pid && (waitpid(pid, &status, 0) != pid || status))
+		children_failed++;
+}
+
+unsigned __wrap_ww_fork_generation(void)
+{
+	unsigned generation = __real_ww_fork_generation();
+
+	fork_here();
+	return generation;
+}
+
+int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
+{
 	if (instead) {
 		void (*fn)(void) = instead;
 
 		instead = NULL;
 		fn();
 	}
-	if (armed && !in_child && a_handler_could_run()) {
-		forks++;
-		pid = test_bare_fork();
-		in_child = pid == 0;
-		if (pid && (waitpid(pid, &status, 0) != pid || status))
-			children_failed++;
-	}
+	fork_here();
 	return __real_ww_sys_ioctl(fd, request, arg);
 }
 
@@ -58,15 +74,20 @@ static bool all_are_told(int how)
 	void *pages[N];
 	bool told[N] = { false };
 	size_t i, n = N, end;
-	int r;
+	int r = 0;
 
-	if (how < 2) {
+	if (how == 3) {
+		r = ww_reset(f.ww, f.m, N * PAGE, 0);
+		for (i = 0; i < N; i += 2)
+			((volatile char *)f.m)[i * PAGE] = 1;
+	}
+	if (r == 0 && how != 2) {
 		r = ww_get(f.ww, f.m, N * PAGE,
-			   how ? WW_RESET | WW_WINDOW : WW_RESET, pages, &n,
+			   how == 1 ? WW_RESET | WW_WINDOW : WW_RESET, pages, &n,
 			   NULL);
 		for (i = 0; !r && i < n; i++)
 			told[(size_t)((char *)pages[i] - f.m) / PAGE] = true;
-	} else {
+	} else if (r == 0) {
 		r = ww_get_ranges(f.ww, f.m, N * PAGE, WW_RESET, ranges, &n);
 		for (i = 0; !r && i < n; i++) {
 			size_t at =
@@ -86,13 +107,12 @@ static void the_child_is_first(void **state)
 {
 	bool told;
 	size_t i;
-	int how, async;
+	int how;
 
 	f = (struct test_fixture){ test_open(), test_map(N), N };
 	memset(f.m, 1, N * PAGE);
-	async = !strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async");
 	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
-	for (how = 0; how < 3; how++) {
+	for (how = 0; how < 4; how++) {
 		for (i = 0; i < N; i += 2)
 			((volatile char *)f.m)[i * PAGE] = 1;
 		forks = 0;
@@ -103,7 +123,7 @@ static void the_child_is_first(void **state)
 			_exit(!told);
 		assert_true(told);
 		assert_int_equal(children_failed, 0);
-		assert_true(forks > 0 || !async);
+		assert_true(forks > 2);
 	}
 	test_end(f);
 }
