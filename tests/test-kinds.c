@@ -404,7 +404,8 @@ static void watch_the_heap(void *arg)
 	struct ww_range heap;
 	int i;
 
-	if (!find_heap(&heap) || page < (char *)heap.start) {
+	if (!find_heap(&heap) || page < (char *)heap.start ||
+	    page >= (char *)heap.start + heap.len) {
 		test_not_promised(
 			"a heap: malloc() has none (musl, sanitizers)");
 		return;

@@ -54,15 +54,37 @@ static struct preload_page *page;
 static pid_t owner; /* the process that the page is of */
 static char address[64];
 
-/* glibc's; another libc has none, and its programs are not watched. */
+/* What a libc has of its own. */
+#ifdef __GLIBC__
+typedef unsigned long request_t;
+
+/* pthread_atfork() of an old glibc is not in the libc that the program has. */
 extern int __register_atfork(void (*prepare)(void), void (*parent)(void),
 			     void (*child)(void), void *dso)
 	__attribute__((weak));
 extern void *__dso_handle __attribute__((visibility("hidden")));
 
+static int at_fork(void (*child)(void))
+{
+	return __register_atfork
+		       ? __register_atfork(NULL, NULL, child, __dso_handle)
+		       : -1;
+}
+#else
+typedef int request_t;
+
+ssize_t process_madvise(int pidfd, const struct iovec *part, size_t n,
+			int advice, unsigned flags);
+
+static int at_fork(void (*child)(void))
+{
+	return pthread_atfork(NULL, NULL, child);
+}
+#endif
+
 /* What a call of ours would have been without us: libc's, or another object's. */
 static struct {
-	int (*ioctl)(int, unsigned long, void *);
+	int (*ioctl)(int, request_t, void *);
 	int (*prctl)(int, unsigned long, unsigned long, unsigned long,
 		     unsigned long);
 	void *(*mremap)(void *, size_t, size_t, int, void *);
@@ -254,14 +276,14 @@ __attribute__((constructor)) static void at_start(void)
 	find_next();
 	writewatch_run_find_exits();
 	if (!slash || (size_t)(slash - name) >= sizeof(address) ||
-	    !__register_atfork || is_simulated())
+	    is_simulated())
 		return;
 	filters = count_filters();
 	if (filters < 0 || filters > atoi(slash + 1))
 		return;
 	memcpy(address, name, (size_t)(slash - name));
-	__register_atfork(NULL, NULL, in_child, __dso_handle);
-	hand_over();
+	if (at_fork(in_child) == 0)
+		hand_over();
 }
 
 /* --- questions: no system calls from here on --- */
@@ -344,8 +366,7 @@ writewatch_run_let_go(uintptr_t start, uintptr_t end)
 /* A program that uses userfaultfd itself: the memory is the program's first. It is
  * asked for before, too: what the command watched there may have been unmapped, and
  * the command not know. */
-__attribute__((visibility("default"))) int ioctl(int fd, unsigned long request,
-						 ...)
+__attribute__((visibility("default"))) int ioctl(int fd, request_t request, ...)
 {
 	const struct uffdio_register *reg = NULL;
 	uintptr_t start = 0, end = 0;
@@ -356,7 +377,7 @@ __attribute__((visibility("default"))) int ioctl(int fd, unsigned long request,
 	va_start(args, request);
 	arg = va_arg(args, void *);
 	va_end(args);
-	if (page && request == UFFDIO_REGISTER)
+	if (page && (unsigned)request == UFFDIO_REGISTER)
 		reg = arg;
 	if (reg) {
 		start = (uintptr_t)reg->range.start;

@@ -7,8 +7,25 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 #include <writewatch.h>
+
+/* strerrorname_np() is of glibc 2.32. */
+static const char *name_of(int e)
+{
+#define NAME(e) { e, #e }
+	static const struct {
+		int e;
+		const char *name;
+	} names[] = { NAME(EINVAL), NAME(ENOENT), NAME(EEXIST), NAME(EFAULT),
+		      NAME(EBUSY),  NAME(EPERM),  NAME(ESRCH),	NAME(ENOMEM),
+		      NAME(ENOSYS), NAME(EOPNOTSUPP) };
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].e == e)
+			return names[i].name;
+	return "undocumented";
+}
 
 static void print_caps(unsigned caps)
 {
@@ -34,7 +51,7 @@ static void choose(unsigned require)
 	printf("choice ");
 	print_caps(require);
 	if (r < 0) {
-		printf(" %s\n", strerrorname_np(-r));
+		printf(" %s\n", name_of(-r));
 		return;
 	}
 	ww_info(ww, &info);
@@ -49,7 +66,7 @@ int main(void)
 
 	for (i = 0; ww_probe(i, &info) == 0; i++) {
 		printf("%s %s ", info.name,
-		       info.status ? strerrorname_np(-info.status) : "usable");
+		       info.status ? name_of(-info.status) : "usable");
 		print_caps(info.caps);
 		printf("\n");
 	}
