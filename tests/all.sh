@@ -52,6 +52,7 @@ if [ "$length" = ci ]; then
 	kernels="5.10 6.1 6.12 arm64-16k memwatch:process_memwatch"
 	export WRITEWATCH_TEST_SECONDS="${WRITEWATCH_TEST_SECONDS:-20}"
 	writes=20000 slowness=300
+	export WRITEWATCH_MUSL_TESTS="${WRITEWATCH_MUSL_TESTS:-contract errors inside kinds query select win32}"
 else
 	export WRITEWATCH_FUZZ_SECONDS="${WRITEWATCH_FUZZ_SECONDS:-600}"
 	export WRITEWATCH_TEST_MOST="${WRITEWATCH_TEST_MOST:-1000000}"

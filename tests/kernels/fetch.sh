@@ -102,6 +102,32 @@ fetch_package() {
 	[ -n "$package" ]
 }
 
+# What the authors of a package released, unpacked in the cache: fetch_source SUITE NAME
+# sets $source to the folder. False, and why on stdout, if it can not be had.
+fetch_source() {
+	suite=$1 arch=$(dpkg --print-architecture) state=$cache/apt/$1-sources
+	source=$(find "$cache/sources" -maxdepth 1 -name "$2-*" 2>/dev/null | head -n 1)
+	[ -z "$source" ] || return 0
+	mkdir -p "$state/lists/partial" "$state/archives/partial"
+	rm -rf "$cache/sources.part"
+	mkdir -p "$cache/sources" "$cache/sources.part"
+	: >"$state/status"
+	echo "deb-src [signed-by=$keyring] $mirror $suite main" >"$state/sources.list"
+	set -- "$2" -o Dir::State="$state" -o Dir::Cache="$state" \
+		-o Dir::Etc::SourceList="$state/sources.list" \
+		-o Dir::State::Status="$state/status"
+	name=$1
+	shift
+	(cd "$cache/sources.part" && private_apt "$suite" "$arch" get "$@" update &&
+		private_apt "$suite" "$arch" get "$@" source --download-only "$name" &&
+		tar xf "$name"_*.orig.tar.?z) >"$state/log" 2>&1 &&
+		mv "$cache/sources.part/$name"-* "$cache/sources/" || {
+		echo "the source of $name can not be fetched: $(tail -n 1 "$state/log")"
+		return 1
+	}
+	source=$(find "$cache/sources" -maxdepth 1 -name "$name-*" | head -n 1)
+}
+
 # A qemu newer than the machine's own, with every library that it needs, in the
 # cache by version: fetch_qemu SUITE PACKAGE COMMAND sets $qemu to a script that
 # runs it. False, and why on stdout, if it can not be had.
