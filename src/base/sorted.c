@@ -3,7 +3,7 @@
  * sorted.c - entries that ascend by address.
  *
  * Called by win32; calls heap.c. Invariant: entries ascend within a block, and
- * blocks among themselves; two neighbours that fit into half a block are one.
+ * blocks among themselves.
  */
 #include "base/sorted.h"
 
@@ -11,7 +11,13 @@
 
 #include "base/heap.h"
 
-#define MOST 120 /* entries of a block */
+#define BLOCK 4096 /* bytes of entries, at most */
+
+/* Entries of a block. */
+static size_t most(const struct ww_sorted *self)
+{
+	return BLOCK / self->bytes;
+}
 
 static char *entry_at(const struct ww_sorted *self,
 		      const struct ww_sorted_block *b, size_t i)
@@ -93,8 +99,8 @@ static bool new_block(struct ww_sorted *self, size_t i)
 	if (!all)
 		return false;
 	self->block = all;
-	fresh.entry = ww_heap_grow(NULL, 0, &fresh.room, self->n ? MOST / 2 : 1,
-				   self->bytes);
+	fresh.entry = ww_heap_grow(NULL, 0, &fresh.room,
+				   self->n ? most(self) / 2 : 1, self->bytes);
 	if (!fresh.entry)
 		return false;
 	memmove(&all[i + 1], &all[i], (self->n - i) * sizeof(*all));
@@ -136,7 +142,7 @@ void *ww_sorted_add(struct ww_sorted *self, uintptr_t at)
 	if (!self->n && !new_block(self, 0))
 		return NULL;
 	i = i ? i - 1 : 0;
-	if (self->block[i].n == MOST) {
+	if (self->block[i].n >= most(self)) {
 		if (!split(self, i))
 			return NULL;
 		i += address_at(self, &self->block[i + 1], 0) <= at;
@@ -155,7 +161,8 @@ void *ww_sorted_add(struct ww_sorted *self, uintptr_t at)
 	return entry;
 }
 
-/* Block i and the next become one, if that is small and there is memory. */
+/* Block i and the next become one, if that is small and there is memory. So there are
+ * not many small ones. */
 static void join(struct ww_sorted *self, size_t i)
 {
 	struct ww_sorted_block *b, *next;
@@ -165,7 +172,7 @@ static void join(struct ww_sorted *self, size_t i)
 		return;
 	b = &self->block[i];
 	next = b + 1;
-	if (b->n + next->n > MOST / 2)
+	if (b->n + next->n > most(self) / 2)
 		return;
 	entry = ww_heap_grow(b->entry, b->n, &b->room, b->n + next->n,
 			     self->bytes);

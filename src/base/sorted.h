@@ -19,7 +19,7 @@ struct ww_sorted_block {
 
 /* All zero except for bytes: empty. */
 struct ww_sorted {
-	size_t bytes; /* an entry, which begins with its address, an uintptr_t */
+	size_t bytes; /* of an entry, which begins with its address, a uintptr_t */
 	struct ww_sorted_block *block; /* none is empty */
 	size_t n, room;
 };

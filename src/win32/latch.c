@@ -64,7 +64,7 @@ static struct chunk *chunk_with(uintptr_t page)
 	return c && page - c->start < CHUNK_BYTES ? c : NULL;
 }
 
-/* That, or the next one above it. */
+/* The chunk with a page, or the next one above it. */
 static struct chunk *chunk_from(uintptr_t page)
 {
 	struct chunk *c = chunk_with(page);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "base/heap.h"
 #include "kernel/sys.h"
 #include "win32/memory.h"
 
@@ -100,15 +99,17 @@ static int host_page_prot(const struct change *c, uintptr_t at, uintptr_t host,
 	return prot;
 }
 
-/* Let the host's pages of [start, end) follow their states. */
+/* Let the host's pages of [start, end) follow their states. What only puts them back goes
+ * on behind a failure. */
 static int follow(const struct change *c, uintptr_t start, uintptr_t end)
 {
 	uintptr_t host = ww_sys_page_size();
 	uintptr_t at = ww_win32_down(start, host), run = at, next;
+	const bool goes_on = c->start == c->end;
 	int r = 0, prot = -1;
 
 	end = ww_win32_down(end + host - 1, host);
-	for (; at < end && r == 0; at = next) {
+	for (; at < end && (r == 0 || goes_on); at = next) {
 		int p = host_page_prot(c, at, host, &next);
 
 		next = next > at ? next : at + host;
@@ -120,7 +121,9 @@ static int follow(const struct change *c, uintptr_t start, uintptr_t end)
 		run = at;
 		prot = p;
 	}
-	return r < 0 || prot < 0 ? r : protect_host(c->a, run, end, prot);
+	return (r < 0 && !goes_on) || prot < 0
+		       ? r
+		       : protect_host(c->a, run, end, prot);
 }
 
 /* The call fails: the pages are protected as their states say again. */
