@@ -139,8 +139,7 @@ static NTSTATUS layer_get_write_watch(HANDLE process, ULONG flags, PVOID base,
 	return status;
 }
 
-static NTSTATUS layer_reset_write_watch(HANDLE process, PVOID base,
-					SIZE_T size)
+static NTSTATUS layer_reset_write_watch(HANDLE process, PVOID base, SIZE_T size)
 {
 	NTSTATUS status;
 
@@ -185,6 +184,15 @@ static sigjmp_buf resume;
  * the first call uses thread-local variables. */
 static int (*volatile handle_fault)(int, void *, void *) = ww_handle_fault;
 
+#ifdef __has_attribute
+#if __has_attribute(no_stack_protector) /* gcc 11, clang 7 */
+#define NO_CANARY __attribute__((no_stack_protector))
+#endif
+#endif
+#ifndef NO_CANARY
+#define NO_CANARY
+#endif
+
 #if defined(__x86_64__)
 static long arch_prctl(long code, long address)
 {
@@ -197,8 +205,8 @@ static long arch_prctl(long code, long address)
 	return r;
 }
 
-__attribute__((no_stack_protector)) static int
-handle_without_tls(int signo, siginfo_t *info, void *context)
+NO_CANARY static int handle_without_tls(int signo, siginfo_t *info,
+					void *context)
 {
 	unsigned long pointer = 0;
 	int r;
@@ -282,8 +290,7 @@ static void reads(void)
 	check(layer_read_file(file, memory, size, &done) == STATUS_SUCCESS &&
 		      done == sizeof(text) && !strcmp(memory, "read me"),
 	      "ReadFile into watched memory works");
-	check(dirty(WRITE_WATCH_FLAG_RESET) == 16,
-	      "its whole buffer is dirty");
+	check(dirty(WRITE_WATCH_FLAG_RESET) == 16, "its whole buffer is dirty");
 	check(layer_read_file(file, memory, size, &done) ==
 			      STATUS_END_OF_FILE &&
 		      dirty(WRITE_WATCH_FLAG_RESET) == 16,

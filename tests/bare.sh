@@ -5,7 +5,9 @@
 # the code blocks of README.md, verbatim, one after the other. Root in bookworm and
 # sid, in trixie a user without sudo. The suite runs whole in bookworm, elsewhere
 # its quick part; WRITEWATCH_BARE_FULL=0: nowhere whole. The suite "bindings" is
-# trixie with compilers of other languages, for the listings of doc/bindings.md.
+# trixie with compilers of other languages, for the listings of doc/bindings.md;
+# "bullseye" has bookworm's Meson, as its own is too old, and an older glibc, gcc and
+# cmocka than any other.
 # As root; needs debootstrap.
 # A line for each step; ends with "N passed, N failed, N skipped".
 set -eu
@@ -14,6 +16,7 @@ cache=${WRITEWATCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/writewatch}
 mirror=${WRITEWATCH_MIRROR:-http://deb.debian.org/debian}
 cd "$top"
 . examples/setup.sh
+. tests/kernels/fetch.sh
 need debootstrap debootstrap
 install_missing
 work=$(mktemp -d /var/tmp/bare.XXXXXX)
@@ -67,6 +70,30 @@ bindings_base() {
 		tail -n 5 "$work/log"
 		return 1
 	}
+	tar cf "$tar.part" -C "$root" .
+	mv "$tar.part" "$tar"
+	rm -rf "$root"
+}
+
+# The base of "bullseye", with Meson.
+old_base() {
+	base bullseye || return 1
+	from=$tar tar=$cache/bare/old-$(date +%G-%V).tar
+	[ ! -f "$tar" ] || return 0
+	rm -f "$cache/bare/old"-*.tar
+	mkdir -p "$cache/packages"
+	fetch_package bookworm "$(dpkg --print-architecture)" meson || return 1
+	root=$work/base home=/root
+	mkdir "$root"
+	tar xf "$from" -C "$root"
+	cp /etc/resolv.conf "$root/etc/"
+	echo "apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		--no-install-recommends python3 python3-pkg-resources python3-setuptools \
+		ninja-build; apt-get clean" | inside 0 / >"$work/log" 2>&1 || {
+		tail -n 5 "$work/log"
+		return 1
+	}
+	cp -a "$package/root/." "$root"
 	tar cf "$tar.part" -C "$root" .
 	mv "$tar.part" "$tar"
 	rm -rf "$root"
@@ -162,6 +189,13 @@ as_user() {
 	block 'See it' 1 | refuses "another user's build folder" "another user"
 }
 
+as_old() {
+	user=0 home=/root where="/root/a clone"
+	machine old_base || { echo FAILED >>"$work/verdicts"; return 0; }
+	block 'See it' 1 | step "see it" "byte for byte the same"
+	block 'Test it' 1 | step "test it" "^[0-9]* passed, 0 failed"
+}
+
 # The other languages, on an installed library.
 as_binder() {
 	user=0 home=/root where="/root/clone"
@@ -174,12 +208,13 @@ as_binder() {
 	echo sh tests/check-bindings.sh | step "doc/bindings.md" "all bindings work"
 }
 
-for suite in ${*:-bookworm trixie sid bindings}; do
+for suite in ${*:-bookworm trixie sid bindings bullseye}; do
 	quick=1
 	[ "$suite" != bookworm ] || [ "${WRITEWATCH_BARE_FULL:-1}" = 0 ] || quick=
 	case $suite in
 	trixie) as_user ;;
 	bindings) as_binder ;;
+	bullseye) as_old ;;
 	*) as_root ;;
 	esac
 	rm -rf "$root"

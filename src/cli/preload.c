@@ -73,14 +73,15 @@ static int at_fork(void (*child)(void))
 #else
 typedef int request_t;
 
-ssize_t process_madvise(int pidfd, const struct iovec *part, size_t n,
-			int advice, unsigned flags);
-
 static int at_fork(void (*child)(void))
 {
 	return pthread_atfork(NULL, NULL, child);
 }
 #endif
+
+/* glibc's headers have it since 2.36, musl's not. */
+ssize_t process_madvise(int pidfd, const struct iovec *part, size_t n,
+			int advice, unsigned flags);
 
 /* What a call of ours would have been without us: libc's, or another object's. */
 static struct {
@@ -342,11 +343,8 @@ static int ask(enum preload_question kind, uintptr_t start, uintptr_t end,
  * sandbox getpid() may be refused.) */
 void writewatch_run_last_look(void)
 {
-	unsigned late = 1;
-
 	if (page &&
-	    (atomic_load(&page->sandboxed) || call1(SYS_getpid, 0) == owner) &&
-	    !atomic_compare_exchange_strong(&page->late, &late, 2) && !late)
+	    (atomic_load(&page->sandboxed) || call1(SYS_getpid, 0) == owner))
 		ask(PRELOAD_BYE, 0, 0, LAST_LOOK_NS);
 }
 

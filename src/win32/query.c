@@ -58,7 +58,7 @@ static void query_others(uintptr_t at, uintptr_t top,
 			 ww_MEMORY_BASIC_INFORMATION *m)
 {
 	const struct ww_process us = { .pid = 0 };
-	struct ww_maps maps = { .fd = WW_FD_NONE };
+	struct ww_maps maps = { .text = true };
 	struct ww_maps_walk walk;
 	struct ww_map map;
 	int r = ww_maps_open(&maps, &us);

@@ -125,7 +125,7 @@ static int probe_map(void *probe, const struct ww_map *map)
 static void probe_maps(struct probe *p)
 {
 	const struct ww_process us = { .pid = 0 };
-	struct ww_maps maps = { .fd = WW_FD_NONE };
+	struct ww_maps maps = { .text = true };
 
 	if (ww_maps_open(&maps, &us) < 0)
 		return;
