@@ -220,13 +220,16 @@ struct preload_page;
 struct cli_guest {
 	int connection;
 	pid_t pid;
-	uid_t user;
 	int uffd;
 	struct preload_page *page;
 };
 
+/* May a process of that user be a guest? Others are shown out before they are heard. */
+typedef bool cli_guests_fn(void *arg, pid_t pid, uid_t user);
+
 /* Make the socket; its name goes to `name`. NULL: errno. */
-struct cli_guests *cli_guests_new(char *name, size_t room);
+struct cli_guests *cli_guests_new(char *name, size_t room,
+				  cli_guests_fn *may_join, void *arg);
 void cli_guests_free(struct cli_guests *self);
 /* Wait for seconds at most. True: one said hello. None that is silent, stopped or
  * sends something else is waited for. */
@@ -234,7 +237,7 @@ bool cli_guests_wait(struct cli_guests *self, double seconds,
 		     struct cli_guest *out);
 /* How many were shown out because there were too many at a time. */
 size_t cli_guests_refused(const struct cli_guests *self);
-/* It may go on. The second answer is none. */
+/* It may go on. A further answer does nothing. */
 void cli_guests_answer(struct cli_guest *guest);
 
 /* --- scan.c --- */
@@ -250,10 +253,10 @@ pid_t cli_process_pid(const struct cli_process *p);
 bool cli_process_ended(const struct cli_process *p);
 const char *cli_process_backend(const struct cli_process *p);
 
-/* Watch what a process has at its start. False: that is much, and a part of it is
- * watched; cli_process_follow() does the rest. */
-bool cli_process_begin(struct cli_process *p, struct cli_report *r,
-		       double when);
+/* Watch what a process has at its start. Of a large one between(arg) is called behind
+ * each portion, unless it is NULL; it may scan. */
+void cli_process_begin(struct cli_process *p, struct cli_report *r, double when,
+		       void (*between)(void *arg), void *arg);
 /* Watch what was mapped meanwhile, and report what was written there. */
 void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			double when);

@@ -28,12 +28,16 @@ struct cli_guests {
 	int listening;
 	struct {
 		int connection;
+		pid_t pid;
 		double since;
 	} guest[MOST];
 	size_t n, refused;
+	cli_guests_fn *may_join;
+	void *arg; /* of it */
 };
 
-struct cli_guests *cli_guests_new(char *name, size_t room)
+struct cli_guests *cli_guests_new(char *name, size_t room,
+				  cli_guests_fn *may_join, void *arg)
 {
 	struct cli_guests *self = calloc(1, sizeof(*self));
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -41,6 +45,8 @@ struct cli_guests *cli_guests_new(char *name, size_t room)
 
 	if (!self)
 		return NULL;
+	self->may_join = may_join;
+	self->arg = arg;
 	self->listening = socket(
 		AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (syscall(SYS_getrandom, &secret, sizeof(secret), 0) !=
@@ -72,15 +78,24 @@ static void accept_one(struct cli_guests *self)
 {
 	int c = accept4(self->listening, NULL, NULL,
 			SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred who;
+	socklen_t len = sizeof(who);
 
 	if (c < 0)
 		return;
+	/* The socket's name is no secret, and anybody may send descriptors. */
+	if (getsockopt(c, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0 ||
+	    !self->may_join(self->arg, who.pid, who.uid)) {
+		close(c);
+		return;
+	}
 	if (self->n == MOST) {
 		self->refused++;
 		close(c);
 		return;
 	}
 	self->guest[self->n].connection = c;
+	self->guest[self->n].pid = who.pid;
 	self->guest[self->n++].since = cli_now();
 }
 
@@ -106,7 +121,7 @@ static struct preload_page *map_page(int fd)
 }
 
 /* Two descriptors, and nothing but a hello. */
-static bool hear(int connection, struct cli_guest *out)
+static bool hear(int connection, pid_t pid, struct cli_guest *out)
 {
 	union {
 		char buf[CMSG_SPACE(2 * sizeof(int))];
@@ -118,8 +133,6 @@ static bool hear(int connection, struct cli_guest *out)
 			      .msg_iovlen = 1,
 			      .msg_control = control.buf,
 			      .msg_controllen = sizeof(control.buf) };
-	struct ucred who;
-	socklen_t len = sizeof(who);
 	struct cmsghdr *c;
 	int fds[2] = { -1, -1 };
 	size_t n = 0;
@@ -131,13 +144,9 @@ static bool hear(int connection, struct cli_guest *out)
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		memcpy(fds, CMSG_DATA(c), (n < 2 ? n : 2) * sizeof(int));
 	}
-	*out = (struct cli_guest){ .connection = connection, .uffd = fds[0] };
-	if (what == PRELOAD_HELLO && n == 2 &&
-	    getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0) {
-		out->pid = who.pid;
-		out->user = who.uid;
+	*out = (struct cli_guest){ connection, pid, fds[0], NULL };
+	if (what == PRELOAD_HELLO && n == 2)
 		out->page = map_page(fds[1]);
-	}
 	if (fds[1] >= 0)
 		close(fds[1]);
 	if (out->page)
@@ -161,7 +170,8 @@ bool cli_guests_wait(struct cli_guests *self, double seconds,
 	if (p[n].revents)
 		accept_one(self);
 	for (i = n; i--;) {
-		if (p[i].revents && hear(self->guest[i].connection, out)) {
+		if (p[i].revents &&
+		    hear(self->guest[i].connection, self->guest[i].pid, out)) {
 			/* the answer goes there */
 			self->guest[i] = self->guest[--self->n];
 			return true;

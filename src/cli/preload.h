@@ -42,9 +42,6 @@ struct preload_page {
 	atomic_uint sandboxed;
 	/* A child could not say hello: the others need not try. */
 	atomic_uint childless;
-	/* It has too many mappings to wait until all are watched: 1, while the
-	 * command goes on with them; 2, if meanwhile a last look would have come. */
-	atomic_uint late;
 };
 
 /* --- inside the object --- */

@@ -184,6 +184,8 @@ int cli_report(int argc, char **argv)
 	/* what is there of one that was cut is shown */
 	if (!ended && !r.nwritten)
 		return CLI_FAILED;
+	if (!*r.backend)
+		fprintf(stderr, "writewatch: no process was watched\n");
 	return r.seconds > 0 && cli_report_end(&r) == 0 && ended ? 0
 								 : CLI_FAILED;
 }

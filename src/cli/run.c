@@ -31,10 +31,14 @@ struct watcher {
 	struct member {
 		struct cli_process *process;
 		struct preload_page *page; /* or NULL */
+		/* It looked for the last time before all of it was watched. */
+		bool cut_short;
 	} member[MOST];
 	size_t n, seen;
-	size_t unwatched;	 /* processes that could not be */
-	size_t missed;		 /* that ended before all of them was */
+	size_t unwatched; /* processes that could not be */
+	size_t missed;	  /* that went before all of them was */
+	uid_t user[8];	  /* that the program has become */
+	size_t nusers;
 	size_t left;		 /* that run on behind the program's end */
 	size_t hidden, borrowed; /* bytes: scan.c */
 	struct cli_guests *guests;
@@ -70,26 +74,40 @@ static void leave(struct watcher *w, size_t i)
 
 	w->hidden += cli_process_hidden(m->process);
 	w->borrowed += cli_process_borrowed(m->process);
+	w->missed += m->cut_short;
 	cli_process_close(m->process);
 	dismiss(m->page);
 	w->member[i] = w->member[--w->n];
 }
 
-/* Watch what it has; it may go on before the end of that, if it has much. */
-static void begin_with(struct watcher *w, struct cli_process *p,
-		       struct cli_guest *guest)
+/* Scan for the last time, as the process asks, if it does. */
+static bool look_last(struct watcher *w, struct cli_process *p,
+		      struct preload_page *page)
 {
-	if (cli_process_begin(p, &w->report, since(w)))
-		return;
-	if (guest) {
-		atomic_store(&guest->page->late, 1);
-		cli_guests_answer(guest);
-	}
-	cli_process_follow(p, &w->report, since(w));
-	if (!guest)
-		return;
-	w->missed += atomic_exchange(&guest->page->late, 0) == 2 ||
-		     cli_process_ended(p);
+	unsigned asked = atomic_load(&page->question);
+
+	if ((asked & PRELOAD_KIND) != PRELOAD_BYE)
+		return false;
+	cli_process_scan(p, &w->report, since(w));
+	atomic_compare_exchange_strong(&page->question, &asked, PRELOAD_NONE);
+	return true;
+}
+
+/* A large process, of which a part is watched. */
+struct beginning {
+	struct watcher *w;
+	struct cli_process *process;
+	struct cli_guest *guest;
+	bool cut_short;
+};
+
+/* The process runs on meanwhile, and may end. */
+static void between(void *arg)
+{
+	struct beginning *b = arg;
+
+	cli_guests_answer(b->guest);
+	b->cut_short |= look_last(b->w, b->process, b->guest->page);
 }
 
 /* guest: NULL, if it is not one. */
@@ -97,6 +115,7 @@ static bool join(struct watcher *w, pid_t pid, struct cli_guest *guest)
 {
 	const int uffd = guest ? guest->uffd : -1;
 	struct preload_page *page = guest ? guest->page : NULL;
+	struct beginning b = { .w = w, .guest = guest };
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct cli_process *p = NULL;
 	size_t i;
@@ -120,10 +139,11 @@ static bool join(struct watcher *w, pid_t pid, struct cli_guest *guest)
 		dismiss(page);
 		return false;
 	}
-	begin_with(w, p, guest);
+	b.process = p;
+	cli_process_begin(p, &w->report, since(w), guest ? between : NULL, &b);
 	snprintf(w->report.backend, sizeof(w->report.backend), "%s",
 		 cli_process_backend(p));
-	w->member[w->n++] = (struct member){ p, page };
+	w->member[w->n++] = (struct member){ p, page, b.cut_short };
 	w->seen++;
 	return true;
 }
@@ -147,19 +167,43 @@ static int status_number(pid_t pid, const char *key)
 	return n;
 }
 
-/* Root also watches children of the program that have dropped its privileges. */
-static bool may_watch(const struct watcher *w, const struct cli_guest *guest)
+/* Is it the program, or one that is watched, or a child of one? */
+static bool is_relative(const struct watcher *w, pid_t pid)
 {
-	pid_t parent;
+	const pid_t parent = status_number(pid, "PPid:");
 	size_t i;
 
-	if (guest->user == getuid())
+	if (pid == program)
 		return true;
-	parent = getuid() == 0 ? status_number(guest->pid, "PPid:") : 0;
-	for (i = 0; parent && i < w->n; i++)
-		if (cli_process_pid(w->member[i].process) == parent)
+	for (i = 0; i < w->n; i++) {
+		const pid_t member = cli_process_pid(w->member[i].process);
+
+		if ((member == pid || member == parent) &&
+		    !cli_process_ended(w->member[i].process))
 			return true;
+	}
 	return false;
+}
+
+/* Root also watches what has dropped the program's privileges. The user that it has
+ * become then is remembered, for a daemon, whose parent is gone. */
+static bool may_join(void *watcher, pid_t pid, uid_t user)
+{
+	struct watcher *w = watcher;
+	size_t i;
+
+	if (user == getuid())
+		return true;
+	if (getuid() != 0)
+		return false;
+	for (i = 0; i < w->nusers; i++)
+		if (w->user[i] == user)
+			return true;
+	if (!is_relative(w, pid))
+		return false;
+	if (w->nusers < sizeof(w->user) / sizeof(w->user[0]))
+		w->user[w->nusers++] = user;
+	return true;
 }
 
 static void refuse(struct cli_guest *guest)
@@ -171,11 +215,7 @@ static void refuse(struct cli_guest *guest)
 
 static void welcome(struct watcher *w, struct cli_guest *guest)
 {
-	if (!may_watch(w, guest)) {
-		w->unwatched++;
-		w->why = "it is another user's";
-		refuse(guest);
-	} else if (w->follow || !w->seen || guest->pid == program) {
+	if (w->follow || !w->seen || guest->pid == program) {
 		join(w, guest->pid, guest);
 		cli_guests_answer(guest);
 	} else {
@@ -201,6 +241,7 @@ static void serve(struct watcher *w, struct member *m)
 	} else { /* it ends */
 		cli_process_scan(m->process, &w->report, since(w));
 		cli_process_follow(m->process, &w->report, since(w));
+		m->cut_short = false;
 	}
 	w->hurry = since(w) + HURRY;
 	/* unless it waits no more, and asked something else */
@@ -240,6 +281,8 @@ static void look_at_all(struct watcher *w)
 			continue;
 		}
 		cli_process_follow(m->process, &w->report, since(w));
+		if (!cli_process_ended(m->process))
+			m->cut_short = false; /* an exec that failed */
 		if (m->page && !atomic_load(&m->page->sandboxed) &&
 		    status_number(cli_process_pid(m->process),
 				  PRELOAD_FILTERS) > w->filters)
@@ -313,7 +356,8 @@ static int finish(struct watcher *w)
 			w->left == 1 ? "process runs" : "processes run");
 	if (w->missed)
 		fprintf(stderr,
-			"writewatch: %zu %s before all of their mappings were watched\n",
+			"writewatch: %zu %s before all of their mappings were watched: "
+			"not all that they wrote is shown\n",
 			w->missed,
 			w->missed == 1 ? "process ended" : "processes ended");
 	if (w->borrowed)
@@ -413,11 +457,17 @@ static int run(struct watcher *w, char **argv, const char *object,
 static size_t count_left(const struct watcher *w)
 {
 	struct cli_guest guest;
+	const double patience = cli_now() + 0.02; /* they may be about to end */
 	size_t i, n = 0, silent = 0;
 
-	for (i = 0; i < w->n; i++)
+	for (i = 0; i < w->n; i++) {
+		while (!cli_process_ended(w->member[i].process) &&
+		       cli_now() < patience)
+			usleep(1000);
 		n += !cli_process_ended(w->member[i].process);
-	while (silent < 2) /* one to connect, one to say it */
+	}
+	/* one call accepts a connection, the next hears it */
+	while (silent < 2 && n < MOST)
 		if (cli_guests_wait(w->guests, 0, &guest)) {
 			refuse(&guest);
 			n++;
@@ -449,7 +499,7 @@ int cli_run(int argc, char **argv)
 			PRELOAD_INSTALLED);
 		return CLI_FAILED;
 	}
-	w.guests = cli_guests_new(name, sizeof(name));
+	w.guests = cli_guests_new(name, sizeof(name), may_join, &w);
 	if (!w.guests)
 		return cli_fail("socket");
 	why = cli_program_why_not(argv[optind], &load);

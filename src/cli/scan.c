@@ -15,7 +15,7 @@
 #include "scan.h"
 
 #define MOST_PIECES 8192 /* of a process */
-#define MANY_PIECES 512	 /* take some 5 ms, for which a process waits */
+#define PORTION 256	 /* takes some 3 ms, for which a process waits */
 /* Of a mapping. A sanitizer maps more, and writes to little of it. */
 #define MOST_BYTES (sizeof(void *) == 8 ? (size_t)-1 >> 23 : SIZE_MAX)
 
@@ -53,14 +53,17 @@ struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 	if (!p)
 		goto err;
 	*why = NULL;
+	p->pagemap = open_pagemap(pid);
+	r = p->pagemap < 0 ? -errno : 0;
 	o.pidfd = pidfd;
-	if (uffd >= 0) {
+	if (r == 0 && uffd >= 0) {
 		o.flags |= WW_OPEN_UFFD;
 		o.uffd = uffd;
 		o.backend = "uffd-async";
+		r = ww_open(&p->ww, &o);
 	}
-	r = ww_open(&p->ww, &o);
-	if (r < 0 && uffd >= 0) { /* watch it as a running process */
+	if (!p->ww && r != -EACCES && r != -EPERM && r != -ENOENT) {
+		/* watch it as a running process */
 		o.flags = WW_OPEN_PIDFD;
 		o.backend = NULL;
 		r = ww_open(&p->ww, &o);
@@ -70,7 +73,6 @@ struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 	p->pid = pid;
 	p->pidfd = pidfd;
 	p->uffd = uffd;
-	p->pagemap = open_pagemap(pid);
 	read_name(p);
 	p->info.size = sizeof(p->info);
 	ww_info(p->ww, &p->info);
@@ -78,15 +80,17 @@ struct cli_process *cli_process_open(pid_t pid, int pidfd, int uffd,
 		    !strcmp(p->info.name, "process_memwatch");
 	return p;
 err_free:
-	*why = r == -EPERM
+	*why = r == -EPERM || r == -EACCES
 		       ? "not permitted: it is another user's, or not dumpable"
-	       : r == -ESRCH ? "there is no such process"
+	       : r == -ESRCH || r == -ENOENT ? "there is no such process"
 	       : uffd >= 0
 		       ? "the kernel has no asynchronous write-protection, or "
 			 "refuses it (see `writewatch probe`)"
 		       : "a running process can be watched by a kernel with "
 			 "process_memwatch or soft-dirty only; start it with "
 			 "`writewatch run`";
+	if (p->pagemap >= 0)
+		close(p->pagemap);
 	free(p);
 err:
 	close(pidfd);
@@ -351,24 +355,22 @@ static size_t larger(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
-/* Until so many pieces are known. False: there are more mappings, and nothing has
- * begun. */
-static bool follow(struct cli_process *p, struct cli_report *r, double when,
-		   size_t most)
+void cli_process_begin(struct cli_process *p, struct cli_report *r, double when,
+		       void (*between)(void *arg), void *arg)
 {
 	char path[64], text[5000];
 	struct runs swap;
-	size_t i, k;
+	size_t i, k, portion = p->n + PORTION;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)p->pid);
 	f = fopen(path, "re");
 	if (!f)
-		return true;
+		return;
 	for (i = 0; i < p->n; i++)
 		p->piece[i].there = false;
 	p->hides = p->borrows = p->now.n = p->cursor = 0;
-	while (p->n < most && fgets(text, sizeof(text), f)) {
+	while (fgets(text, sizeof(text), f)) {
 		struct line l;
 		int name = 0;
 
@@ -383,10 +385,12 @@ static bool follow(struct cli_process *p, struct cli_report *r, double when,
 			cover(p, r, when, &l);
 		else
 			keep(p, &l);
+		if (between && p->n >= portion) {
+			between(arg);
+			portion = p->n + PORTION;
+		}
 	}
 	fclose(f);
-	if (p->n >= most)
-		return false;
 	cli_own_prune(p, when);
 	p->hidden = larger(p->hidden, p->hides);
 	p->borrowed = larger(p->borrowed, p->borrows);
@@ -401,18 +405,12 @@ static bool follow(struct cli_process *p, struct cli_report *r, double when,
 			p->piece[k++] = p->piece[i];
 	p->n = k;
 	p->begun = true;
-	return true;
-}
-
-bool cli_process_begin(struct cli_process *p, struct cli_report *r, double when)
-{
-	return follow(p, r, when, MANY_PIECES);
 }
 
 void cli_process_follow(struct cli_process *p, struct cli_report *r,
 			double when)
 {
-	follow(p, r, when, SIZE_MAX);
+	cli_process_begin(p, r, when, NULL, NULL);
 }
 
 static void add_runs(const struct cli_process *p, struct cli_report *r,
