@@ -7,6 +7,10 @@
 
 #define N 8
 
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438 /* Linux 5.6 */
+#endif
+
 static char *m; /* at this address in the child too */
 
 struct child {
