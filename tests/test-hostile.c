@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "kernel/uapi/numbers.h"
+
 #define N 16
 
 static struct test_fixture f;

@@ -193,7 +193,8 @@ static int open_descriptors(struct ww_async *u,
 				  .features = UFFD_FEATURE_WP_ASYNC };
 	int r;
 
-	*u = (struct ww_async){ .uffd = WW_FD_NONE };
+	*u = (struct ww_async){ .fast = false };
+	u->uffd = WW_FD_NONE;
 	u->pagemap.fd = WW_FD_NONE;
 	u->fast = ww_version_at_least(ww_kernel_version(), 6, 10);
 	r = ww_uffd_open(&u->uffd, o, NULL, reason);
