@@ -5,6 +5,7 @@
 # in DIR. DEB_BUILD_OPTIONS=nocheck leaves the tests out.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$2"
 tarball=$(realpath "$1") dir=$(realpath "$2")
 name=$(basename "$tarball" .tar.xz)
 version=${name#libwritewatch-}
