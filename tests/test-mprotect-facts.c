@@ -41,7 +41,7 @@ static void close_while_they_are_written(size_t pages)
 {
 	struct sigaction act = { .sa_handler = wait_until_open }, old;
 	unsigned late = 0, closed[N];
-	const int rounds = 3000;
+	const int rounds = 3000 / (int)test_slowness() + 300;
 	pthread_t t;
 	size_t p;
 	int i, k;

@@ -157,7 +157,7 @@ static void protections_win_over(void *(*racer)(void *))
 	f = test_begin(N, 0);
 	alarm(60); /* it once looped for ever */
 	t = start(racer, NULL);
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 1000 / (int)test_slowness() + 100; i++) {
 		assert_int_equal(
 			ww_protect(f.ww, f.m + 20 * PAGE, PAGE, PROT_NONE, 0),
 			0);
