@@ -330,6 +330,12 @@ ${CC:-cc} -w -o "$tmp/drops" "$tmp/drops.c"
 chmod 755 "$tmp" "$tmp/drops"
 status 4 "dropped privileges" "$command" run -q -- "$tmp/drops"
 grep -Eq '^writewatch: 6 processes|not permitted' "$tmp/err" || fails "a child is not seen"
+mkdir -m 700 "$tmp/hidden"
+cp "$WRITEWATCH_PRELOAD" "$tmp/hidden/"
+status 4 "an object that others can not read" \
+	env WRITEWATCH_PRELOAD="$tmp/hidden/$(basename "$WRITEWATCH_PRELOAD")" "$command" run -q -- "$tmp/drops"
+grep -Eq '^writewatch: 6 processes|not permitted' "$tmp/err" && ! grep -q ERROR "$tmp/err" ||
+	fails "a child is not seen, or ld.so speaks"
 status 3 "a daemon" "$command" run -q -- "$tmp/drops" daemon
 grep -q '1 process runs on' "$tmp/err" || fails "nobody speaks of the daemon"
 

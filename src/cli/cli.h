@@ -185,9 +185,10 @@ void cli_start_close_inherited(const struct cli_inherited *list,
 			       const struct cli_report *r);
 /* Find the object to load; its path goes to out. */
 bool cli_start_find(char *out, size_t room);
-/* Make its path one that LD_PRELOAD can hold. Returns a folder to be removed at the
- * end, with the file `object` in it, or NULL. */
-char *cli_start_avoid_blanks(char *object, size_t room);
+/* Make its path one that LD_PRELOAD can hold, which is split at blanks and colons, and
+ * that processes which drop root's privileges can read. Returns a folder to be removed
+ * at the end, with a link or a copy in it, or NULL: it is as it was. */
+char *cli_start_place(char *object, size_t room);
 /* Become the program, with the object unless it is NULL; does not return. name: of the
  * socket. filters: of system calls, that the command has. */
 void cli_start_become(char **argv, const char *object, const char *name,

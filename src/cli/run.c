@@ -503,7 +503,7 @@ int cli_run(int argc, char **argv)
 	if (!w.guests)
 		return cli_fail("socket");
 	why = cli_program_why_not(argv[optind], &load);
-	folder = cli_start_avoid_blanks(object, sizeof(object));
+	folder = cli_start_place(object, sizeof(object));
 	status = run(&w, argv + optind, load ? object : NULL, name, &inherited);
 	w.left = status < 0 ? 0 : count_left(&w);
 	r = status < 0 ? cli_fail("fork") : finish(&w);

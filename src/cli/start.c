@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -55,24 +57,66 @@ bool cli_start_find(char *out, size_t room)
 	       readable(out, room, self, PRELOAD_NAME);
 }
 
-/* The dynamic linker splits LD_PRELOAD at blanks and colons: an object whose
- * path has one is loaded through a link without. Returns the folder of the
- * link, to be removed at the end, or NULL. */
-char *cli_start_avoid_blanks(char *object, size_t room)
+/* Can each user read the file? path is whole. */
+static bool all_can_read(const char *path)
+{
+	char part[PATH_MAX];
+	struct stat st;
+	const char *slash = path;
+
+	while ((slash = strchr(slash + 1, '/'))) {
+		snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
+		if (stat(part, &st) != 0 || !(st.st_mode & S_IXOTH))
+			return false;
+	}
+	return stat(path, &st) == 0 && st.st_mode & S_IROTH;
+}
+
+static bool copy(const char *from, const char *to)
+{
+	int in = open(from, O_RDONLY | O_CLOEXEC);
+	int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+	char buf[4096];
+	ssize_t n = in < 0 || out < 0 ? -1 : 1;
+
+	while (n > 0 && (n = read(in, buf, sizeof(buf))) > 0)
+		if (write(out, buf, (size_t)n) != n)
+			n = -1;
+	if (n == 0 && fchmod(out, 0755) != 0)
+		n = -1;
+	if (in >= 0)
+		close(in);
+	if (out >= 0)
+		close(out);
+	return n == 0;
+}
+
+static bool may_run_in(const char *folder)
+{
+	struct statvfs fs;
+
+	return statvfs(folder, &fs) == 0 && !(fs.f_flag & ST_NOEXEC);
+}
+
+char *cli_start_place(char *object, size_t room)
 {
 	static char folder[] = "/tmp/writewatch-XXXXXX";
-	char *target;
+	const bool blank = strpbrk(object, " :\t\n");
+	char *target = realpath(object, NULL);
+	const bool hidden = target && getuid() == 0 && !all_can_read(target) &&
+			    may_run_in("/tmp");
 
-	if (!strpbrk(object, " :\t\n"))
-		return NULL;
-	target = realpath(object, NULL);
-	if (!target || !mkdtemp(folder)) {
+	if (!target || (!blank && !hidden) || !mkdtemp(folder)) {
 		free(target);
 		return NULL;
 	}
+	chmod(folder, 0755);
 	snprintf(object, room, "%s/%s", folder, PRELOAD_NAME);
-	if (symlink(target, object) != 0)
-		perror("writewatch: symlink");
+	if (!hidden || !copy(target, object)) {
+		unlink(object);
+		if (symlink(target, object) != 0)
+			perror("writewatch: symlink");
+	}
 	free(target);
 	return folder;
 }
