@@ -7,6 +7,7 @@
 set -eu
 command=$1
 command=$(cd "$(dirname "$command")" && pwd)/$(basename "$command")
+patterns=$(cd "$(dirname "$0")/../examples" && pwd)
 examples=$(cd "$(dirname "$command")/../examples" && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -145,7 +146,8 @@ alike ld ld --verbose
 alike objdump sh -c 'objdump -d /bin/true | wc -l'
 alike cmp cmp "$tmp/numbers" "$tmp/p.c"
 alike env env -i LD_PRELOAD="$tmp/fds.so" LIST_OF_DESCRIPTORS="$tmp/fds" sh -c 'env | wc -l'
-for example in checkpoint compat-layer dirty gc rewind shared; do
+alike "$examples/rewind" sh -c '"$1" "$2" >/dev/null' - "$examples/rewind" "$patterns/gun.rle"
+for example in checkpoint compat-layer dirty gc shared; do
 	# what they print has times in it
 	alike "$examples/$example" sh -c '"$1" >/dev/null' - "$examples/$example"
 done
