@@ -300,9 +300,7 @@ static void a_world_stopped_anywhere_can_be_collected(void **state)
 		void *pages[N];
 		size_t n = N;
 
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
+		test_random(&random);
 		for (delay = 0; delay < random % 4000; delay++)
 			;
 		atomic_store(&stopped, 0);

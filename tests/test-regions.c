@@ -70,10 +70,7 @@ static size_t random_below(size_t n)
 {
 	static uint64_t r = 88172645463325252u;
 
-	r ^= r << 13;
-	r ^= r >> 7;
-	r ^= r << 17;
-	return (size_t)(r % n);
+	return (size_t)(test_random(&r) % n);
 }
 
 static void let_none_fail(void)

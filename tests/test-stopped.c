@@ -165,9 +165,7 @@ static void every_call_returns_in_a_stopped_world(void **state)
 		unsigned i, before = atomic_load(&progress);
 		volatile unsigned delay;
 
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
+		test_random(&random);
 		/* on a busy machine they may not have run since the last round */
 		while (atomic_load(&progress) - before < (random >> 32 & 3))
 			sched_yield();

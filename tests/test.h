@@ -49,6 +49,15 @@ bool test_notices_replaced(const struct ww *ww);
  * there, nor what can not be read. Says so, if it is one. */
 bool test_only_compares(void);
 
+/* The next of a sequence; *state is never 0. */
+static inline uint64_t test_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
 /* How much slower than a real one this machine is: WRITEWATCH_TEST_SLOWNESS, 1
  * by default. For limits in time, and for how often a race is tried. */
 long test_slowness(void);

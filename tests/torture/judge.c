@@ -45,14 +45,6 @@ static uint64_t seed;
 static bool seen_by_kernel;
 static bool has_nodes, compacts;
 
-static uint64_t next(uint64_t *random)
-{
-	*random ^= *random << 13;
-	*random ^= *random >> 7;
-	*random ^= *random << 17;
-	return *random;
-}
-
 static uint64_t first(unsigned salt)
 {
 	uint64_t r = (seed + salt + 1) * 0x9e3779b97f4a7c15u;
@@ -72,7 +64,7 @@ static void *write_pages(void *arg)
 	if (zero < 0)
 		zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 	while (!atomic_load(&quit)) {
-		uint64_t r = next(&random);
+		uint64_t r = test_random(&random);
 		size_t page = r % (r >> 40 & 1 ? NPAGES : 8);
 		char *at = m + page * PAGE + 8 * k;
 
@@ -127,7 +119,7 @@ static void *disturb(void *arg)
 	uint64_t random = first(100);
 
 	while (!atomic_load(&quit)) {
-		char *at = m + next(&random) % NPAGES * PAGE;
+		char *at = m + test_random(&random) % NPAGES * PAGE;
 		size_t len = (1 + (random >> 40) % 8) * PAGE;
 
 		if (at + len > m + NPAGES * PAGE)
@@ -161,7 +153,7 @@ static void *come_and_go(void *arg)
 	uint64_t random = first(200);
 
 	while (!atomic_load(&quit)) {
-		char *o = other[next(&random) % OTHERS];
+		char *o = other[test_random(&random) % OTHERS];
 		struct ww_range ranges[4];
 		size_t n = 4;
 
@@ -232,7 +224,7 @@ static void ask_for_pages(size_t room)
 
 static void ask(uint64_t *random)
 {
-	size_t room = 1 + next(random) % 64, at = 0, i;
+	size_t room = 1 + test_random(random) % 64, at = 0, i;
 
 	if (*random >> 60 == 0)
 		room = ALL;
@@ -269,7 +261,8 @@ static void store(size_t page)
  * pages on both sides of the border are one run. */
 static void drop_some(uint64_t *random)
 {
-	size_t page = next(random) % (OWN - 8), n = 1 + (*random >> 32) % 8;
+	size_t page = test_random(random) % (OWN - 8);
+	size_t n = 1 + (*random >> 32) % 8;
 	char *at = m + (NPAGES + page) * PAGE;
 	size_t i;
 
@@ -287,7 +280,7 @@ static void drop_some(uint64_t *random)
 		memset(mine + page, 1, n);
 	}
 	for (i = page ? page - 1 : 0; i <= page + n; i++)
-		if (next(random) % 4)
+		if (test_random(random) % 4)
 			store(i);
 }
 
@@ -326,11 +319,11 @@ static void reported_too_much(size_t page, bool *allowed)
 static void judge(uint64_t *random)
 {
 	static unsigned before[NPAGES];
-	size_t i, n = next(random) % 40;
+	size_t i, n = test_random(random) % 40;
 	bool allowed = false; /* in this query */
 
 	for (i = 0; i < n; i++) {
-		store(next(random) % OWN);
+		store(test_random(random) % OWN);
 		if (*random >> 54 == 0)
 			drop_some(random);
 	}

@@ -18,14 +18,6 @@ static const char *backend;
 static uint64_t seed = 1;
 static long sequences = 1500;
 
-static uint64_t next_random(uint64_t *s)
-{
-	*s ^= *s << 13;
-	*s ^= *s >> 7;
-	*s ^= *s << 17;
-	return *s;
-}
-
 struct sequence {
 	uint8_t ops[OPS * MODEL_OP];
 	size_t len;
@@ -82,7 +74,7 @@ static void make(struct sequence *s, uint64_t random)
 	s->len = sizeof(s->ops);
 	s->trace = false;
 	for (i = 0; i < s->len; i++)
-		s->ops[i] = (uint8_t)(next_random(&random) >> 32);
+		s->ops[i] = (uint8_t)(test_random(&random) >> 32);
 }
 
 /* Many in one child, as long as they pass. */

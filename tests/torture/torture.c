@@ -43,14 +43,6 @@ static atomic_uint calm_collectors;
 static atomic_long writes, kernel_done, reports, forks, swapped, moved,
 	collapsed;
 
-static uint64_t next_random(uint64_t *s)
-{
-	*s ^= *s << 13;
-	*s ^= *s >> 7;
-	*s ^= *s << 17;
-	return *s;
-}
-
 /* WRITEWATCH_TEST_WITHOUT: parts to leave out, to find what a failure needs. */
 static bool without(const char *what)
 {
@@ -146,14 +138,14 @@ static void write_page(const struct pipes *p, size_t page, uint64_t r)
  * odd multipliers permute the pages. */
 static void write_once_each(const struct pipes *p, unsigned k, uint64_t *random)
 {
-	uint64_t order = (next_random(random) | 1) % N | 1;
+	uint64_t order = (test_random(random) | 1) % N | 1;
 	size_t i;
 
 	for (i = k; i < N; i += WRITERS) {
 		uint64_t r = (i * 0x9e3779b97f4a7c15u + seed) ^
 			     (uint64_t)atomic_load(&epoch) << 40;
 
-		write_page(p, i, next_random(&r) + order);
+		write_page(p, i, test_random(&r) + order);
 	}
 	atomic_fetch_add(&writes, N / WRITERS);
 }
@@ -167,7 +159,7 @@ static void write_hot(const struct pipes *p, unsigned k, uint64_t *random)
 		size_t page = i * (N / 8) + 3;
 
 		*(volatile uint64_t *)(m + page * PAGE + k * 64) =
-			next_random(random);
+			test_random(random);
 	}
 	atomic_fetch_add(&writes, 8);
 }
@@ -258,7 +250,7 @@ static void *collector(void *arg)
 	uint64_t random = seed + 31 * (uintptr_t)arg;
 
 	while (!atomic_load(&quit)) {
-		uint64_t r = next_random(&random);
+		uint64_t r = test_random(&random);
 		bool part = r & 8;
 		size_t first = part ? (r >> 20) % (N - 1) : 0;
 
@@ -358,7 +350,7 @@ static void *disturber(void *arg)
 	unsigned round;
 
 	for (round = 0; !atomic_load(&quit); round++) {
-		uint64_t r = next_random(&random);
+		uint64_t r = test_random(&random);
 
 		if (round % 64 == 0 && !atomic_load(&calm) && !without("fork"))
 			fork_once(r);
