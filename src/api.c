@@ -24,8 +24,8 @@ struct extent {
 };
 
 /* Is it a range of whole pages, with flags of those that the call knows? */
-static int check(const struct ww *ww, const void *start, size_t len,
-		 unsigned flags, unsigned known, struct extent *out)
+WW_OFTEN static int check(const struct ww *ww, const void *start, size_t len,
+			  unsigned flags, unsigned known, struct extent *out)
 {
 	uintptr_t at = (uintptr_t)start;
 
@@ -252,8 +252,8 @@ int ww_release(struct ww *ww, void *start, size_t len, unsigned flags)
 /* --- queries --- */
 
 /* q has the caller's array; *count becomes the entries that are filled. */
-static int query(struct ww *ww, void *start, size_t len, unsigned flags,
-		 struct ww_query *q, size_t *count)
+WW_OFTEN static int query(struct ww *ww, void *start, size_t len,
+			  unsigned flags, struct ww_query *q, size_t *count)
 {
 	struct extent e;
 	int r = check(ww, start, len, flags, WW_RESET | WW_WINDOW, &e);
@@ -283,8 +283,8 @@ static int query(struct ww *ww, void *start, size_t len, unsigned flags,
 	return ww_error(r);
 }
 
-int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
-	   size_t *count, size_t *granularity)
+WW_OFTEN int ww_get(struct ww *ww, void *start, size_t len, unsigned flags,
+		    void **pages, size_t *count, size_t *granularity)
 {
 	struct ww_query q = { .pages = pages };
 	int r = pages ? query(ww, start, len, flags, &q, count) : -EINVAL;
@@ -294,8 +294,9 @@ int ww_get(struct ww *ww, void *start, size_t len, unsigned flags, void **pages,
 	return r;
 }
 
-int ww_get_ranges(struct ww *ww, void *start, size_t len, unsigned flags,
-		  struct ww_range *ranges, size_t *count)
+WW_OFTEN int ww_get_ranges(struct ww *ww, void *start, size_t len,
+			   unsigned flags, struct ww_range *ranges,
+			   size_t *count)
 {
 	struct ww_query q = { .ranges = ranges };
 

@@ -164,8 +164,7 @@ static void what_was_re_armed_and_does_not_fit_is_pending(void **state)
 	assert_int_equal(ww_watch(ww, m, N * PAGE, 0), 0);
 	for (i = 10; i < 20; i += 2)
 		dirty[i] = true;
-	assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL),
-			 0);
+	assert_int_equal(ww_get(ww, m, N * PAGE, WW_RESET, pages, &n, NULL), 0);
 	assert_int_equal(n, 3);
 	assert_ptr_equal(pages[2], m + 14 * PAGE);
 	for (i = 0; i < N; i++)
@@ -336,7 +335,8 @@ static void bits_are_found_in_runs(void **state)
 	assert_int_equal(stop, 63);
 	assert_false(ww_bits_test(&b, 61));
 	assert_true(ww_bits_test(&b, 63));
-	assert_false(ww_bits_next(&b, 70, 199999, SIZE_MAX, false, &run, &stop));
+	assert_false(
+		ww_bits_next(&b, 70, 199999, SIZE_MAX, false, &run, &stop));
 	ww_bits_clear(&b, 63, 69);
 	for (i = 0; ww_bits_next(&b, at, n, SIZE_MAX, true, &run, &stop); i++)
 		at = stop;
@@ -348,6 +348,36 @@ static void bits_are_found_in_runs(void **state)
 		at = stop;
 	}
 	assert_int_equal(at, n);
+	free(memory);
+}
+
+/* Where all pages exist a query asks in another way, so a clear bit that is overlooked
+ * is a lost write: each clear bit in turn, asked for from and up to any bit. */
+static void the_first_clear_bit_is_found(void **state)
+{
+	const size_t n = 1100;
+	void *memory = calloc(1, ww_bits_bytes(n));
+	struct ww_bits b;
+	size_t clear, first, end;
+
+	ww_bits_init(&b, memory, n);
+	ww_bits_set(&b, 0, n);
+	for (clear = 0; clear < n; clear++) {
+		ww_bits_clear(&b, clear, clear + 1);
+		for (first = 0; first < n; first += 13)
+			for (end = first; end <= n; end += 17)
+				assert_int_equal(
+					ww_bits_first_clear(&b, first, end),
+					clear >= first && clear < end ? clear
+								      : end);
+		assert_int_equal(ww_bits_first_clear(&b, 0, clear), clear);
+		assert_int_equal(ww_bits_first_clear(&b, 0, clear + 1), clear);
+		assert_int_equal(ww_bits_first_clear(&b, clear + 1, n), n);
+		ww_bits_set(&b, clear, clear + 1);
+	}
+	ww_bits_clear(&b, 300, 900);
+	assert_int_equal(ww_bits_first_clear(&b, 0, n), 300);
+	assert_int_equal(ww_bits_first_clear(&b, 899, n), 899);
 	free(memory);
 }
 
@@ -515,10 +545,9 @@ static void make_page(const struct ww_fd *uffd, char *page, unsigned how)
 static void a_scan_says_what_the_entries_say(void **state)
 {
 	struct ww_backend_info info = { .size = sizeof(info) };
-	struct uffdio_api api = {
-		.api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
-					     UFFD_FEATURE_WP_UNPOPULATED
-	};
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+					      UFFD_FEATURE_WP_UNPOPULATED };
 	struct ww_fd uffd, pagemap;
 	const char *reason;
 	int kept[N], i, by;
@@ -533,9 +562,9 @@ static void a_scan_says_what_the_entries_say(void **state)
 	assert_int_equal(ww_pagemap_open(&pagemap, NULL, NULL, &reason), 0);
 	m = test_map(N);
 	madvise(m, N * PAGE, MADV_NOHUGEPAGE);
-	assert_int_equal(ww_uffd_register(&uffd, (uintptr_t)m,
-					  (uintptr_t)m + N * PAGE),
-			 0);
+	assert_int_equal(
+		ww_uffd_register(&uffd, (uintptr_t)m, (uintptr_t)m + N * PAGE),
+		0);
 	for (i = 0; i < N; i++)
 		make_page(&uffd, m + (size_t)i * PAGE, (unsigned)i);
 	read_states(&pagemap, WW_WP_BY_ENTRIES);
@@ -682,6 +711,6 @@ TEST_MAIN("core", CASE(probing_clears_no_bit_of_this_process),
 	  CASE(ranges_that_touch_take_one_call),
 	  CASE(the_text_of_maps_says_the_same),
 	  CASE(old_kernels_do_not_read_maps_for_each_range),
-	  CASE(bits_are_found_in_runs),
+	  CASE(bits_are_found_in_runs), CASE(the_first_clear_bit_is_found),
 	  CASE(a_sorted_list_is_as_an_array),
 	  CASE(a_scan_says_what_the_entries_say))

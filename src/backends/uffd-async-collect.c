@@ -91,7 +91,7 @@ static int found_run(void *arg, uintptr_t start, uintptr_t end)
 
 /* Is there one slice only, with nothing hot, held, or pending between q->pos
  * and an address? */
-static bool is_plain(const struct ww_query *q, uintptr_t end)
+WW_OFTEN static bool is_plain(const struct ww_query *q, uintptr_t end)
 {
 	const struct ww_area *a = q->span.slice[0].area;
 
@@ -191,7 +191,8 @@ static size_t take_written(struct collecting *c, const struct ww_scan *s,
 }
 
 /* Hand the regions of a scan to the query; c->any: a page was reported. */
-static void take(struct collecting *c, const struct ww_scan *s, int found)
+WW_OFTEN static void take(struct collecting *c, const struct ww_scan *s,
+			  int found)
 {
 	size_t i = found > 0 ? take_written(c, s, (size_t)found) : 0;
 
@@ -257,8 +258,8 @@ static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
 /* Collect from q->pos to end with one kind of scan, in chunks, after which the
  * kernel drops its lock: long stretches without pages are one step, populated
  * memory takes some 3 ms a GiB. */
-static int collect_stretch(struct collecting *c, uintptr_t end,
-			   enum ww_asked asked)
+WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
+				    enum ww_asked asked)
 {
 	struct ww_query *q = c->q;
 	struct ww_scan s = { .start = q->pos, .asked = asked };
@@ -300,7 +301,7 @@ static int collect_stretch(struct collecting *c, uintptr_t end,
 /* --- where all pages exist --- */
 
 /* The end of the pages from an address on that are all populated. */
-static uintptr_t full_until(const struct ww_span *span, uintptr_t at)
+WW_OFTEN static uintptr_t full_until(const struct ww_span *span, uintptr_t at)
 {
 	unsigned i;
 
@@ -337,8 +338,9 @@ static uintptr_t next_populated(const struct ww_span *span, uintptr_t at)
 
 /* Where all pages exist, a page that is not write-protected was written, and
  * the kernel's fast walk finds it. Elsewhere ask only for pages that exist. */
-uintptr_t ww_async_stretch(const struct ww *ww, const struct ww_span *span,
-			   uintptr_t at, enum ww_asked *asked)
+WW_OFTEN uintptr_t ww_async_stretch(const struct ww *ww,
+				    const struct ww_span *span, uintptr_t at,
+				    enum ww_asked *asked)
 {
 	const struct ww_async *u = ww->priv;
 	const uintptr_t least = FAST_PAGES * ww->page;
@@ -448,7 +450,7 @@ static int collect_around(struct collecting *c)
 	return r;
 }
 
-int ww_async_collect(struct ww *ww, struct ww_query *q)
+WW_OFTEN int ww_async_collect(struct ww *ww, struct ww_query *q)
 {
 	const struct ww_area *a = q->span.slice[0].area;
 	struct ww_async_room room;

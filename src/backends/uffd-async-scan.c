@@ -12,7 +12,7 @@
 
 /* --- room --- */
 
-void ww_async_room_take(struct ww_async_room *self)
+WW_OFTEN void ww_async_room_take(struct ww_async_room *self)
 {
 	self->generation = ww_fork_generation();
 	self->scratch = ww_scratch_take();
@@ -32,8 +32,8 @@ void ww_async_room_drop(struct ww_async_room *self)
 	ww_scratch_drop(self->scratch, self->generation);
 }
 
-int ww_async_scan(const struct ww *ww, struct ww_scan *s,
-		  const struct ww_async_room *room)
+WW_OFTEN int ww_async_scan(const struct ww *ww, struct ww_scan *s,
+			   const struct ww_async_room *room)
 {
 	const struct ww_async *u = ww->priv;
 
@@ -44,7 +44,8 @@ int ww_async_scan(const struct ww *ww, struct ww_scan *s,
 
 /* --- pages that were ever more than a zero page --- */
 
-void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+WW_OFTEN void ww_async_note_populated(struct ww_area *a, uintptr_t start,
+				      uintptr_t end)
 {
 	size_t first = ww_area_page(a, start), stop = ww_area_page(a, end);
 

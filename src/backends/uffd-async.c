@@ -137,7 +137,7 @@ static void async_detach(struct ww *ww, const struct ww_slice *s, bool open)
 
 /* --- queries --- */
 
-static int async_begin(struct ww *ww, const struct ww_query *q)
+WW_OFTEN static int async_begin(struct ww *ww, const struct ww_query *q)
 {
 	struct ww_async *u = ww->priv;
 

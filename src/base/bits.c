@@ -11,6 +11,8 @@
  */
 #include "base/bits.h"
 
+#include "base/place.h"
+
 #define WORD_BITS 64u
 #define CHUNK_WORDS 512u /* words for each summary bit: 4 KiB */
 _Static_assert(CHUNK_WORDS == WW_BITS_CHUNK / WORD_BITS, "bits.h");
@@ -181,14 +183,28 @@ bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 				   run_end);
 }
 
-size_t ww_bits_first_clear(const struct ww_bits *self, size_t first, size_t end)
+static uint64_t word_of(const struct ww_bits *self, size_t w)
+{
+	return atomic_load_explicit(&self->word[w], memory_order_relaxed);
+}
+
+/* The first clear bit decides, so words that are full are skipped by fours. */
+static size_t skip_full(const struct ww_bits *self, size_t w, size_t end)
+{
+	while (w + 4 <= end && !~(word_of(self, w) & word_of(self, w + 1) &
+				  word_of(self, w + 2) & word_of(self, w + 3)))
+		w += 4;
+	return w;
+}
+
+WW_OFTEN size_t ww_bits_first_clear(const struct ww_bits *self, size_t first,
+				    size_t end)
 {
 	size_t w = first / WORD_BITS;
 
-	for (; w * WORD_BITS < end; w++) {
-		uint64_t clear = ~atomic_load_explicit(&self->word[w],
-						       memory_order_relaxed) &
-				 mask(w, first, end);
+	for (; (w = skip_full(self, w, end / WORD_BITS)) * WORD_BITS < end;
+	     w++) {
+		uint64_t clear = ~word_of(self, w) & mask(w, first, end);
 
 		if (clear)
 			return w * WORD_BITS + (size_t)__builtin_ctzll(clear);

@@ -34,7 +34,7 @@ WW_DATA static struct {
 	.list = { .prev = &forks.list, .next = &forks.list },
 };
 
-unsigned ww_fork_generation(void)
+WW_OFTEN unsigned ww_fork_generation(void)
 {
 	atomic_uint *word = atomic_load(&forks.word);
 	unsigned g, zero = 0;

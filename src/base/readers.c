@@ -16,7 +16,7 @@
 #define COUNT(v) ((uint32_t)(v))
 #define GENERATION(v) ((uint32_t)((v) >> 32))
 
-struct ww_ticket ww_readers_enter(struct ww_readers *self)
+WW_OFTEN struct ww_ticket ww_readers_enter(struct ww_readers *self)
 {
 	struct ww_ticket t = { atomic_load(&self->phase) & 1,
 			       ww_fork_generation() };
@@ -33,7 +33,7 @@ struct ww_ticket ww_readers_enter(struct ww_readers *self)
 	return t;
 }
 
-void ww_readers_leave(struct ww_readers *self, struct ww_ticket t)
+WW_OFTEN void ww_readers_leave(struct ww_readers *self, struct ww_ticket t)
 {
 	_Atomic(uint64_t) *count = &self->count[t.phase];
 	uint64_t old = atomic_load(count);

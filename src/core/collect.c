@@ -15,8 +15,8 @@
 #include "kernel/sys.h"
 
 /* The slices from i on that one call of the backend can take. */
-static struct ww_span next_span(const struct ww *ww, const struct ww_pins *pins,
-				unsigned i)
+WW_OFTEN static struct ww_span next_span(const struct ww *ww,
+					 const struct ww_pins *pins, unsigned i)
 {
 	const struct ww_slice *s = &pins->slice[i];
 	unsigned n = 1;
@@ -189,8 +189,8 @@ static int collect_span(struct ww *ww, struct ww_query *q)
 	return r;
 }
 
-static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
-		   struct ww_query *q)
+WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
+			    struct ww_query *q)
 {
 	struct ww_pins pins;
 	int r = 0;
@@ -209,8 +209,8 @@ static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end,
-	       struct ww_query *q)
+WW_OFTEN int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+			struct ww_query *q)
 {
 	int r = 0;
 

@@ -9,7 +9,9 @@
 
 #include <errno.h>
 
-int ww_error(int r)
+#include "base/place.h"
+
+WW_OFTEN int ww_error(int r)
 {
 	switch (r) {
 	case -EINVAL:

@@ -300,7 +300,7 @@ static int arm_once(struct ww *ww, unsigned generation)
 	return r;
 }
 
-int ww_inherit(struct ww *ww)
+WW_OFTEN int ww_inherit(struct ww *ww)
 {
 	unsigned generation = ww_fork_generation();
 

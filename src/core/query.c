@@ -158,7 +158,7 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 	return false;
 }
 
-static bool flush_pending(struct ww_query *q, uintptr_t end)
+WW_OFTEN static bool flush_pending(struct ww_query *q, uintptr_t end)
 {
 	unsigned i = find_slice(&q->span, q->pos);
 
@@ -170,7 +170,8 @@ static bool flush_pending(struct ww_query *q, uintptr_t end)
 	return true;
 }
 
-uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
+WW_OFTEN uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start,
+				  uintptr_t end)
 {
 	uintptr_t stored;
 
@@ -187,7 +188,7 @@ uintptr_t ww_query_offer(struct ww_query *q, uintptr_t start, uintptr_t end)
 	return stored;
 }
 
-void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end)
+WW_OFTEN void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end)
 {
 	uintptr_t stored = ww_query_offer(q, start, end);
 
@@ -195,7 +196,7 @@ void ww_query_found(struct ww_query *q, uintptr_t start, uintptr_t end)
 		ww_span_each(&q->span, stored, end, ww_area_mark);
 }
 
-void ww_query_done_below(struct ww_query *q, uintptr_t end)
+WW_OFTEN void ww_query_done_below(struct ww_query *q, uintptr_t end)
 {
 	flush_pending(q, end);
 }

@@ -91,7 +91,7 @@ static uintptr_t chunk_end(const struct ww_chunk *c)
 	return c->slice[c->n - 1].end;
 }
 
-struct ww_cursor ww_table_seek(const struct ww_table *t, uintptr_t at)
+WW_OFTEN struct ww_cursor ww_table_seek(const struct ww_table *t, uintptr_t at)
 {
 	struct ww_cursor c = { t, 0, 0 };
 	size_t hi = t->n;
@@ -155,7 +155,8 @@ bool ww_table_meets(const struct ww_table *t, uintptr_t start, uintptr_t end)
 
 /* --- readers --- */
 
-bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end)
+WW_OFTEN bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start,
+			      uintptr_t end)
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
 	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
@@ -169,8 +170,8 @@ bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end)
 	return start >= end;
 }
 
-uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
-			struct ww_pins *pins)
+WW_OFTEN uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start,
+				 uintptr_t end, struct ww_pins *pins)
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
 	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
@@ -192,7 +193,7 @@ uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 	return next;
 }
 
-void ww_pins_drop(struct ww_pins *pins)
+WW_OFTEN void ww_pins_drop(struct ww_pins *pins)
 {
 	while (pins->n) {
 		pins->n--;

@@ -86,7 +86,7 @@ static int scan_with_signals_blocked(const struct ww_pagemap *self,
  *	before the argument is there	the check sees that we are the child
  *	between it and the call		the child's argument is zeros
  */
-int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
+WW_OFTEN int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 {
 	struct pm_scan_arg local, *arg = s->scratch ? &s->scratch->arg : &local;
 	int r = -EINVAL;
@@ -125,7 +125,7 @@ int ww_pagemap_init(struct ww_pagemap *self)
 	return ww_sys_set_position(self->fd.fd, self->position);
 }
 
-bool ww_pagemap_ok(const struct ww_pagemap *self)
+WW_OFTEN bool ww_pagemap_ok(const struct ww_pagemap *self)
 {
 	if (self->fd.borrowed)
 		return ww_fd_ok(&self->fd);

@@ -70,7 +70,7 @@ void ww_process_finish(struct ww_process *self)
 	ww_fd_finish(&self->pidfd);
 }
 
-int ww_process_check(const struct ww_process *self)
+WW_OFTEN int ww_process_check(const struct ww_process *self)
 {
 	if (!self->pid)
 		return 0;

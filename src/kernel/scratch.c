@@ -53,7 +53,7 @@ int ww_scratch_init(void)
 	return 0;
 }
 
-struct ww_scratch *ww_scratch_take(void)
+WW_OFTEN struct ww_scratch *ww_scratch_take(void)
 {
 	struct pool *p = atomic_load(&pool);
 	uint64_t used;
@@ -71,7 +71,7 @@ struct ww_scratch *ww_scratch_take(void)
 	return &p->slot[i];
 }
 
-void ww_scratch_drop(struct ww_scratch *self, unsigned generation)
+WW_OFTEN void ww_scratch_drop(struct ww_scratch *self, unsigned generation)
 {
 	struct pool *p = atomic_load(&pool);
 

@@ -213,7 +213,7 @@ ssize_t ww_sys_pread(int fd, void *buf, size_t len, int64_t at)
 	return n;
 }
 
-int64_t ww_sys_position(int fd)
+WW_OFTEN int64_t ww_sys_position(int fd)
 {
 #if __SIZEOF_LONG__ == 8
 	return call3(SYS_lseek, fd, 0, SEEK_CUR);
@@ -237,7 +237,7 @@ int ww_sys_set_position(int fd, int64_t at)
 	return r < 0 ? (int)r : 0;
 }
 
-int ww_sys_ioctl(int fd, unsigned long request, void *arg)
+WW_OFTEN int ww_sys_ioctl(int fd, unsigned long request, void *arg)
 {
 	return (int)call3(SYS_ioctl, fd, request, arg);
 }

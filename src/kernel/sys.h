@@ -15,9 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Put what the library may write to, and no query may depend on, into one
- * section: ww_heap_owns() knows it as the library's own memory. */
-#define WW_DATA __attribute__((section("ww_data")))
+#include "base/place.h"
 
 size_t ww_sys_page_size(void);
 uint64_t ww_sys_now_ns(void);
