@@ -5,7 +5,8 @@
  * right behind each look at which process this is: linked with
  * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation. The child is first with the rest of
  * the query; neither it nor the parent may miss a page. And a range that is
- * unwatched in the middle of a reset of several.
+ * unwatched in the middle of a reset of several, and a store between the two steps
+ * of a short query.
  */
 #include "test.h"
 
@@ -20,7 +21,7 @@ unsigned __wrap_ww_fork_generation(void);
 
 static bool armed, in_child;
 static void (*instead)(void); /* called once, not a fork */
-static int forks, children_failed;
+static int forks, children_failed, ioctls;
 
 /* Where signals are blocked no handler can fork. */
 static bool a_handler_could_run(void)
@@ -61,6 +62,7 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 		instead = NULL;
 		fn();
 	}
+	ioctls++;
 	fork_here();
 	return __real_ww_sys_ioctl(fd, request, arg);
 }
@@ -83,8 +85,8 @@ static bool all_are_told(int how)
 	}
 	if (r == 0 && how != 2) {
 		r = ww_get(f.ww, f.m, N * PAGE,
-			   how == 1 ? WW_RESET | WW_WINDOW : WW_RESET, pages, &n,
-			   NULL);
+			   how == 1 ? WW_RESET | WW_WINDOW : WW_RESET, pages,
+			   &n, NULL);
 		for (i = 0; !r && i < n; i++)
 			told[(size_t)((char *)pages[i] - f.m) / PAGE] = true;
 	} else if (r == 0) {
@@ -158,5 +160,71 @@ static void a_failing_reset_of_several_resets_none(void **state)
 	test_end(f);
 }
 
+/* Page 1 is written, and a query of 16 pages finds it. (In a child it may find more.) */
+static bool page_1_is_told(void)
+{
+	void *pages[16];
+	size_t n = 16, i = 0;
+
+	if (ww_get(f.ww, f.m, 16 * PAGE, WW_RESET, pages, &n, NULL) < 0)
+		return false;
+	while (i < n && pages[i] != f.m + PAGE)
+		i++;
+	return i < n && (n == 1 || in_child);
+}
+
+static void store_now(void)
+{
+	test_write(f.m, 0, 1, 9, -1);
+}
+
+static void store_at_the_second(void)
+{
+	instead = store_now;
+}
+
+/* On uffd-async such a query scans twice on x86, once it has seen that the TLB was
+ * flushed for many pages of which one was dirty. */
+static void a_short_query_looks_before_it_resets(void **state)
+{
+	bool async = strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") == 0;
+	bool told, twice;
+
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	memset(f.m, 1, N * PAGE);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
+	test_write(f.m, 1, -1);
+	assert_true(page_1_is_told());
+	test_write(f.m, 1, -1);
+	instead = store_at_the_second;
+	ioctls = 0;
+	assert_true(page_1_is_told());
+	twice = async && ioctls == 2;
+#if defined(__x86_64__) || defined(__i386__)
+	assert_true(twice || !async);
+#endif
+	if (twice)
+		EXPECT_DIRTY(f, PAGES(0, 9));
+	else
+		test_not_promised("a short query that looks first");
+	instead = NULL;
+	test_count(f.ww, f.m, N, WW_RESET);
+	test_write(f.m, 1, -1);
+	assert_true(page_1_is_told());
+	test_write(f.m, 1, -1);
+	forks = 0;
+	armed = true;
+	told = page_1_is_told();
+	armed = false;
+	if (in_child)
+		_exit(!told);
+	assert_true(told);
+	assert_int_equal(children_failed, 0);
+	assert_true(forks > 0);
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_end(f);
+}
+
 TEST_MAIN("inside", CASE(the_child_is_first),
+	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))

@@ -144,6 +144,50 @@ static void a_full_array_of_ranges_resets_only_what_it_holds(void **state)
 	test_end(f);
 }
 
+/* Of short ranges a query may look first which pages are dirty: if that paid the last
+ * time, so each is asked three times. */
+static void short_ranges_are_exact(void **state)
+{
+	struct test_fixture f = test_begin(N, 0);
+	static const struct {
+		size_t first, last;
+	} dirty[] = { { 0, 0 }, { 1, 1 }, { 0, 12 }, { 5, 20 }, { 34, 34 } };
+	size_t npages, i, round, room, n;
+	void *pages[2];
+
+	for (npages = 1; npages < 36; npages++)
+		for (i = 0; i < 5; i++)
+			for (round = 0; round < 3; round++) {
+				bool both = dirty[i].last > dirty[i].first &&
+					    dirty[i].last < npages;
+				bool one = dirty[i].first < npages;
+
+				room = n = 1 + round % 2;
+				test_write(f.m, (int)dirty[i].first,
+					   (int)dirty[i].last, (int)npages, -1);
+				assert_int_equal(ww_get(f.ww, f.m,
+							npages * PAGE, WW_RESET,
+							pages, &n, NULL),
+						 0);
+				assert_int_equal(n,
+						 both && room == 2 ? 2 : one);
+				if (n)
+					assert_ptr_equal(pages[0],
+							 f.m + dirty[i].first *
+									 PAGE);
+				if (n == 2)
+					assert_ptr_equal(pages[1],
+							 f.m + dirty[i].last *
+									 PAGE);
+				assert_int_equal(
+					test_count(f.ww, f.m, npages, WW_RESET),
+					(size_t)one + both - n);
+				assert_true(test_count(f.ww, f.m, N,
+						       WW_RESET) >= 1);
+			}
+	test_end(f);
+}
+
 static void reset_cleans_only_the_range(void **state)
 {
 	struct test_fixture f = test_begin(N, 0);
@@ -407,7 +451,7 @@ TEST_MAIN("query", CASE(fresh_memory_is_clean),
 	  CASE(a_straddling_store_is_two_pages),
 	  CASE(a_full_array_resets_only_what_it_holds),
 	  CASE(a_full_array_of_ranges_resets_only_what_it_holds),
-	  CASE(reset_cleans_only_the_range),
+	  CASE(short_ranges_are_exact), CASE(reset_cleans_only_the_range),
 	  CASE(a_query_looks_only_at_its_range),
 	  CASE(ranges_that_touch_are_one_for_a_query),
 	  CASE(a_window_skips_what_is_not_watched),

@@ -22,6 +22,8 @@ struct ww_async {
 struct ww_async_area {
 	/* Pages that were ever seen to be more than a zero page. */
 	struct ww_bits populated;
+	/* Short scans look which pages are dirty before they re-arm them. */
+	atomic_bool looks;
 };
 
 static inline struct ww_bits *ww_async_populated(struct ww_area *a)

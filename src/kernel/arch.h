@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * arch.h - what differs between processors: the bare system call, the record
- * of a fault, and the protection bits that only one of them has.
+ * of a fault, the protection bits that only one of them has, and the TLB.
  *
  * The only file of src/ that names an architecture. The system calls are made
  * without libc, for three reasons: libc's functions store errno, which is
@@ -195,6 +195,16 @@ static inline bool ww_arch_may_have_more_prot(int prot)
 	return false;
 #endif
 }
+
+/* --- the TLB --- */
+
+/* As many pages the kernel flushes one by one; if they are more, it empties the TLB
+ * (x86: tlb_single_page_flush_ceiling). 0: not known. */
+#if defined(__x86_64__) || defined(__i386__)
+#define WW_ARCH_FLUSH_PAGES 33u
+#else
+#define WW_ARCH_FLUSH_PAGES 0u
+#endif
 
 /* --- the record of a fault --- */
 
