@@ -14,8 +14,6 @@
 #include "core/mapcount.h"
 #include "kernel/sys.h"
 
-#define OPENER (1u << 14)
-#define OPENERS(w) ((w) >> 14)
 #define GENERATION_SHIFT 6
 #define GENERATION_MASK (0xffu << GENERATION_SHIFT)
 
@@ -28,9 +26,9 @@ static uint32_t generation_bits(void)
 	return ww_fork_generation() << GENERATION_SHIFT & GENERATION_MASK;
 }
 
-bool ww_mp_is_busy(uint32_t word)
+bool ww_mp_is_ours(uint32_t word)
 {
-	return OPENERS(word) && (word & GENERATION_MASK) == generation_bits();
+	return (word & GENERATION_MASK) == generation_bits();
 }
 
 static int wanted(const struct ww_area *a, size_t page)
@@ -56,9 +54,8 @@ static void begin_open(struct ww_area *a, size_t first, size_t end)
 		do {
 			next = w;
 			if ((w & GENERATION_MASK) != generation)
-				next = (w & (WW_PROTS_MASK | WW_MP_DIRTY)) |
-				       generation;
-			next = (next + OPENER) | WW_MP_DIRTY;
+				next = (w & WW_PROTS_MASK) | generation;
+			next += WW_MP_OPENER;
 		} while (!atomic_compare_exchange_weak(word, &w, next));
 	}
 }
@@ -73,9 +70,11 @@ static void end_open(struct ww_area *a, size_t first, size_t end)
 
 		do {
 			/* forked meanwhile: the child counts from zero */
-			if ((w & GENERATION_MASK) != generation || !OPENERS(w))
+			if ((w & GENERATION_MASK) != generation ||
+			    !WW_MP_OPENERS(w))
 				break;
-		} while (!atomic_compare_exchange_weak(word, &w, w - OPENER));
+		} while (!atomic_compare_exchange_weak(word, &w,
+						       w - WW_MP_OPENER));
 	}
 }
 

@@ -25,20 +25,10 @@ static size_t mp_state_bytes(size_t npages)
 	       ww_prots_bytes(npages);
 }
 
-static void dirty_again(struct ww_area *a, size_t first, size_t end)
-{
-	struct ww_mp_area *m = ww_mp_state(a);
-	size_t i;
-
-	for (i = first; i < end; i++)
-		atomic_fetch_or(&m->prots.word[i], WW_MP_DIRTY);
-	ww_bits_set(&m->dirty, first, end);
-}
-
 /* A page that could not be closed stays open, and so dirty. */
 static void not_closed(struct ww_area *a, size_t first, size_t end)
 {
-	dirty_again(a, first, end);
+	ww_bits_set(&ww_mp_state(a)->dirty, first, end);
 	atomic_fetch_add(&a->lost, 1);
 }
 
@@ -60,23 +50,18 @@ static bool is_leaving(struct ww_area *a, uintptr_t start, uintptr_t end)
 	       atomic_load(&m->leaving_start) < end;
 }
 
-/* DIRTY -> clean. False: the page stays dirty, because a thread is opening it,
- * or because it is held or being unwatched. */
-static bool make_clean(struct ww_area *a, size_t page)
+/* May a page be closed that has just been made clean? False: it is dirty again,
+ * because a thread is opening it, or because it is held or being unwatched. */
+static bool may_close(struct ww_area *a, size_t page)
 {
 	struct ww_mp_area *m = ww_mp_state(a);
 	uintptr_t at = ww_area_at(a, page);
-	uint32_t w = atomic_load(&m->prots.word[page]);
 
-	do {
-		if (ww_mp_is_busy(w) || ww_area_is_held(a, page) ||
-		    is_leaving(a, at, at + 1)) {
-			ww_bits_set(&m->dirty, page, page + 1);
-			return false;
-		}
-	} while (!atomic_compare_exchange_weak(&m->prots.word[page], &w,
-					       w & ~WW_MP_DIRTY));
-	return true;
+	if (!ww_mp_is_busy(atomic_load(&m->prots.word[page])) &&
+	    !ww_area_is_held(a, page) && !is_leaving(a, at, at + 1))
+		return true;
+	ww_bits_set(&m->dirty, page, page + 1);
+	return false;
 }
 
 /* --- closing --- */
@@ -115,26 +100,33 @@ static bool may_close_gap(const struct closing *c, size_t first, size_t end)
 			     &run, &run_end);
 }
 
-static void close_page(struct closing *c, size_t page)
+static void close_pages(struct closing *c, size_t first, size_t end)
 {
-	if (c->first < c->end && page > c->end &&
-	    !may_close_gap(c, c->end, page))
+	if (c->first < c->end && first > c->end &&
+	    !may_close_gap(c, c->end, first))
 		close_now(c);
 	if (c->first == c->end)
-		c->first = page;
-	c->end = page + 1;
+		c->first = first;
+	c->end = end;
 }
 
-/* [start, end) was reported, and is to be closed. */
+/* [start, end) was reported, is clean now, and is to be closed. */
 static int close_part(void *arg, struct ww_area *a, uintptr_t start,
 		      uintptr_t end)
 {
 	struct closing *c = arg;
 	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
+	size_t first;
 
-	for (; page < stop; page++)
-		if (make_clean(a, page))
-			close_page(c, page);
+	for (first = page; page < stop; page++) {
+		if (may_close(a, page))
+			continue;
+		if (first < page)
+			close_pages(c, first, page);
+		first = page + 1;
+	}
+	if (first < stop)
+		close_pages(c, first, stop);
 	return 0;
 }
 

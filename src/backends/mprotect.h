@@ -2,18 +2,19 @@
 /*
  * mprotect.h - what the mprotect backend and its SIGSEGV handler share.
  *
- * A word for each page, zero at first:
+ * A bit for each page, DIRTY: open (or about to be), and to be reported. And a
+ * word, zero at first:
  *
- *	bit 0      DIRTY: open (or about to be), and to be reported
  *	bits 1-5   the program's protection (prots.h)
  *	bits 6-13  fork generation of the openers: a child ignores older ones
  *	bits 14-   OPENERS: handlers that are opening the page right now
  *
- * Opening: OPENERS + 1 and DIRTY, mprotect read-write, OPENERS - 1.
- * Closing: DIRTY without openers -> 0, then mprotect read-only; with openers
- * the page is reported and left dirty. Without the count a closing mprotect
+ * Opening: OPENERS + 1, DIRTY, mprotect read-write, OPENERS - 1.
+ * Closing: DIRTY -> clean, a look at OPENERS, mprotect read-only; with openers
+ * the page is reported and made DIRTY again. Without the count a closing mprotect
  * could meet an opening one such that the page is open and clean, and its
- * writes are lost (64,000 of 307,200 once-only writes were).
+ * writes are lost (64,000 of 307,200 once-only writes were). An opener that the
+ * look misses makes the page DIRTY after it was cleaned: all four are seq_cst.
  *
  * Both are done inside of area->changers, with signals blocked, and only for
  * pages that the table still has: a thread that unwatches pages waits for both,
@@ -26,10 +27,11 @@
 #include "core/backend.h"
 #include "core/turns.h"
 
-#define WW_MP_DIRTY 1u
+#define WW_MP_OPENER (1u << 14)
+#define WW_MP_OPENERS(word) ((word) / WW_MP_OPENER)
 
 struct ww_mp_area {
-	_Alignas(8) struct ww_bits dirty; /* a bit for each DIRTY word */
+	_Alignas(8) struct ww_bits dirty;
 	struct ww_prots prots;
 	/* Being unwatched: pages in here are opened, no more closed. */
 	_Atomic(uintptr_t) leaving_start, leaving_end;
@@ -47,8 +49,14 @@ static inline struct ww_mp_area *ww_mp_state(const struct ww_area *a)
 	return a->state;
 }
 
+/* Are the openers of a word handlers of this process? */
+bool ww_mp_is_ours(uint32_t word);
+
 /* Is some handler of this process opening the page? */
-bool ww_mp_is_busy(uint32_t word);
+static inline bool ww_mp_is_busy(uint32_t word)
+{
+	return WW_MP_OPENERS(word) && ww_mp_is_ours(word);
+}
 
 /* Open the pages for writing and make them dirty. Pages that the program itself
  * made read-only stay so. With signals blocked. 0, -ENOMEM. */
