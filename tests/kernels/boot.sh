@@ -21,15 +21,11 @@ if [ "$nodes" = 2 ]; then
 else
 	memory=
 fi
-case $machine in
-*' -accel '*) accel= ;;
-*) accel="-accel tcg,thread=multi" ;;
-esac
 limit=${WRITEWATCH_KERNEL_LIMIT:-4800}
 # shellcheck disable=SC2086,SC3045 # lists; dash has -t
 ( ulimit -t "$limit"
 exec timeout $((limit * 3)) \
-	"$qemu" $machine $accel -smp 2,sockets=2 -m 1536 \
+	"$qemu" $machine -accel tcg,thread=multi -smp 2,sockets=2 -m 1536 \
 	$memory -nodefaults -nographic -no-reboot -serial stdio \
 	-kernel "$image" -initrd "$work/$name.initramfs" \
 	-append "console=$console panic=-1 loglevel=6" ) \
