@@ -198,6 +198,14 @@ static void collect_pages(struct closing *c, struct ww_query *q,
 	close_now(c);
 }
 
+static bool is_clean(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t run, run_end;
+
+	return !ww_bits_next(&ww_mp_state(a)->dirty, ww_area_page(a, start),
+			     ww_area_page(a, end), 1, false, &run, &run_end);
+}
+
 static int mp_collect(struct ww *ww, struct ww_query *q)
 {
 	const struct ww_slice *s = &q->span.slice[0];
@@ -206,6 +214,10 @@ static int mp_collect(struct ww *ww, struct ww_query *q)
 	struct ww_ticket ticket = { 0, 0 };
 	uint64_t mask = 0;
 
+	if (is_clean(s->area, q->pos, s->end)) { /* without a system call */
+		ww_query_done_below(q, s->end);
+		return 0;
+	}
 	if (q->reset)
 		begin_closing(&c, s, &mask, &ticket);
 	while (!ww_query_full(q) &&
@@ -239,6 +251,8 @@ static int mp_rearm(struct ww *ww, const struct ww_span *span)
 	struct ww_ticket ticket;
 	uint64_t mask;
 
+	if (is_clean(s->area, s->start, s->end))
+		return 0;
 	begin_closing(&c, s, &mask, &ticket);
 	while (ww_ranges_next_still(&ww->ranges, s, part.end, &part))
 		rearm_pages(&c, &part);
