@@ -7,6 +7,9 @@
 
 #include <time.h>
 
+#include "backends/mprotect.h"
+#include "backends/softdirty.h"
+#include "backends/uffd-async.h"
 #include "backends/uffd-sync.h"
 #include "base/fork.h"
 #include "base/heap.h"
@@ -349,6 +352,17 @@ static void bits_are_found_in_runs(void **state)
 	}
 	assert_int_equal(at, n);
 	free(memory);
+}
+
+/* 64-bit words that cross a cache line are slow on one processor and fatal on
+ * another; 32-bit pointers would allow that. */
+static void words_lie_where_words_may(void **state)
+{
+	assert_int_equal(sizeof(struct ww_bits) % 8, 0);
+	assert_int_equal(sizeof(struct ww_async_area) % 8, 0);
+	assert_int_equal(sizeof(struct ww_sync_area) % 8, 0);
+	assert_int_equal(sizeof(struct ww_mp_area) % 8, 0);
+	assert_int_equal(sizeof(struct ww_soft_area) % 8, 0);
 }
 
 /* Where all pages exist a query asks in another way, so a clear bit that is overlooked
@@ -712,5 +726,6 @@ TEST_MAIN("core", CASE(probing_clears_no_bit_of_this_process),
 	  CASE(the_text_of_maps_says_the_same),
 	  CASE(old_kernels_do_not_read_maps_for_each_range),
 	  CASE(bits_are_found_in_runs), CASE(the_first_clear_bit_is_found),
+	  CASE(words_lie_where_words_may),
 	  CASE(a_sorted_list_is_as_an_array),
 	  CASE(a_scan_says_what_the_entries_say))

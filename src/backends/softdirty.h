@@ -36,8 +36,6 @@ struct ww_soft_area {
 	bool entered;
 	bool unclosed; /* some of it could not be closed in this gate */
 };
-_Static_assert(sizeof(struct ww_soft_area) % sizeof(void *) == 0,
-	       "words lie behind it");
 
 static inline struct ww_soft_area *ww_softdirty_state(const struct ww_area *a)
 {

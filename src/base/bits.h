@@ -15,7 +15,9 @@
 #include <stdint.h>
 
 struct ww_bits {
-	_Atomic(uint64_t) *word;
+	/* Aligned as words are, on 32 bits too: so a bitmap may be laid out behind
+	 * any struct that has one. */
+	_Alignas(8) _Atomic(uint64_t) *word;
 	_Atomic(uint64_t) *summary;
 };
 
