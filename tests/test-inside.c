@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-inside.c - a signal handler forks without pthread_atfork() handlers, as
- * _Fork() does, at the last instant before each call of the kernel in a query, and
- * right behind each look at which process this is: linked with
- * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation. The child is first with the rest of
+ * _Fork() does, at the last instant before each call of the kernel in a query and
+ * right behind it, and behind each look at which process this is: linked with
+ * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation,--wrap=ww_bits_next. The child is first with the rest of
  * the query; neither it nor the parent may miss a page. And a range that is
  * unwatched in the middle of a reset of several, and a store between the two steps
  * of a short query.
@@ -11,6 +11,10 @@
 #include "test.h"
 
 #include <signal.h>
+#include <sys/syscall.h>
+
+#include "base/bits.h"
+#include "kernel/uapi/procfs.h"
 
 #define N 64
 
@@ -19,9 +23,17 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg);
 unsigned __real_ww_fork_generation(void);
 unsigned __wrap_ww_fork_generation(void);
 
+bool __real_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
+			 size_t max, bool take, size_t *run, size_t *run_end);
+bool __wrap_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
+			 size_t max, bool take, size_t *run, size_t *run_end);
+
+static struct test_fixture f;
 static bool armed, in_child;
 static void (*instead)(void); /* called once, not a fork */
+static void (*before_take)(void);
 static int forks, children_failed, ioctls;
+static int strays; /* scans of a child outside of the memory */
 
 /* Where signals are blocked no handler can fork. */
 static bool a_handler_could_run(void)
@@ -54,8 +66,26 @@ unsigned __wrap_ww_fork_generation(void)
 	return generation;
 }
 
+bool __wrap_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
+			 size_t max, bool take, size_t *run, size_t *run_end)
+{
+	if (take && before_take) {
+		void (*fn)(void) = before_take;
+
+		before_take = NULL;
+		fn();
+	}
+	return __real_ww_bits_next(self, first, end, max, take, run, run_end);
+}
+
 int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 {
+	int r;
+
+	if (in_child && request == PAGEMAP_SCAN && arg &&
+	    ((struct pm_scan_arg *)arg)->size &&
+	    ((struct pm_scan_arg *)arg)->start < (uintptr_t)f.m)
+		strays++;
 	if (instead) {
 		void (*fn)(void) = instead;
 
@@ -64,10 +94,10 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 	}
 	ioctls++;
 	fork_here();
-	return __real_ww_sys_ioctl(fd, request, arg);
+	r = __real_ww_sys_ioctl(fd, request, arg);
+	fork_here();
+	return r;
 }
-
-static struct test_fixture f;
 
 /* Whether every second page, which is written, is reported. */
 static bool all_are_told(int how)
@@ -225,6 +255,80 @@ static void a_short_query_looks_before_it_resets(void **state)
 	test_end(f);
 }
 
+/* Another process's memory is asked for by the children, too (which of them is told
+ * of a page is not promised): this one's, as if it were another. */
+static void a_child_asks_the_other_process_for_no_more(void **state)
+{
+	struct ww_options o = {
+		.size = sizeof(o),
+		.flags = WW_OPEN_PIDFD | WW_OPEN_UFFD,
+		.pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0),
+		.uffd = (int)syscall(SYS_userfaultfd, 1 | O_CLOEXEC | O_NONBLOCK),
+	};
+
+	f = (struct test_fixture){ NULL, test_map(N), N };
+	memset(f.m, 1, N * PAGE);
+	if (strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") != 0 ||
+	    ww_open(&f.ww, &o) < 0) {
+		test_not_promised("another process's memory");
+		return;
+	}
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
+	test_write(f.m, 1, -1);
+	assert_true(page_1_is_told());
+	test_write(f.m, 1, -1);
+	forks = 0;
+	armed = true;
+	page_1_is_told();
+	armed = false;
+	if (in_child)
+		_exit(strays);
+	assert_int_equal(children_failed, 0);
+	assert_true(forks > 0);
+	test_end(f);
+}
+
+/* Page 10 is reset by another thread, and marked again. */
+static void reset_and_mark_10(void)
+{
+	void *page;
+	size_t n = 1;
+
+	assert_int_equal(ww_get(f.ww, f.m + 10 * PAGE, PAGE, WW_RESET, &page,
+				&n, NULL),
+			 0);
+	assert_int_equal(n, 1);
+	assert_int_equal(ww_mark(f.ww, f.m + 10 * PAGE, 1, 0), 0);
+}
+
+/* An array with room for one run: what was dirty is in its answer or the next. */
+static void a_mark_below_a_run_takes_no_room_from_it(void **state)
+{
+	bool told[N] = { false };
+	struct ww_range run;
+	size_t n, i, round;
+
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	memset(f.m, 1, N * PAGE);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
+	test_write(f.m, 10, 11, 12, -1);
+	before_take = reset_and_mark_10;
+	for (round = 0; round < 4; round++) {
+		n = 1;
+		assert_int_equal(ww_get_ranges(f.ww, f.m, N * PAGE, WW_RESET,
+					       &run, &n),
+				 0);
+		for (i = 0; n && i < run.len / PAGE; i++)
+			told[(size_t)((char *)run.start - f.m) / PAGE + i] =
+				true;
+	}
+	before_take = NULL;
+	assert_true(told[10] && told[11] && told[12]);
+	test_end(f);
+}
+
 TEST_MAIN("inside", CASE(the_child_is_first),
+	  CASE(a_child_asks_the_other_process_for_no_more),
+	  CASE(a_mark_below_a_run_takes_no_room_from_it),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))

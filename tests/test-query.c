@@ -144,8 +144,8 @@ static void a_full_array_of_ranges_resets_only_what_it_holds(void **state)
 	test_end(f);
 }
 
-/* Of short ranges a query may look first which pages are dirty: if that paid the last
- * time, so each is asked three times. */
+/* Of short ranges a query may look first which pages are dirty: if that would have
+ * paid the last time, so each is asked three times. */
 static void short_ranges_are_exact(void **state)
 {
 	struct test_fixture f = test_begin(N, 0);

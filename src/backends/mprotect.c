@@ -50,8 +50,9 @@ static bool is_leaving(struct ww_area *a, uintptr_t start, uintptr_t end)
 	       atomic_load(&m->leaving_start) < end;
 }
 
-/* May a page be closed that has just been made clean? False: it is dirty again,
- * because a thread is opening it, or because it is held or being unwatched. */
+/* May a page be closed whose bit was cleared just before (mprotect.h says why in
+ * this order)? If not, because a thread is opening it, or because it is held or
+ * being unwatched, its bit is set again. */
 static bool may_close(struct ww_area *a, size_t page)
 {
 	struct ww_mp_area *m = ww_mp_state(a);
@@ -192,6 +193,10 @@ static void collect_pages(struct closing *c, struct ww_query *q,
 		if (!ww_bits_next(dirty, run, run_end, SIZE_MAX, true, &run,
 				  &run_end))
 			continue;
+		/* If pages below were cleared by another query and are pending
+		 * again, the next query reports them: with them the array might
+		 * be full, and this run would be in no answer. */
+		q->pos = ww_area_at(a, run);
 		ww_query_offer(q, ww_area_at(a, run), ww_area_at(a, run_end));
 		close_part(c, a, ww_area_at(a, run), ww_area_at(a, run_end));
 	}

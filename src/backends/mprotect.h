@@ -2,19 +2,23 @@
 /*
  * mprotect.h - what the mprotect backend and its SIGSEGV handler share.
  *
- * A bit for each page, DIRTY: open (or about to be), and to be reported. And a
- * word, zero at first:
+ * A bit for each page, in `dirty`: open (or about to be), and to be reported. And
+ * a word, zero at first (bit 0 has no meaning):
  *
  *	bits 1-5   the program's protection (prots.h)
  *	bits 6-13  fork generation of the openers: a child ignores older ones
  *	bits 14-   OPENERS: handlers that are opening the page right now
  *
- * Opening: OPENERS + 1, DIRTY, mprotect read-write, OPENERS - 1.
- * Closing: DIRTY -> clean, a look at OPENERS, mprotect read-only; with openers
- * the page is reported and made DIRTY again. Without the count a closing mprotect
- * could meet an opening one such that the page is open and clean, and its
- * writes are lost (64,000 of 307,200 once-only writes were). An opener that the
- * look misses makes the page DIRTY after it was cleaned: all four are seq_cst.
+ * Opening: count up OPENERS, set the bit, mprotect read-write, count down.
+ * Closing: clear the bit, look at OPENERS, mprotect read-only; with openers the
+ * page is reported, and the bit is set again. Without the count a closing mprotect
+ * could meet an opening one such that the page is open and its bit clear, and its
+ * writes are lost (64,000 of 307,200 once-only writes were).
+ *
+ * The first two steps of both are seq_cst, so they have one order. If the look
+ * finds no opener, an opener that comes later finds the bit clear, and sets it. If
+ * an opener finds the bit set and leaves it so, the bit is cleared later, and the
+ * look after that finds the opener, or its mprotect has ended.
  *
  * Both are done inside of area->changers, with signals blocked, and only for
  * pages that the table still has: a thread that unwatches pages waits for both,
@@ -31,13 +35,11 @@
 #define WW_MP_OPENERS(word) ((word) / WW_MP_OPENER)
 
 struct ww_mp_area {
-	_Alignas(8) struct ww_bits dirty;
+	struct ww_bits dirty;
 	struct ww_prots prots;
 	/* Being unwatched: pages in here are opened, no more closed. */
 	_Atomic(uintptr_t) leaving_start, leaving_end;
 };
-_Static_assert(sizeof(struct ww_mp_area) % 8 == 0,
-	       "64-bit words lie behind it");
 
 /* The backend's part of a tracker: ww->priv. */
 struct ww_mp {

@@ -253,11 +253,12 @@ static int skip_zero(struct collecting *c, struct ww_scan *s, uintptr_t end)
 
 /* --- short scans --- */
 
-/* Up to WW_ARCH_FLUSH_PAGES pages the kernel flushes the TLB page by page, from the
- * first that it re-arms to the end of the scan: 115 ns a page on a virtual machine
- * (6.18), where a scan that re-arms nothing takes 420. If so many were flushed for
- * nothing the last time, look first, and re-arm no more than from the first dirty
- * page to the last. */
+/* When a scan has re-armed pages, the kernel flushes the TLB from the first of them
+ * to where the scan ended. If that is up to WW_ARCH_FLUSH_PAGES pages, it does so
+ * page by page: 115 ns each on a virtual machine (6.18). A scan that re-arms nothing
+ * takes 420 ns. So if the last scan flushed as many pages as this behind the last
+ * dirty one, the next looks first, and re-arms no more than from the first dirty page
+ * to the last. */
 #define WASTE_PAGES 8u
 
 static bool is_short(const struct collecting *c, const struct ww_scan *s)
@@ -273,25 +274,29 @@ static atomic_bool *looks(const struct collecting *c)
 	return &state->looks;
 }
 
-/* As scan(), in two. */
+/* As scan(): one call of the kernel that looks, and one that re-arms. The pages
+ * before the first dirty one and behind the last were clean when it looked, so the
+ * scan got as far as the look did. */
 static int scan_twice(struct collecting *c, struct ww_scan *s)
 {
 	const struct ww_scan all = *s;
-	uintptr_t looked;
+	uintptr_t looked, first;
 	size_t i = 0;
 	int r;
 
 	s->flags = 0;
 	r = scan(c, s);
 	looked = s->walk_end;
-	if (r > 0)
-		s->start = (uintptr_t)s->vec[0].start;
+	first = (uintptr_t)s->vec[0].start;
+	if (r > 0 && first < all.start) /* wiped: a signal handler forked */
+		return -EINVAL;
 	for (; i < s->vec_len && s->vec[i].end; i++) {
 		s->end = (uintptr_t)s->vec[i].end;
 		s->vec[i].end = 0;
 	}
 	s->flags = all.flags;
 	if (r > 0) {
+		s->start = first;
 		r = scan(c, s);
 		if (s->walk_end == s->end)
 			s->walk_end = looked;
@@ -304,13 +309,11 @@ static int scan_twice(struct collecting *c, struct ww_scan *s)
 static int scan_short(struct collecting *c, struct ww_scan *s)
 {
 	int r = atomic_load(looks(c)) ? scan_twice(c, s) : scan(c, s);
+	uintptr_t last = r > 0 ? (uintptr_t)s->vec[r - 1].end : s->walk_end;
+	bool wasted = s->walk_end - last >= WASTE_PAGES * c->q->page;
 
-	if (r > 0) {
-		uintptr_t last = (uintptr_t)s->vec[r - 1].end;
-
-		atomic_store(looks(c),
-			     s->walk_end - last >= WASTE_PAGES * c->q->page);
-	}
+	if (r > 0 && atomic_load(looks(c)) != wasted)
+		atomic_store(looks(c), wasted);
 	return r;
 }
 

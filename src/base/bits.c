@@ -188,7 +188,7 @@ static uint64_t word_of(const struct ww_bits *self, size_t w)
 	return atomic_load_explicit(&self->word[w], memory_order_relaxed);
 }
 
-/* The first clear bit decides, so words that are full are skipped by fours. */
+/* Words from w on without a clear bit are skipped, four at a time. */
 static size_t skip_full(const struct ww_bits *self, size_t w, size_t end)
 {
 	while (w + 4 <= end && !~(word_of(self, w) & word_of(self, w + 1) &

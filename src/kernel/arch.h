@@ -198,7 +198,7 @@ static inline bool ww_arch_may_have_more_prot(int prot)
 
 /* --- the TLB --- */
 
-/* As many pages the kernel flushes one by one; if they are more, it empties the TLB
+/* The most pages that the kernel flushes one by one; for more it empties the TLB
  * (x86: tlb_single_page_flush_ceiling). 0: not known. */
 #if defined(__x86_64__) || defined(__i386__)
 #define WW_ARCH_FLUSH_PAGES 33u

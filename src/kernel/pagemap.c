@@ -85,6 +85,7 @@ static int scan_with_signals_blocked(const struct ww_pagemap *self,
  *
  *	before the argument is there	the check sees that we are the child
  *	between it and the call		the child's argument is zeros
+ *	behind the call			the same, and so is the answer
  */
 WW_OFTEN int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 {
@@ -98,7 +99,7 @@ WW_OFTEN int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 	else if (is_our_process(self))
 		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
 	s->walk_end = (uintptr_t)arg->walk_end;
-	return r;
+	return arg->size ? r : -EINVAL;
 }
 
 int ww_pagemap_init(struct ww_pagemap *self)
