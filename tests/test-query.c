@@ -184,6 +184,15 @@ static void short_ranges_are_exact(void **state)
 					(size_t)one + both - n);
 				assert_true(test_count(f.ww, f.m, N,
 						       WW_RESET) >= 1);
+				test_write(f.m, (int)dirty[i].first,
+					   (int)dirty[i].last, (int)npages, -1);
+				assert_int_equal(ww_reset(f.ww, f.m,
+							  npages * PAGE, 0),
+						 0);
+				assert_int_equal(
+					test_count(f.ww, f.m, npages, 0), 0);
+				assert_true(test_count(f.ww, f.m, N,
+						       WW_RESET) >= 1);
 			}
 	test_end(f);
 }

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "base/fork.h"
-#include "kernel/arch.h"
 #include "kernel/sys.h"
 
 /* Bytes that a scan covers; after one that took less than CHUNK_NS, more. */
@@ -44,7 +43,7 @@ static unsigned discards_of(const struct ww *ww)
 static int scan(struct collecting *c, struct ww_scan *s)
 {
 	c->discards = discards_of(c->ww);
-	return ww_async_scan(c->ww, s, c->room);
+	return ww_async_scan(c->ww, s, c->room, c->q->span.slice[0].area);
 }
 
 /* Is the region of zero pages, which count only if the bitmap has them? */
@@ -251,74 +250,6 @@ static int skip_zero(struct collecting *c, struct ww_scan *s, uintptr_t end)
 	return r < 0 ? r : 0;
 }
 
-/* --- short scans --- */
-
-/* When a scan has re-armed pages, the kernel flushes the TLB from the first of them
- * to where the scan ended. If that is up to WW_ARCH_FLUSH_PAGES pages, it does so
- * page by page: 115 ns each on a virtual machine (6.18). A scan that re-arms nothing
- * takes 420 ns. So if the last scan flushed as many pages as this behind the last
- * dirty one, the next looks first, and re-arms no more than from the first dirty page
- * to the last. */
-#define WASTE_PAGES 8u
-
-static bool is_short(const struct collecting *c, const struct ww_scan *s)
-{
-	return s->flags & PM_SCAN_WP_MATCHING &&
-	       s->end - s->start <= WW_ARCH_FLUSH_PAGES * c->q->page;
-}
-
-static atomic_bool *looks(const struct collecting *c)
-{
-	struct ww_async_area *state = c->q->span.slice[0].area->state;
-
-	return &state->looks;
-}
-
-/* As scan(): one call of the kernel that looks, and one that re-arms. The pages
- * before the first dirty one and behind the last were clean when it looked, so the
- * scan got as far as the look did. */
-static int scan_twice(struct collecting *c, struct ww_scan *s)
-{
-	const struct ww_scan all = *s;
-	uintptr_t looked, first;
-	size_t i = 0;
-	int r;
-
-	s->flags = 0;
-	r = scan(c, s);
-	looked = s->walk_end;
-	first = (uintptr_t)s->vec[0].start;
-	if (r > 0 && first < all.start) /* wiped: a signal handler forked */
-		return -EINVAL;
-	for (; i < s->vec_len && s->vec[i].end; i++) {
-		s->end = (uintptr_t)s->vec[i].end;
-		s->vec[i].end = 0;
-	}
-	s->flags = all.flags;
-	if (r > 0) {
-		s->start = first;
-		r = scan(c, s);
-		if (s->walk_end == s->end)
-			s->walk_end = looked;
-	}
-	s->start = all.start;
-	s->end = all.end;
-	return r;
-}
-
-static int scan_short(struct collecting *c, struct ww_scan *s)
-{
-	int r = atomic_load(looks(c)) ? scan_twice(c, s) : scan(c, s);
-	uintptr_t last = r > 0 ? (uintptr_t)s->vec[r - 1].end : s->walk_end;
-	bool wasted = s->walk_end - last >= WASTE_PAGES * c->q->page;
-
-	if (r > 0 && atomic_load(looks(c)) != wasted)
-		atomic_store(looks(c), wasted);
-	return r;
-}
-
-/* --- stretches --- */
-
 static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
 {
 	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
@@ -346,7 +277,7 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 		pages = (s.end - s.start) / q->page;
 		room = room < pages ? room : pages;
 		s.vec_len = room < c->room->vec_len ? room : c->room->vec_len;
-		r = is_short(c, &s) ? scan_short(c, &s) : scan(c, &s);
+		r = scan(c, &s);
 		take(c, &s, r);
 		if (r < 0)
 			return r;

@@ -52,7 +52,7 @@ static int rearm_existing(struct ww *ww, const struct ww_span *span,
 	while (r >= 0 && s->start < s->end) {
 		size_t i;
 
-		r = ww_async_scan(ww, s, room);
+		r = ww_async_scan(ww, s, room, span->slice[0].area);
 		for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
 			if (!(s->vec[i].categories & PAGE_IS_PFNZERO))
 				ww_span_each(span, (uintptr_t)s->vec[i].start,
@@ -78,7 +78,7 @@ static int rearm(struct ww *ww, const struct ww_span *span)
 		s.end = ww_async_stretch(ww, span, s.start, &s.asked);
 		s.vec_len = 0; /* which pages were written does not matter */
 		if (s.asked == WW_ASK_WRITTEN)
-			r = ww_async_scan(ww, &s, &room);
+			r = ww_async_scan(ww, &s, &room, span->slice[0].area);
 		else
 			r = rearm_existing(ww, span, &s, &room);
 		s.start = s.end;

@@ -50,9 +50,10 @@ struct ww_async_room {
 void ww_async_room_take(struct ww_async_room *self);
 void ww_async_room_drop(struct ww_async_room *self);
 
-/* Scan memory that is registered: as ww_pagemap_scan(), into that room. */
+/* Scan memory that is registered: as ww_pagemap_scan(), into that room. a: the area,
+ * or the first of several. */
 int ww_async_scan(const struct ww *ww, struct ww_scan *s,
-		  const struct ww_async_room *room);
+		  const struct ww_async_room *room, struct ww_area *a);
 
 void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end);
 
