@@ -121,6 +121,7 @@ typedef ww_SYSTEM_INFO SYSTEM_INFO, *LPSYSTEM_INFO;
 
 #define VirtualAlloc ww_VirtualAlloc
 #define VirtualFree ww_VirtualFree
+#define VirtualProtect ww_VirtualProtect
 #define VirtualQuery ww_VirtualQuery
 #define VirtualLock ww_VirtualLock
 #define VirtualUnlock ww_VirtualUnlock
@@ -155,18 +156,8 @@ static inline HANDLE ww_GetCurrentProcess(void)
 /*
  * ULONG_PTR and DWORD are other types here than on Windows, where sources pass
  * the address of a size_t, an unsigned long long or an unsigned long: what is
- * passed as count, granularity or old protection may point to any of these integers.
+ * passed as count or granularity may point to any of these integers.
  */
-static inline BOOL ww_VirtualProtectSized(LPVOID at, SIZE_T size, DWORD protect, void *old, size_t bytes)
-{
-	const size_t low = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? bytes - sizeof(DWORD) : 0;
-	BOOL ok = ww_VirtualProtect(at, size, protect, old ? (DWORD *)(void *)((char *)old + low) : (DWORD *)0);
-
-	if (ok && old && bytes > sizeof(DWORD)) /* the other half */
-		memset((char *)old + sizeof(DWORD) - low, 0, sizeof(DWORD));
-	return ok;
-}
-
 #ifdef __cplusplus
 
 namespace writewatch_win32
@@ -212,22 +203,14 @@ inline NTSTATUS ww_NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base,
 				       granularity.bytes);
 }
 
-inline BOOL ww_VirtualProtect(LPVOID at, SIZE_T size, DWORD protect,
-			      writewatch_win32::number old)
-{
-	return ww_VirtualProtectSized(at, size, protect, old.at, old.bytes);
-}
-
 #define GetWriteWatch ww_GetWriteWatch
 #define NtGetWriteWatch ww_NtGetWriteWatch
-#define VirtualProtect ww_VirtualProtect
 
 #else /* C */
 
 /* The functions themselves, for who takes their address. */
 UINT GetWriteWatch(DWORD flags, PVOID base, SIZE_T size, PVOID *addresses, ULONG_PTR *count, DWORD *granularity) __asm__("ww_GetWriteWatch");
 NTSTATUS NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base, SIZE_T size, PVOID *addresses, ULONG_PTR *count, ULONG *granularity) __asm__("ww_NtGetWriteWatch");
-BOOL VirtualProtect(LPVOID at, SIZE_T size, DWORD protect, DWORD *old) __asm__("ww_VirtualProtect");
 
 /* Bytes of what p points to, which may be an array; `other` for a void *. */
 #define WRITEWATCH_IS(p, type) __builtin_types_compatible_p(__typeof__(1 ? (p) : (p)), type)
@@ -240,7 +223,6 @@ BOOL VirtualProtect(LPVOID at, SIZE_T size, DWORD protect, DWORD *old) __asm__("
 #define WRITEWATCH_GRAIN(p) (void *)(p), WRITEWATCH_BYTES(p, sizeof(DWORD))
 #define GetWriteWatch(flags, base, size, pages, n, g) ww_GetWriteWatchSized(flags, base, size, pages, WRITEWATCH_COUNT(n), WRITEWATCH_GRAIN(g))
 #define NtGetWriteWatch(p, flags, base, size, pages, n, g) ww_NtGetWriteWatchSized(p, flags, base, size, pages, WRITEWATCH_COUNT(n), WRITEWATCH_GRAIN(g))
-#define VirtualProtect(at, size, protect, old) ww_VirtualProtectSized(at, size, protect, WRITEWATCH_GRAIN(old))
 
 #endif
 

@@ -102,31 +102,6 @@ static int neighbours_are_left_alone(void)
 	return 0;
 }
 
-/* The old protection goes to a DWORD of either type. */
-static int protections_are_told(void)
-{
-	BOOL(WINAPI *protect)(LPVOID, SIZE_T, DWORD, PDWORD) = VirtualProtect;
-	struct {
-		unsigned long old, more;
-	} s = { ~0ul, 0x1234 };
-	DWORD old[2] = { 0, 0xdeadbeef };
-	unsigned long *volatile bad = (unsigned long *)(uintptr_t)16;
-	ULONG ulong = 0;
-
-	CHECK(VirtualProtect(p, 4096, PAGE_READONLY, &s.old));
-	CHECK(s.old == PAGE_READWRITE && s.more == 0x1234);
-	CHECK(VirtualProtect(p, 4096, PAGE_READWRITE, old));
-	CHECK(old[0] == PAGE_READONLY && old[1] == 0xdeadbeef);
-	CHECK(VirtualProtect(p, 4096, PAGE_READWRITE, &ulong));
-	CHECK(ulong == PAGE_READWRITE);
-	CHECK(protect(p, 4096, PAGE_READWRITE, &ulong));
-	CHECK(!VirtualProtect(p, 4096, PAGE_READONLY, NULL));
-	CHECK(GetLastError() == ERROR_NOACCESS);
-	CHECK(!VirtualProtect(p, 4096, PAGE_READONLY, bad));
-	CHECK(GetLastError() == ERROR_NOACCESS);
-	return 0;
-}
-
 /* What Windows programs do with the names besides calling them. */
 #ifdef __cplusplus
 extern "C" NTSTATUS NTAPI NtGetWriteWatch(HANDLE process, ULONG flags, PVOID base, SIZE_T size, PVOID *pages, PULONG_PTR count, PULONG granularity);
@@ -181,7 +156,6 @@ int main(void)
 	CHECK(bad_pointers_are_refused((void *)(uintptr_t)16) == 0);
 	CHECK(neighbours_are_left_alone() == 0);
 	CHECK(names_are_functions() == 0);
-	CHECK(protections_are_told() == 0);
 	for (i = 0; i < 2; i++) {
 		void *page = VirtualAlloc(NULL, 65536, MEM_RESERVE | MEM_COMMIT,
 					  i ? PAGE_READONLY : PAGE_NOACCESS);
