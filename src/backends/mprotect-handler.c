@@ -5,7 +5,7 @@
  * Called by sigsegv-handler.c and mprotect.c; calls range.c, bits.c, prots.c,
  * mapcount.c and ww_sys_mprotect(). Everything is lock-free and
  * async-signal-safe (a test compares the undefined symbols of this object with
- * a list). Invariant: a page is DIRTY before it is open.
+ * a list). Invariant: a page has its bit in `dirty` before it is open.
  */
 #include <errno.h>
 #include <sys/mman.h>

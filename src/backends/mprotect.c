@@ -3,8 +3,8 @@
  * mprotect.c - read-only pages and SIGSEGV: works on any kernel.
  *
  * Called by the core through the table; calls mprotect-handler.c for opening,
- * prots.c, query.c and sys.c. Invariant: a page that is open is DIRTY, or the
- * query that made it clean has not returned yet.
+ * prots.c, query.c and sys.c. Invariant: a page that is open has its bit in `dirty`,
+ * or the query that cleared the bit has not returned yet.
  */
 #include "backends/mprotect.h"
 
@@ -193,9 +193,10 @@ static void collect_pages(struct closing *c, struct ww_query *q,
 		if (!ww_bits_next(dirty, run, run_end, SIZE_MAX, true, &run,
 				  &run_end))
 			continue;
-		/* If pages below were cleared by another query and are pending
-		 * again, the next query reports them: with them the array might
-		 * be full, and this run would be in no answer. */
+		/* Dirty pages below were cleared by another query meanwhile, which
+		 * reports them. If some are pending again, they are for the next
+		 * query: with them the array might be full, and this run would be
+		 * in no answer. */
 		q->pos = ww_area_at(a, run);
 		ww_query_offer(q, ww_area_at(a, run), ww_area_at(a, run_end));
 		close_part(c, a, ww_area_at(a, run), ww_area_at(a, run_end));

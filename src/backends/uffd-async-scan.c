@@ -50,11 +50,12 @@ static int scan(const struct ww *ww, struct ww_scan *s,
 /* When a scan has re-armed pages, the kernel flushes the TLB from the first of them
  * to where the scan ended. If that is up to WW_ARCH_FLUSH_PAGES pages, it does so
  * page by page: 115 ns each on a virtual machine (6.18). A scan that re-arms nothing
- * takes 420 ns. So if the last answer ended as many pages as this before the scan did,
- * the next that re-arms looks first, and re-arms no more than from the first dirty
- * page to the last. */
+ * takes 420 ns. So if the last answer ended WASTE_PAGES before the scan did, the next
+ * that re-arms looks first, and re-arms no more than from the first dirty page to the
+ * last. */
 #define WASTE_PAGES 8u
 
+/* Leave the vector as it was found; *end: where the last region ended, if any. */
 static void drop_answer(const struct ww_scan *s, uintptr_t *end)
 {
 	size_t i;
@@ -67,7 +68,8 @@ static void drop_answer(const struct ww_scan *s, uintptr_t *end)
 
 /* As scan(): one call of the kernel that looks, and one that re-arms. The pages
  * before the first dirty one and behind the last were clean when it looked, so the
- * scan got as far as the look did. */
+ * scan got as far as the look did; those that were written since stay open, for the
+ * next query. */
 static int scan_twice(const struct ww *ww, struct ww_scan *s,
 		      const struct ww_async_room *room)
 {
@@ -94,7 +96,8 @@ static int scan_twice(const struct ww *ww, struct ww_scan *s,
 	return r;
 }
 
-/* r: how many regions a scan found. */
+/* r: how many regions a scan found. (A reset that does not look has no vector, and
+ * does not learn.) */
 static void learn(const struct ww *ww, const struct ww_scan *s, int r,
 		  atomic_bool *looks)
 {
@@ -116,7 +119,7 @@ WW_OFTEN int ww_async_scan(const struct ww *ww, struct ww_scan *s,
 	if (s->end - s->start > WW_ARCH_FLUSH_PAGES * ww->page)
 		return scan(ww, s, room);
 	if (s->flags & PM_SCAN_WP_MATCHING && atomic_load(looks)) {
-		/* a reset has no vector: then one for all runs that there can be */
+		/* a reset has none: 33 pages have 17 runs at most */
 		s->vec_len = vec_len ? vec_len : WW_ARCH_FLUSH_PAGES / 2 + 1;
 		r = scan_twice(ww, s, room);
 	} else {

@@ -99,7 +99,9 @@ WW_OFTEN int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 	else if (is_our_process(self))
 		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
 	s->walk_end = (uintptr_t)arg->walk_end;
-	return arg->size ? r : -EINVAL;
+	atomic_signal_fence(
+		memory_order_seq_cst);	/* read before it is checked */
+	return arg->size ? r : -EINVAL; /* 0: wiped */
 }
 
 int ww_pagemap_init(struct ww_pagemap *self)

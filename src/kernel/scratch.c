@@ -76,6 +76,10 @@ WW_OFTEN void ww_scratch_drop(struct ww_scratch *self, unsigned generation)
 	struct pool *p = atomic_load(&pool);
 
 	/* In a child it was given back already, by the wipe. */
-	if (self && generation == ww_fork_generation())
-		atomic_fetch_and(&p->used, ~(UINT64_C(1) << (self - p->slot)));
+	if (!self || generation != ww_fork_generation())
+		return;
+	/* A handler may have forked in a query, and its child have asked in the
+	 * handler, too: the argument must not look like the outer query's. */
+	self->arg.size = 0;
+	atomic_fetch_and(&p->used, ~(UINT64_C(1) << (self - p->slot)));
 }
