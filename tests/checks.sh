@@ -194,16 +194,15 @@ musl_root() {
 
 musl() {
 	musl_root || { counts musl 0 1 0; return; }
-	cross musl x86_64 x86_64 "'musl-gcc', '-isystem', '$top/build-musl-root/headers'" musl ""
+	cross musl x86_64 x86_64 "'musl-gcc', '-isystem', '$top/build-musl-root/headers'" musl \
+		"'-Wl,-rpath,$top/build-musl-root/usr/lib/musl'" # for set-user-ID programs, too
 	set -- --cross-file build-musl-root/cross.ini
 	check_build_folder build-musl
 	[ ! -f build-musl/build.ninja ] || set --
 	build build-musl -Dtests=enabled -Dwerror=true "$@"
-	export LD_LIBRARY_PATH="$top/build-musl-root/usr/lib/musl"
 	# shellcheck disable=SC2086
 	some musl build-musl ${WRITEWATCH_MUSL_TESTS:-$all beside growth hostile inside judge \
 		limits select stopped strangers faults}
-	unset LD_LIBRARY_PATH
 
 	# a program that has it all inside
 	ok=0 bad=0
