@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test-core.c - the core on a fake backend whose failures and answers the test
- * decides; the bitmap; the list by address; and /proc/self/maps read as text.
+ * decides; and /proc/self/maps read as text.
  */
 #include "test.h"
 
 #include <time.h>
 
-#include "backends/mprotect.h"
-#include "backends/softdirty.h"
-#include "backends/uffd-async.h"
 #include "backends/uffd-sync.h"
 #include "base/fork.h"
 #include "base/heap.h"
-#include "base/sorted.h"
 #include "core/turns.h"
 #include "kernel/maps.h"
 #include "kernel/sys.h"
@@ -320,154 +316,6 @@ static void old_kernels_do_not_read_maps_for_each_range(void **state)
 	munmap(m + 6 * PAGE, (N - 5) * PAGE);
 }
 
-static void bits_are_found_in_runs(void **state)
-{
-	size_t n = 200000, run, stop, at = 0, i;
-	void *memory = calloc(1, ww_bits_bytes(n));
-	struct ww_bits b;
-
-	ww_bits_init(&b, memory, n);
-	assert_false(ww_bits_next(&b, 0, n, SIZE_MAX, false, &run, &stop));
-	ww_bits_set(&b, 60, 70);
-	ww_bits_set(&b, 199999, 200000);
-	assert_true(ww_bits_next(&b, 0, n, SIZE_MAX, false, &run, &stop));
-	assert_int_equal(run, 60);
-	assert_int_equal(stop, 64);
-	assert_true(ww_bits_next(&b, 61, n, 2, true, &run, &stop));
-	assert_int_equal(run, 61);
-	assert_int_equal(stop, 63);
-	assert_false(ww_bits_test(&b, 61));
-	assert_true(ww_bits_test(&b, 63));
-	assert_false(
-		ww_bits_next(&b, 70, 199999, SIZE_MAX, false, &run, &stop));
-	ww_bits_clear(&b, 63, 69);
-	for (i = 0; ww_bits_next(&b, at, n, SIZE_MAX, true, &run, &stop); i++)
-		at = stop;
-	assert_int_equal(i, 3); /* 60, 69, 199999 */
-	ww_bits_set(&b, 0, n);
-	at = 0;
-	while (ww_bits_next(&b, at, n, SIZE_MAX, true, &run, &stop)) {
-		assert_int_equal(run, at);
-		at = stop;
-	}
-	assert_int_equal(at, n);
-	free(memory);
-}
-
-/* 64-bit words that cross a cache line are slow on one processor and fatal on
- * another; 32-bit pointers would allow that. */
-static void words_lie_where_words_may(void **state)
-{
-	assert_int_equal(sizeof(struct ww_bits) % 8, 0);
-	assert_int_equal(sizeof(struct ww_async_area) % 8, 0);
-	assert_int_equal(sizeof(struct ww_sync_area) % 8, 0);
-	assert_int_equal(sizeof(struct ww_mp_area) % 8, 0);
-	assert_int_equal(sizeof(struct ww_soft_area) % 8, 0);
-}
-
-/* Where all pages exist a query asks in another way, so a clear bit that is overlooked
- * is a lost write: each clear bit in turn, asked for from and up to any bit. */
-static void the_first_clear_bit_is_found(void **state)
-{
-	const size_t n = 1100;
-	void *memory = calloc(1, ww_bits_bytes(n));
-	struct ww_bits b;
-	size_t clear, first, end;
-
-	ww_bits_init(&b, memory, n);
-	ww_bits_set(&b, 0, n);
-	for (clear = 0; clear < n; clear++) {
-		ww_bits_clear(&b, clear, clear + 1);
-		for (first = 0; first < n; first += 13)
-			for (end = first; end <= n; end += 17)
-				assert_int_equal(
-					ww_bits_first_clear(&b, first, end),
-					clear >= first && clear < end ? clear
-								      : end);
-		assert_int_equal(ww_bits_first_clear(&b, 0, clear), clear);
-		assert_int_equal(ww_bits_first_clear(&b, 0, clear + 1), clear);
-		assert_int_equal(ww_bits_first_clear(&b, clear + 1, n), n);
-		ww_bits_set(&b, clear, clear + 1);
-	}
-	ww_bits_clear(&b, 300, 900);
-	assert_int_equal(ww_bits_first_clear(&b, 0, n), 300);
-	assert_int_equal(ww_bits_first_clear(&b, 899, n), 899);
-	free(memory);
-}
-
-struct entry {
-	uintptr_t at;
-	size_t value;
-};
-
-#define ADDRESSES 2000
-
-/* What the list says of an address is what the array says, which has a value (not 0)
- * for each address that is on the list. */
-static void compare_sorted(const struct ww_sorted *list, const size_t *value,
-			   uintptr_t at)
-{
-	const struct entry *below = ww_sorted_below(list, at);
-	const struct entry *above = ww_sorted_above(list, at);
-	size_t i = at, k = at + 1;
-
-	while (i > 0 && !value[i])
-		i--;
-	while (k < ADDRESSES && !value[k])
-		k++;
-	assert_int_equal(below != NULL, value[i] != 0);
-	if (below) {
-		assert_int_equal(below->at, i);
-		assert_int_equal(below->value, value[i]);
-	}
-	assert_int_equal(above != NULL, k < ADDRESSES);
-	if (above) {
-		assert_int_equal(above->at, k);
-		assert_int_equal(above->value, value[k]);
-	}
-}
-
-static size_t random_below(size_t n)
-{
-	static uint64_t r = 88172645463325252u;
-
-	return (size_t)(test_random(&r) % n);
-}
-
-/* Fuller and emptier in turn, so that blocks split and join. */
-static void a_sorted_list_is_as_an_array(void **state)
-{
-	static size_t value[ADDRESSES];
-	struct ww_sorted list = { .bytes = sizeof(struct entry) };
-	uint64_t mask;
-	size_t i;
-
-	assert_int_equal(ww_fork_init(), 0);
-	ww_heap_init();
-	ww_sys_block_signals(&mask);
-	for (i = 0; i < 200000; i++) {
-		const bool fuller = i / 20000 % 2 == 0;
-		const uintptr_t at = random_below(ADDRESSES);
-		struct entry *e;
-
-		if (value[at] && (!fuller || random_below(4) == 0)) {
-			ww_sorted_remove(&list, at);
-			value[at] = 0;
-		} else if (!value[at] && (fuller || random_below(4) == 0)) {
-			e = ww_sorted_add(&list, at);
-			assert_non_null(e);
-			assert_int_equal(e->value, 0);
-			e->value = value[at] = i + 1;
-		}
-		compare_sorted(&list, value, random_below(ADDRESSES));
-		assert_true(list.n <= 1 + 2 * ADDRESSES / 60);
-	}
-	ww_sorted_clear(&list);
-	assert_null(ww_sorted_below(&list, ADDRESSES));
-	assert_null(ww_sorted_above(&list, 0));
-	ww_sys_restore_signals(mask);
-}
-
 static bool refused(const char *version)
 {
 	const struct ww_backend *b = &ww_backend_uffd_async;
@@ -725,7 +573,4 @@ TEST_MAIN("core", CASE(probing_clears_no_bit_of_this_process),
 	  CASE(ranges_that_touch_take_one_call),
 	  CASE(the_text_of_maps_says_the_same),
 	  CASE(old_kernels_do_not_read_maps_for_each_range),
-	  CASE(bits_are_found_in_runs), CASE(the_first_clear_bit_is_found),
-	  CASE(words_lie_where_words_may),
-	  CASE(a_sorted_list_is_as_an_array),
 	  CASE(a_scan_says_what_the_entries_say))

@@ -170,7 +170,7 @@ only() {
 
 plain_programs() {
 	[ "$1" != memwatch ] || printf 'test-process-memwatch '
-	echo test-kernel-facts test-softdirty-facts test-mprotect-facts test-select test-core
+	echo test-kernel-facts test-softdirty-facts test-mprotect-facts test-select test-base test-core
 }
 
 # --- a kernel ---
