@@ -3,10 +3,10 @@
  * test-inside.c - a signal handler forks without pthread_atfork() handlers, as
  * _Fork() does, at the last instant before each call of the kernel in a query and
  * right behind it, and behind each look at which process this is: linked with
- * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation,--wrap=ww_bits_next. The child is first with the rest of
- * the query; neither it nor the parent may miss a page. And a range that is
- * unwatched in the middle of a reset of several, and a store between the two steps
- * of a short query.
+ * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation,--wrap=ww_bits_next. The child is
+ * first with the rest of the query; neither it nor the parent may miss a page. And a
+ * range that is unwatched in the middle of a reset of several, a store between the
+ * two steps of a short query, and a mark between those of another.
  */
 #include "test.h"
 
