@@ -3,7 +3,7 @@
  * uffd-async-collect.c - the queries of the uffd-async backend: scans, and what
  * they found, on its way to the caller.
  *
- * Called by uffd-async.c; calls query.c and pagemap.c. Invariant: a scan that
+ * Called by uffd-async.c; calls query.c, pagemap.c and uffd.c. Invariant: a scan that
  * re-arms hands each page that it re-armed to the query, or to the populated
  * bitmap if it was a zero page.
  */
@@ -14,6 +14,7 @@
 
 #include "base/fork.h"
 #include "kernel/sys.h"
+#include "kernel/uffd.h"
 
 /* Bytes that a scan covers; after one that took less than CHUNK_NS, more. */
 #define CHUNK ((uint64_t)1 << 30)
@@ -29,20 +30,15 @@ struct collecting {
 	struct ww_query *q;
 	struct ww_async_room *room;
 	uintptr_t end;
-	unsigned discards; /* before the scan */
-	bool any;	   /* some page of the scan was reported */
+	/* Before the scan or, for pages that all exist, before that was seen. */
+	unsigned discards;
+	bool any; /* some page of the scan was reported */
 };
-
-static unsigned discards_of(const struct ww *ww)
-{
-	const struct ww_async *u = ww->priv;
-
-	return atomic_load(&u->discards);
-}
 
 static int scan(struct collecting *c, struct ww_scan *s)
 {
-	c->discards = discards_of(c->ww);
+	if (s->asked == WW_ASK_EXISTING)
+		c->discards = ww_async_discards(c->ww);
 	return ww_async_scan(c->ww, s, c->room, c->q->span.slice[0].area);
 }
 
@@ -54,22 +50,12 @@ static bool is_zero(const struct ww_query *q, const struct ww_scan *s, size_t i)
 	       !ww_async_keeps_huge(&q->span);
 }
 
-static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_clear(ww_async_populated(a), ww_area_page(a, start),
-		      ww_area_page(a, end));
-}
-
-/* Note a region of private memory as populated. Take that back if pages were
- * discarded since the scan: the bits may be wrong (async_discard()). */
 static void note(const struct collecting *c, const struct ww_scan *s,
 		 uintptr_t start, uintptr_t end)
 {
 	if (c->q->span.kind != WW_KIND_ANON || s->asked == WW_ASK_WRITTEN)
 		return;
-	ww_span_each(&c->q->span, start, end, ww_async_note_populated);
-	if (discards_of(c->ww) != c->discards)
-		ww_span_each(&c->q->span, start, end, forget_populated);
+	ww_async_note(c->ww, &c->q->span, c->discards, start, end);
 }
 
 static void count_hot(struct ww_area *a, uintptr_t start, uintptr_t end)
@@ -250,56 +236,6 @@ static int skip_zero(struct collecting *c, struct ww_scan *s, uintptr_t end)
 	return r < 0 ? r : 0;
 }
 
-static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
-{
-	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
-}
-
-/* Collect from q->pos to end with one kind of scan, in chunks, after which the
- * kernel drops its lock: long stretches without pages are one step, populated
- * memory takes some 3 ms a GiB. */
-WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
-				    enum ww_asked asked)
-{
-	struct ww_query *q = c->q;
-	struct ww_scan s = { .start = q->pos, .asked = asked };
-	uint64_t chunk = CHUNK;
-
-	while (s.start < end && !ww_query_full(q)) {
-		size_t room = q->room - q->n, pages;
-		bool timed = end - s.start > CHUNK;
-		uint64_t t = timed ? ww_sys_now_ns() : 0;
-		int r;
-
-		s.end = chunk_end(s.start, end, chunk);
-		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
-		s.max_pages = q->pages ? room : 0;
-		pages = (s.end - s.start) / q->page;
-		room = room < pages ? room : pages;
-		s.vec_len = room < c->room->vec_len ? room : c->room->vec_len;
-		r = scan(c, &s);
-		take(c, &s, r);
-		if (r < 0)
-			return r;
-		ww_query_done_below(q, s.walk_end);
-		s.start = s.walk_end;
-		/* After a call that got to its end quickly, a longer one. */
-		if (timed && s.walk_end == s.end)
-			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
-							       : CHUNK;
-		if (r > 0 && !c->any && !ww_query_full(q)) {
-			r = skip_zero(c, &s, end);
-			if (r < 0)
-				return r;
-			if (!ww_query_full(q))
-				ww_query_done_below(q, s.start);
-		}
-	}
-	return 0;
-}
-
-/* --- where all pages exist --- */
-
 /* The end of the pages from an address on that are all populated. */
 WW_OFTEN static uintptr_t full_until(const struct ww_span *span, uintptr_t at)
 {
@@ -320,6 +256,124 @@ WW_OFTEN static uintptr_t full_until(const struct ww_span *span, uintptr_t at)
 	}
 	return at;
 }
+
+/* --- pages that were discarded meanwhile --- */
+
+/* Was private memory scanned as if all its pages existed, and are pages being
+ * discarded, or were they meanwhile? Then what is gone looks written. */
+static bool may_be_gone(const struct collecting *c, const struct ww_scan *s)
+{
+	return s->asked == WW_ASK_WRITTEN && c->q->span.kind == WW_KIND_ANON &&
+	       (c->discards % 2 || ww_async_discards(c->ww) != c->discards);
+}
+
+/* Undo what a scan re-armed: its regions from an address on are written again, and
+ * pages that do not exist are as they were. */
+static int reopen(const struct collecting *c, const struct ww_scan *s,
+		  uintptr_t from)
+{
+	const struct ww_async *u = c->ww->priv;
+	uint64_t mask;
+	size_t i;
+	int r;
+
+	ww_sys_block_signals(&mask); /* no handler forks */
+	r = ww_fd_ok(&u->uffd) ? 0 : -EPERM;
+	for (i = 0; r == 0 && i < s->vec_len && s->vec[i].end; i++) {
+		uintptr_t start = (uintptr_t)s->vec[i].start;
+		uintptr_t end = (uintptr_t)s->vec[i].end;
+
+		start = start < from ? from : start;
+		if (start < end)
+			r = ww_uffd_unprotect(&u->uffd, start, end);
+	}
+	ww_sys_restore_signals(mask);
+	return r;
+}
+
+/* End an answer before the first page that was discarded, as if the scan had ended
+ * there: what was written to it since then another scan shows, of pages that exist.
+ * Returns how many regions are left. */
+static size_t end_before_gone(const struct collecting *c, struct ww_scan *s)
+{
+	uintptr_t gone = s->walk_end;
+	size_t n, i;
+
+	for (n = 0; n < s->vec_len && s->vec[n].end; n++) {
+		uintptr_t end = (uintptr_t)s->vec[n].end;
+
+		gone = full_until(&c->q->span, (uintptr_t)s->vec[n].start);
+		if (gone < end)
+			break;
+	}
+	if (n == s->vec_len || !s->vec[n].end ||
+	    (s->flags && reopen(c, s, gone) < 0)) /* then all is reported */
+		return n;
+	s->walk_end = gone;
+	i = n;
+	if (s->vec[i].start < gone) {
+		s->vec[i].end = gone;
+		n = ++i;
+	}
+	for (; i < s->vec_len && s->vec[i].end; i++)
+		s->vec[i].end = 0;
+	return n;
+}
+
+static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
+{
+	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
+}
+
+/* Collect from q->pos to end with one kind of scan, in chunks, after which the
+ * kernel drops its lock: long stretches without pages are one step, populated
+ * memory takes some 3 ms a GiB. */
+WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
+				    enum ww_asked asked)
+{
+	struct ww_query *q = c->q;
+	struct ww_scan s = { .start = q->pos, .asked = asked };
+	uint64_t chunk = CHUNK;
+
+	while (s.start < end && !ww_query_full(q)) {
+		size_t room = q->room - q->n, pages;
+		bool timed = end - s.start > CHUNK, gone;
+		uint64_t t = timed ? ww_sys_now_ns() : 0;
+		int r;
+
+		s.end = chunk_end(s.start, end, chunk);
+		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
+		s.max_pages = q->pages ? room : 0;
+		pages = (s.end - s.start) / q->page;
+		room = room < pages ? room : pages;
+		s.vec_len = room < c->room->vec_len ? room : c->room->vec_len;
+		r = scan(c, &s);
+		gone = may_be_gone(c, &s);
+		if (gone && r > 0)
+			r = (int)end_before_gone(c, &s);
+		take(c, &s, r);
+		if (r < 0)
+			return r;
+		ww_query_done_below(q, s.walk_end);
+		if (gone) /* the caller looks again which pages all exist */
+			break;
+		s.start = s.walk_end;
+		/* After a call that got to its end quickly, a longer one. */
+		if (timed && s.walk_end == s.end)
+			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
+							       : CHUNK;
+		if (r > 0 && !c->any && !ww_query_full(q)) {
+			r = skip_zero(c, &s, end);
+			if (r < 0)
+				return r;
+			if (!ww_query_full(q))
+				ww_query_done_below(q, s.start);
+		}
+	}
+	return 0;
+}
+
+/* --- where all pages exist --- */
 
 static int stop_at(void *found, uintptr_t start, uintptr_t end)
 {
@@ -372,9 +426,10 @@ static int collect_all(struct collecting *c)
 
 	while (r == 0 && c->q->pos < c->end && !ww_query_full(c->q)) {
 		enum ww_asked asked;
-		uintptr_t end =
-			ww_async_stretch(c->ww, &c->q->span, c->q->pos, &asked);
+		uintptr_t end;
 
+		c->discards = ww_async_discards(c->ww);
+		end = ww_async_stretch(c->ww, &c->q->span, c->q->pos, &asked);
 		r = collect_stretch(c, end, asked);
 	}
 	return r;

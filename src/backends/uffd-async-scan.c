@@ -144,28 +144,40 @@ WW_OFTEN void ww_async_note_populated(struct ww_area *a, uintptr_t start,
 		ww_bits_set(ww_async_populated(a), first, stop);
 }
 
-void ww_async_note_existing(struct ww *ww, const struct ww_span *span)
+void ww_async_forget_populated(struct ww_area *a, uintptr_t start,
+			       uintptr_t end)
 {
-	struct ww_async_room room;
-	struct ww_scan s = { .start = ww_span_start(span),
-			     .end = ww_span_end(span),
-			     .asked = WW_ASK_EXISTING };
+	ww_bits_clear(ww_async_populated(a), ww_area_page(a, start),
+		      ww_area_page(a, end));
+}
+
+void ww_async_note(const struct ww *ww, const struct ww_span *span,
+		   unsigned discards, uintptr_t start, uintptr_t end)
+{
+	ww_span_each(span, start, end, ww_async_note_populated);
+	if (ww_async_discards(ww) != discards)
+		ww_span_each(span, start, end, ww_async_forget_populated);
+}
+
+int ww_async_note_existing(const struct ww *ww, const struct ww_span *span,
+			   struct ww_scan *s, const struct ww_async_room *room)
+{
 	int r = 0;
 
-	ww_async_room_take(&room);
-	s.vec_len = room.vec_len;
-	while (r >= 0 && s.start < s.end) {
+	s->vec_len = room->vec_len;
+	while (r >= 0 && s->start < s->end) {
+		unsigned discards = ww_async_discards(ww);
 		size_t i;
 
-		r = ww_async_scan(ww, &s, &room, span->slice[0].area);
-		for (i = 0; i < s.vec_len && s.vec[i].end; i++) {
-			if (!(s.vec[i].categories & PAGE_IS_PFNZERO))
-				ww_span_each(span, (uintptr_t)s.vec[i].start,
-					     (uintptr_t)s.vec[i].end,
-					     ww_async_note_populated);
-			s.vec[i].end = 0;
+		r = ww_async_scan(ww, s, room, span->slice[0].area);
+		for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
+			if (!(s->vec[i].categories & PAGE_IS_PFNZERO))
+				ww_async_note(ww, span, discards,
+					      (uintptr_t)s->vec[i].start,
+					      (uintptr_t)s->vec[i].end);
+			s->vec[i].end = 0;
 		}
-		s.start = s.walk_end;
+		s->start = s->walk_end;
 	}
-	ww_async_room_drop(&room);
+	return r < 0 ? r : 0;
 }

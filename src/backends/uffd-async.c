@@ -41,30 +41,6 @@ static void async_init_state(struct ww_area *a)
 
 /* --- arming --- */
 
-/* Re-arm a stretch in which some pages may not exist: the populated bitmap learns
- * what was there. */
-static int rearm_existing(struct ww *ww, const struct ww_span *span,
-			  struct ww_scan *s, struct ww_async_room *room)
-{
-	int r = 0;
-
-	s->vec_len = room->vec_len;
-	while (r >= 0 && s->start < s->end) {
-		size_t i;
-
-		r = ww_async_scan(ww, s, room, span->slice[0].area);
-		for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
-			if (!(s->vec[i].categories & PAGE_IS_PFNZERO))
-				ww_span_each(span, (uintptr_t)s->vec[i].start,
-					     (uintptr_t)s->vec[i].end,
-					     ww_async_note_populated);
-			s->vec[i].end = 0;
-		}
-		s->start = s->walk_end;
-	}
-	return r < 0 ? r : 0;
-}
-
 static int rearm(struct ww *ww, const struct ww_span *span)
 {
 	struct ww_scan s = { .start = ww_span_start(span),
@@ -80,17 +56,11 @@ static int rearm(struct ww *ww, const struct ww_span *span)
 		if (s.asked == WW_ASK_WRITTEN)
 			r = ww_async_scan(ww, &s, &room, span->slice[0].area);
 		else
-			r = rearm_existing(ww, span, &s, &room);
+			r = ww_async_note_existing(ww, span, &s, &room);
 		s.start = s.end;
 	}
 	ww_async_room_drop(&room);
 	return r < 0 ? r : 0;
-}
-
-static void forget_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
-{
-	ww_bits_clear(ww_async_populated(a), ww_area_page(a, start),
-		      ww_area_page(a, end));
 }
 
 static int async_attach(struct ww *ww, const struct ww_slice *s,
@@ -105,7 +75,7 @@ static int async_attach(struct ww *ww, const struct ww_slice *s,
 	if (r < 0)
 		return r;
 	/* If the memory was replaced, its populated bits are wrong. */
-	forget_populated(s->area, s->start, s->end);
+	ww_async_forget_populated(s->area, s->start, s->end);
 	if (kind == WW_KIND_ANON)
 		r = rearm(ww, &span);
 	else
@@ -153,10 +123,22 @@ static int async_rearm(struct ww *ww, const struct ww_span *span)
 
 /* --- the program's changes --- */
 
-/* Dropped pages lose their populated bits. A query may have seen a page before
- * the drop, and note it afterwards: the query takes that back if `discards` has
- * changed since before its scan (note()), so `discards` is counted up before
- * and behind the drop. What other threads wrote since then is noted again. */
+static void note_existing(struct ww *ww, const struct ww_span *span)
+{
+	struct ww_scan s = { .start = ww_span_start(span),
+			     .end = ww_span_end(span),
+			     .asked = WW_ASK_EXISTING };
+	struct ww_async_room room;
+
+	ww_async_room_take(&room);
+	ww_async_note_existing(ww, span, &s, &room);
+	ww_async_room_drop(&room);
+}
+
+/* Dropped pages lose their populated bits. A query or reset beside this may have
+ * seen a page before the drop, and note it afterwards (ww_async_note()), or take
+ * the page for written because there is none any more (take_existing()):
+ * `discards` shows both. What other threads wrote since then is noted again. */
 static int async_discard(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_span span = { s, 1, s->area->kind };
@@ -168,12 +150,12 @@ static int async_discard(struct ww *ww, const struct ww_slice *s)
 	if (atomic_load(&s->area->mixed)) /* other memory was put there */
 		return -EOPNOTSUPP;
 	atomic_fetch_add(&u->discards, 1);
-	forget_populated(s->area, s->start, s->end);
+	ww_async_forget_populated(s->area, s->start, s->end);
 	r = ww_advise_drop(s->start, s->end);
 	atomic_fetch_add(&u->discards, 1);
-	forget_populated(s->area, s->start, s->end);
+	ww_async_forget_populated(s->area, s->start, s->end);
 	if (span.kind == WW_KIND_ANON)
-		ww_async_note_existing(ww, &span);
+		note_existing(ww, &span);
 	return r;
 }
 
@@ -354,7 +336,7 @@ static int async_inherit(struct ww *ww, const struct ww_slice *s,
 	const struct ww_async *u = ww->priv;
 	int r = ww_uffd_register(&u->uffd, s->start, s->end);
 
-	forget_populated(s->area, s->start, s->end);
+	ww_async_forget_populated(s->area, s->start, s->end);
 	if (r == 0 && kind != WW_KIND_ANON)
 		r = ww_uffd_protect(&u->uffd, s->start, s->end);
 	return r;

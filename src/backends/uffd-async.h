@@ -14,7 +14,8 @@ struct ww_async {
 	/* The kernel's fast walk (WW_ASK_WRITTEN) can be trusted: before 6.10
 	 * swapped pages could look clean in it. */
 	bool fast;
-	/* Changes when pages are discarded. */
+	/* Counted up before pages are discarded and again behind that: odd while
+	 * some are. */
 	atomic_uint discards;
 };
 
@@ -29,6 +30,13 @@ struct ww_async_area {
 static inline struct ww_bits *ww_async_populated(struct ww_area *a)
 {
 	return &((struct ww_async_area *)a->state)->populated;
+}
+
+static inline unsigned ww_async_discards(const struct ww *ww)
+{
+	const struct ww_async *u = ww->priv;
+
+	return atomic_load(&u->discards);
 }
 
 /* Does the span keep huge pages? Then a zero page counts as written: it may be
@@ -56,9 +64,18 @@ int ww_async_scan(const struct ww *ww, struct ww_scan *s,
 		  const struct ww_async_room *room, struct ww_area *a);
 
 void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end);
+void ww_async_forget_populated(struct ww_area *a, uintptr_t start,
+			       uintptr_t end);
 
-/* Note as populated the pages of private memory that a scan finds written. */
-void ww_async_note_existing(struct ww *ww, const struct ww_span *span);
+/* Note as populated the pages of private memory that a scan found written. That is
+ * taken back if pages were discarded since `discards` was read, before the scan:
+ * they may be gone again, and their bits would be wrong (async_discard()). */
+void ww_async_note(const struct ww *ww, const struct ww_span *span,
+		   unsigned discards, uintptr_t start, uintptr_t end);
+
+/* Scan all of s, which asks for pages that exist, and note those that it finds. */
+int ww_async_note_existing(const struct ww *ww, const struct ww_span *span,
+			   struct ww_scan *s, const struct ww_async_room *room);
 
 /* The end of the stretch, from an address of the span on, for which one kind of
  * scan is right; that kind goes to *asked. */
