@@ -5,8 +5,9 @@
  * right behind it, and behind each look at which process this is: linked with
  * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation,--wrap=ww_bits_next. The child is
  * first with the rest of the query; neither it nor the parent may miss a page. And a
- * range that is unwatched in the middle of a reset of several, a store between the
- * two steps of a short query, and a mark between those of another.
+ * range that is unwatched in the middle of a reset of several, pages that are
+ * discarded behind a scan, a store between the two steps of a short query, and a mark
+ * between those of another.
  */
 #include "test.h"
 
@@ -30,7 +31,7 @@ bool __wrap_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
 
 static struct test_fixture f;
 static bool armed, in_child;
-static void (*instead)(void); /* called once, not a fork */
+static void (*instead)(void), (*behind)(void); /* called once, not a fork */
 static void (*before_take)(void);
 static int forks, children_failed, ioctls;
 static int strays; /* scans of a child outside of the memory */
@@ -66,15 +67,20 @@ unsigned __wrap_ww_fork_generation(void)
 	return generation;
 }
 
+static void run_hook(void (**hook)(void))
+{
+	void (*fn)(void) = *hook;
+
+	*hook = NULL;
+	if (fn)
+		fn();
+}
+
 bool __wrap_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
 			 size_t max, bool take, size_t *run, size_t *run_end)
 {
-	if (take && before_take) {
-		void (*fn)(void) = before_take;
-
-		before_take = NULL;
-		fn();
-	}
+	if (take)
+		run_hook(&before_take);
 	return __real_ww_bits_next(self, first, end, max, take, run, run_end);
 }
 
@@ -86,16 +92,12 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 	    ((struct pm_scan_arg *)arg)->size &&
 	    ((struct pm_scan_arg *)arg)->start < (uintptr_t)f.m)
 		strays++;
-	if (instead) {
-		void (*fn)(void) = instead;
-
-		instead = NULL;
-		fn();
-	}
+	run_hook(&instead);
 	ioctls++;
 	fork_here();
 	r = __real_ww_sys_ioctl(fd, request, arg);
 	fork_here();
+	run_hook(&behind);
 	return r;
 }
 
@@ -188,6 +190,39 @@ static void a_failing_reset_of_several_resets_none(void **state)
 		EXPECT_DIRTY(f, PAGES(1, 5, 12));
 	}
 	test_end(f);
+}
+
+static void discard_all(void)
+{
+	assert_int_equal(ww_discard(f.ww, f.m, N * PAGE, 0), 0);
+}
+
+/* Nor is it found when it is read. */
+static void what_is_discarded_behind_a_scan_does_not_exist(void **state)
+{
+	unsigned caps;
+	size_t i, got;
+	int how;
+
+	for (how = 0; how < 2; how++) {
+		f = test_begin(N, 0);
+		test_write(f.m, 1, 2, 9, -1);
+		behind = discard_all;
+		if (how == 0)
+			assert_int_equal(ww_reset(f.ww, f.m, N * PAGE, 0), 0);
+		else
+			test_count(f.ww, f.m, N, WW_RESET);
+		behind = NULL; /* other backends may make no such call */
+		test_count(f.ww, f.m, N, WW_RESET);
+		for (i = 0; i < N; i++)
+			(void)*(volatile char *)(f.m + i * PAGE);
+		got = test_count(f.ww, f.m, N, WW_RESET);
+		assert_int_equal(test_range_info(f.ww, f.m, NULL, &caps, NULL),
+				 0);
+		if (caps & WW_CAP_EXACT)
+			assert_int_equal(got, 0);
+		test_end(f);
+	}
 }
 
 /* Page 1 is written, and a query of 16 pages finds it. (In a child, and where WW_CAP_EXACT
@@ -338,5 +373,6 @@ static void a_mark_below_a_run_takes_no_room_from_it(void **state)
 TEST_MAIN("inside", CASE(the_child_is_first),
 	  CASE(a_child_asks_the_other_process_for_no_more),
 	  CASE(a_mark_below_a_run_takes_no_room_from_it),
+	  CASE(what_is_discarded_behind_a_scan_does_not_exist),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))
