@@ -64,30 +64,65 @@ static void get_some(void)
 	}
 }
 
+static void tell_run(const struct ww_range *run)
+{
+	size_t at;
+
+	for (at = 0; at < run->len; at += PAGE)
+		told[((size_t)((char *)run->start - m) + at) / PAGE] = true;
+}
+
 static void get_ranges(void)
 {
 	struct ww_range runs[N];
-	size_t n = N, i, at;
+	size_t n = N, i;
 
 	CHECK(ww_get_ranges(ww, m, N * PAGE, WW_RESET | WW_WINDOW, runs, &n) ==
 	      0);
 	for (i = 0; i < n; i++)
-		for (at = 0; at < runs[i].len; at += PAGE)
-			told[((size_t)((char *)runs[i].start - m) + at) /
-			     PAGE] = true;
+		tell_run(&runs[i]);
 }
+
+static void get_each_range(void)
+{
+	char *at = m, *end = m + N * PAGE;
+	size_t n = 1;
+
+	while (at < end && n == 1) {
+		struct ww_range run;
+
+		CHECK(ww_get_ranges(ww, at, (size_t)(end - at),
+				    WW_RESET | WW_WINDOW, &run, &n) == 0);
+		if (n)
+			tell_run(&run);
+		at = n ? (char *)run.start + run.len : end;
+	}
+}
+
+static bool seen[N];
 
 static void look(void)
 {
 	void *pages[N];
-	size_t n = N;
+	size_t n = N, i;
 
 	CHECK(ww_get(ww, m, N * PAGE, WW_WINDOW, pages, &n, NULL) == 0);
+	for (i = 0; i < n; i++)
+		seen[(size_t)((char *)pages[i] - m) / PAGE] = true;
 }
 
 static void reset_some(void)
 {
 	CHECK(ww_reset(ww, m + RESET * PAGE, 8 * PAGE, 0) == 0);
+}
+
+static void reset_ranges(void)
+{
+	struct ww_range r[3] = { { m + RESET * PAGE, 2 * PAGE },
+				 { m + (RESET + 3) * PAGE, PAGE },
+				 { m + (RESET + 5) * PAGE, 3 * PAGE } };
+
+	CHECK(ww_reset_ranges(ww, r, 3, 0) == 0);
 }
 
 static void hold_some(void)
@@ -193,8 +228,10 @@ static const struct call {
 	{ "ww_get", get },
 	{ "ww_get, small array", get_some },
 	{ "ww_get_ranges", get_ranges },
+	{ "ww_get_ranges, small array", get_each_range },
 	{ "ww_get, look", look },
 	{ "ww_reset", reset_some },
+	{ "ww_reset_ranges", reset_ranges },
 	{ "ww_hold", hold_some },
 	{ "ww_mark", mark_one },
 	{ "ww_protect", protect_some },
@@ -227,7 +264,8 @@ static int expected(size_t page)
 			      did(write_some));
 
 	if ((page == GONE && did(unwatch_one)) ||
-	    (is_of(page, RESET, 8) && did(reset_some)) ||
+	    (is_of(page, RESET, 8) &&
+	     (did(reset_some) || did(reset_ranges))) ||
 	    (is_of(page, DISCARDED, 4) && did(discard_some) && written))
 		return EITHER;
 	if (written || (is_of(page, HELD, 4) && did(hold_some)) ||
@@ -236,11 +274,22 @@ static int expected(size_t page)
 	return range_caps & WW_CAP_EXACT ? CLEAN : EITHER;
 }
 
+/* Is nothing reset while the two run? */
+static bool only_look(void)
+{
+	const struct call *other = a->fn == look ? b : a;
+
+	return did(look) && (other->fn == look || other->fn == hold_some ||
+			     other->fn == mark_one || other->fn == watch_more ||
+			     other->fn == protect_some ||
+			     other->fn == write_some ||
+			     other->fn == open_another || other->fn == fork_one);
+}
+
 static void fail_at(const char *what, size_t page)
 {
-	fail_msg("%s up to system call %ld, at system call %ld of %s: page %zu "
-		 "%s",
-		 b->name, b_at, a_at, a->name, page, what);
+	fail_msg("%s up to %s %ld, at %s %ld of %s: page %zu %s", b->name,
+		 test_point, b_at, test_point, a_at, a->name, page, what);
 }
 
 /* All that was written is told, nothing else is, not even where pages were dropped
@@ -250,6 +299,9 @@ static void check_both(void)
 	size_t i;
 	int want;
 
+	for (i = 0; i < N; i += 4)
+		if (only_look() && !seen[i])
+			fail_at("is HIDDEN from a look", i);
 	get();
 	for (i = 0; i < N; i++) {
 		want = expected(i);
@@ -277,8 +329,9 @@ static void check_both(void)
 
 static bool try_both(size_t first, long at, size_t beside, long then)
 {
-	/* in turn: private memory, the same with each permission, a memfd */
-	const unsigned turn = (unsigned)(first + beside + (size_t)at) % 3;
+	/* in turn: private memory, the same with each permission, a memfd, and
+	 * private memory of which no page exists yet */
+	const unsigned turn = (unsigned)(first + beside + (size_t)at) % 4;
 	const unsigned flags = turn == 1 ? WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK |
 						   WW_WATCH_HUGE_OK
 					 : 0;
@@ -290,9 +343,12 @@ static bool try_both(size_t first, long at, size_t beside, long then)
 	a_at = at;
 	b_at = then;
 	m = turn == 2 && shared ? shared : own;
+	if (turn == 3)
+		madvise(own, N * PAGE, MADV_DONTNEED);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, flags), 0);
 	assert_int_equal(test_range_info(ww, m, NULL, &range_caps, NULL), 0);
 	memset(told, 0, sizeof(told));
+	memset(seen, 0, sizeof(seen));
 	for (i = 0; i < N; i += 4)
 		*(volatile char *)(m + i * PAGE) = 1;
 	held = test_interleave(a->fn, at, b->fn, then);
@@ -330,7 +386,7 @@ static void end_both(void)
 	ww_close(ww);
 }
 
-static void each_call_at_each_system_call_of_another(void **state)
+static void each_call_at_each_point_of_another(void **state)
 {
 	if (!test_can_interleave())
 		return;
@@ -495,7 +551,7 @@ static void a_child_without_proc_leaves_its_own_memory_alone(void **state)
 }
 
 TEST_MAIN("beside", CASE(pairs_at_all_moments),
-	  CASE(each_call_at_each_system_call_of_another),
+	  CASE(each_call_at_each_point_of_another),
 	  CASE(a_child_that_is_forked_beside_a_hold_holds_nothing),
 	  CASE(all_memory_can_be_locked),
 	  CASE(a_child_without_proc_leaves_its_own_memory_alone))

@@ -591,14 +591,17 @@ static bool try_both(size_t a, long at, size_t b, long then)
 
 	memset(told, 0, sizeof(told));
 	write_every(0, 2);
-	if (!test_interleave(calls[a], at, calls[b], then))
+	if (!test_interleave(calls[a], at, calls[b], then)) {
+		get(); /* what it wrote */
 		return false;
+	}
 	get();
 	for (i = 0; i < RESET; i++)
 		if (i - PROTECTED >= 2 && told[i] != (odd || i % 2 == 0))
-			fail_msg("call %zu up to system call %ld, at system call "
-				 "%ld of call %zu: page %zu is %s",
-				 b, then, at, a, i, told[i] ? "told" : "LOST");
+			fail_msg("call %zu up to %s %ld, at %s %ld of call %zu: "
+				 "page %zu is %s",
+				 b, test_point, then, test_point, at, a, i,
+				 told[i] ? "told" : "LOST");
 	/* what was reported is not dirty, and not latched */
 	assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET), 0);
 	write_every(0, 1);
@@ -606,9 +609,9 @@ static bool try_both(size_t a, long at, size_t b, long then)
 	assert_non_null(
 		VirtualAlloc(base, SIZE, MEM_COMMIT, PAGE_READWRITE));
 	if (count_entries(WRITE_WATCH_FLAG_RESET))
-		fail_msg("call %zu up to system call %ld, at system call %ld of "
-			 "call %zu: something is latched",
-			 b, then, at, a);
+		fail_msg("call %zu up to %s %ld, at %s %ld of call %zu: something "
+			 "is latched",
+			 b, test_point, then, test_point, at, a);
 	write_every(0, 1);
 	assert_int_equal(count_entries(WRITE_WATCH_FLAG_RESET),
 			 (PAGES - 2) * PARTS);
@@ -616,7 +619,7 @@ static bool try_both(size_t a, long at, size_t b, long then)
 	return true;
 }
 
-static void each_call_at_each_system_call_of_another(void **state)
+static void each_call_at_each_point_of_another(void **state)
 {
 	if (!test_can_interleave())
 		return;
@@ -641,4 +644,4 @@ TEST_MAIN("win32", CASE(nt_calls_return_wine_s_status_codes),
 	  CASE(a_commit_that_fails_commits_nothing),
 	  CASE(a_long_array_is_probed_to_its_end),
 	  CASE(a_failing_call_makes_no_output_dirty),
-	  CASE(each_call_at_each_system_call_of_another))
+	  CASE(each_call_at_each_point_of_another))

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 struct ww *test_open(void)
 {
@@ -218,6 +219,14 @@ int test_range_info(struct ww *ww, const void *at, struct ww_range *range,
 	if (lost)
 		*lost = info.lost;
 	return 0;
+}
+
+long test_now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (long)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 size_t test_huge_page(void)

@@ -58,6 +58,8 @@ static inline uint64_t test_random(uint64_t *state)
 	return *state;
 }
 
+long test_now_ms(void);
+
 /* How much slower than a real one this machine is: WRITEWATCH_TEST_SLOWNESS, 1
  * by default. For limits in time, and for how often a race is tried. */
 long test_slowness(void);
@@ -126,10 +128,14 @@ long test_mappings(void);
  * if it hangs. */
 int test_child(void (*fn)(void *), void *arg);
 
-/* Run first in a thread that is held at its at'th system call (from 1 on), and then
- * beside in another, until that has made as many as `then` (0: all); then the rest of
+/* Where threads can be held: at each "system call" or, in the programs that are called
+ * blocks, at each "basic block" of the library. */
+extern const char *const test_point;
+
+/* Run first in a thread that is held at its at'th point (from 1 on), and then beside in
+ * another, until that has come to its point `then` (0: to its end); then the rest of
  * the first, and of the other. One is let go after some 10 ms, too: the other may
- * wait for it. false: first makes fewer, and ended alone. */
+ * wait for it. false: first has fewer, and ended alone. */
 bool test_interleave(void (*first)(void), long at, void (*beside)(void),
 		     long then);
 
@@ -137,7 +143,9 @@ bool test_interleave(void (*first)(void), long at, void (*beside)(void),
 bool test_can_interleave(void);
 
 /* Try each pair of n functions at each system call of the first, while it makes so
- * many; the other is held at one of its first, or not at all. */
+ * many; the other is held at one of its first, or not at all. At basic blocks: as many
+ * as there is time for, a fifth of WRITEWATCH_TEST_SECONDS (or 5 s);
+ * WRITEWATCH_TEST_SEED says which. */
 void test_interleave_all(size_t n, bool (*try)(size_t first, long at,
 					       size_t beside, long then));
 
