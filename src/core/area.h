@@ -17,26 +17,38 @@
 #include "kernel/maps.h"
 
 struct ww_area {
-	/* As attached; what is watched of it may be less. */
-	uintptr_t start, end;
-	enum ww_kind kind;
-	/* PROT_ bits of the memory when it was attached. */
-	int prot;
-	/* WW_WATCH_ bits that the backend makes use of. */
-	unsigned flags;
 	/* The number of the ww_watch() call that made it. */
 	unsigned watch;
-	unsigned page_shift;
+	/* PROT_ bits of the memory when it was attached. */
+	int prot;
 	/* Slices that are being unwatched. Guarded by the tracker's lock. */
 	unsigned nleaving;
-	/* Length of the block that holds the area and its bitmaps. */
-	size_t bytes;
-	struct ww_area *retired; /* next on the list of areas to free */
 	/* Times that part of it was marked because it might have been written.
 	 */
 	atomic_uint lost;
+	/* Length of the block that holds the area and its bitmaps. */
+	size_t bytes;
+	struct ww_area *retired; /* next on the list of areas to free */
 	/* WW_CAP_ bits that no longer hold for it. */
 	atomic_uint caps_lost;
+	/* Threads that open or close its pages, with signals blocked: no signal
+	 * stops such a thread, so others may wait for it. */
+	struct ww_readers changers;
+	/* Pages that are held, and how often each is. */
+	struct ww_bits held;
+	_Atomic(uint32_t) *holds;
+	struct ww_hot hot; /* WW_WATCH_HOT_OK */
+
+	/* From here on, and in the bitmaps that follow, is what every query reads:
+	 * few cache lines, where there are many areas. */
+
+	/* As attached; what is watched of it may be less. */
+	uintptr_t start, end;
+	void *state; /* the backend's, zeroed */
+	enum ww_kind kind;
+	/* WW_WATCH_ bits that the backend makes use of. */
+	unsigned flags;
+	unsigned page_shift;
 	/* Memory of another kind was put inside. */
 	atomic_bool mixed;
 	/* How many pages are held: if none, queries need not read `held`. */
@@ -44,16 +56,8 @@ struct ww_area {
 	/* Threads that may look at the area. A signal may have stopped one of
 	 * them: so no thread waits for users, but the area is not freed. */
 	struct ww_readers users;
-	/* Threads that open or close its pages, with signals blocked: no signal
-	 * stops such a thread, so others may wait for it. */
-	struct ww_readers changers;
 	/* Pages to report besides what the backend says. */
 	struct ww_bits pending;
-	/* Pages that are held, and how often each is. */
-	struct ww_bits held;
-	_Atomic(uint32_t) *holds;
-	struct ww_hot hot; /* WW_WATCH_HOT_OK */
-	void *state;	   /* the backend's, zeroed */
 };
 
 /* Part of an area, in whole pages. */

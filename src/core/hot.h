@@ -21,11 +21,11 @@
 #include <stdint.h>
 
 struct ww_hot {
-	_Atomic(uint16_t) *word; /* NULL: no page is to be left open */
 	atomic_uint round;
-	atomic_uintptr_t from; /* where the round's last query began */
-	atomic_size_t hot;     /* hot pages that this round reported so far */
-	atomic_bool any;       /* the last round reported some */
+	atomic_bool any;	 /* the last round reported some */
+	atomic_uintptr_t from;	 /* where the round's last query began */
+	atomic_size_t hot;	 /* hot pages that this round reported so far */
+	_Atomic(uint16_t) *word; /* NULL: no page is to be left open */
 };
 
 /* Bytes of zeroed memory for npages; ww_hot_init() lays it out there. */
