@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test-base.c - the bitmap, and the list by address. */
+/* test-base.c - the bitmap, the list by address, and the heap. */
 #include "test.h"
 
 #include "backends/mprotect.h"
@@ -157,6 +157,57 @@ static void a_sorted_list_is_as_an_array(void **state)
 	ww_sys_restore_signals(mask);
 }
 
+#define BLOCKS 400
+
+/* Is the page at an address the library's? */
+static bool is_ours(const void *at)
+{
+	uintptr_t page = (uintptr_t)at & ~(uintptr_t)(PAGE - 1);
+
+	return ww_heap_owns(page, page + PAGE);
+}
+
+/* Blocks of all sizes come and go, among mappings of the program. */
+static void the_heap_knows_its_memory(void **state)
+{
+	static struct {
+		char *at;
+		size_t bytes;
+	} block[BLOCKS];
+	char *ours = test_map(1);
+	uint64_t mask;
+	size_t i;
+
+	assert_int_equal(ww_fork_init(), 0);
+	ww_heap_init();
+	ww_sys_block_signals(&mask);
+	for (i = 0; i < 20000; i++) {
+		size_t k = random_below(BLOCKS), n = block[k].bytes;
+
+		if (block[k].at) {
+			assert_true(is_ours(block[k].at));
+			assert_true(is_ours(block[k].at + n - 1));
+			ww_heap_free(block[k].at, n);
+			/* small ones stay with the process */
+			assert_int_equal(is_ours(block[k].at), n <= 8192);
+			block[k].at = NULL;
+		} else {
+			n = 1 + random_below(random_below(3) ? 200000 : 8192);
+			block[k].bytes = n;
+			block[k].at = ww_heap_new(n);
+			assert_non_null(block[k].at);
+			assert_true(is_ours(block[k].at));
+			assert_true(is_ours(block[k].at + n - 1));
+		}
+		assert_false(is_ours(ours));
+	}
+	for (i = 0; i < BLOCKS; i++)
+		if (block[i].at)
+			ww_heap_free(block[i].at, block[i].bytes);
+	ww_sys_restore_signals(mask);
+	test_unmap(ours, 1);
+}
+
 TEST_MAIN("base", CASE(bits_are_found_in_runs),
 	  CASE(the_first_clear_bit_is_found), CASE(words_lie_where_words_may),
-	  CASE(a_sorted_list_is_as_an_array))
+	  CASE(a_sorted_list_is_as_an_array), CASE(the_heap_knows_its_memory))

@@ -5,10 +5,11 @@
  * Called by core and the Win32 face when something is watched or let go; calls
  * kernel/sys.c. Blocks up to 8 KiB come from chunks of 64 KiB, by size classes,
  * and stay with the process; larger ones are mappings of their own. Small areas
- * that are watched one after the other so lie side by side. Invariant: a free
- * block is on the list of its class, its first word being the link.
+ * that are watched one after the other so lie side by side. Invariants: a free
+ * block is on the list of its class, its first word being the link; all mappings
+ * are in a search tree by address.
  *
- * Global: the lists. Memory is the process's, as with malloc().
+ * Global: the lists and the tree. Memory is the process's, as with malloc().
  */
 #include "base/heap.h"
 
@@ -29,9 +30,11 @@ static const uint16_t class_bytes[CLASSES] = { 64,   128,  192,	 256,  320,
 					       1600, 2048, 2560, 3200, 4096,
 					       5120, 6400, 8192 };
 
-/* In front of a chunk's blocks, and of a large block. */
+/* In front of a chunk's blocks, and of a large block: a node of a treap. Nodes are in
+ * order of address, and no node ranks lower than one below it. As ranks are as good as
+ * random, the tree is as deep as a random one: some 2 log(n). */
 struct mapping {
-	struct mapping *prev, *next;
+	struct mapping *left, *right;
 	size_t len;
 };
 
@@ -48,13 +51,13 @@ WW_DATA static struct {
 	unsigned generation; /* of the process whose lists these are */
 	struct block *free[CLASSES];
 	char *fresh, *fresh_end; /* what is left of the newest chunk */
-	struct mapping list;	 /* the head of a circular list */
+	struct mapping *root;
 	struct {
 		uintptr_t start;
 		size_t len;
 	} adopted[ADOPTED];
 	size_t nadopted;
-} heap = { .list = { &heap.list, &heap.list, 0 } };
+} heap;
 
 extern char __start_ww_data[] __attribute__((visibility("hidden")));
 extern char __stop_ww_data[] __attribute__((visibility("hidden")));
@@ -92,8 +95,81 @@ static void take_heap(void)
 		return;
 	memset(heap.free, 0, sizeof(heap.free));
 	heap.fresh = heap.fresh_end = NULL;
-	heap.list.prev = heap.list.next = &heap.list;
+	heap.root = NULL;
 	still_whole();
+}
+
+/* --- mappings --- */
+
+static uint64_t rank_of(const struct mapping *m)
+{
+	return (uint64_t)(uintptr_t)m * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static bool is_below(const struct mapping *m, const struct mapping *other)
+{
+	return (uintptr_t)m < (uintptr_t)other;
+}
+
+/* Put m where the first node ranks lower, and what was there below it: parts of it to
+ * the left, others to the right. */
+static void insert(struct mapping *m)
+{
+	struct mapping **left = &m->left, **right = &m->right;
+	struct mapping **at = &heap.root, *t;
+
+	while (*at && rank_of(*at) > rank_of(m))
+		at = is_below(m, *at) ? &(*at)->left : &(*at)->right;
+	t = *at;
+	*at = m;
+	while (t) {
+		if (is_below(t, m)) {
+			*left = t;
+			left = &t->right;
+			t = *left;
+		} else {
+			*right = t;
+			right = &t->left;
+			t = *right;
+		}
+	}
+	*left = *right = NULL;
+}
+
+/* Put what is below m in its place. */
+static void remove_mapping(struct mapping *m)
+{
+	struct mapping **at = &heap.root, *left = m->left, *right = m->right;
+
+	while (*at && *at != m)
+		at = is_below(m, *at) ? &(*at)->left : &(*at)->right;
+	if (!*at)
+		return; /* a child left it alone */
+	while (left && right) {
+		if (rank_of(left) > rank_of(right)) {
+			*at = left;
+			at = &left->right;
+			left = *at;
+		} else {
+			*at = right;
+			at = &right->left;
+			right = *at;
+		}
+	}
+	*at = left ? left : right;
+}
+
+/* The last mapping that begins below an address. */
+static const struct mapping *last_below(uintptr_t end)
+{
+	const struct mapping *t = heap.root, *last = NULL;
+
+	while (t) {
+		if ((uintptr_t)t < end)
+			last = t;
+		t = (uintptr_t)t < end ? t->right : t->left;
+	}
+	return last;
 }
 
 /* Large mappings are whole page tables long: then the kernel begins them with one,
@@ -118,12 +194,11 @@ static void *map(size_t bytes)
 		return NULL;
 	m = memory;
 	m->len = len;
-	m->prev = &heap.list;
-	m->next = heap.list.next;
-	m->next->prev = m;
-	heap.list.next = m;
+	insert(m);
 	return (char *)memory + HEAD;
 }
+
+/* --- blocks --- */
 
 static unsigned class_of(size_t bytes)
 {
@@ -181,11 +256,12 @@ void ww_heap_free(void *memory, size_t bytes)
 		return;
 	}
 	m = (struct mapping *)(void *)((char *)memory - HEAD);
-	m->prev->next = m->next;
-	m->next->prev = m->prev;
+	remove_mapping(m);
 	ww_lock_drop_inside(&heap.lock);
 	ww_sys_munmap(m, m->len);
 }
+
+/* --- what is ours --- */
 
 /* start and end are whole pages. */
 static bool meet(uintptr_t start, uintptr_t end, uintptr_t ours, size_t len)
@@ -218,8 +294,8 @@ bool ww_heap_owns(uintptr_t start, uintptr_t end)
 	for (i = 0; !owns && i < heap.nadopted; i++)
 		owns = meet(start, end, heap.adopted[i].start,
 			    heap.adopted[i].len);
-	for (m = heap.list.next; !owns && m != &heap.list; m = m->next)
-		owns = meet(start, end, (uintptr_t)m, m->len);
+	m = last_below(end);
+	owns = owns || (m && meet(start, end, (uintptr_t)m, m->len));
 	ww_lock_drop_inside(&heap.lock);
 	return owns;
 }
