@@ -96,7 +96,7 @@ static bool may_close_gap(const struct closing *c, size_t first, size_t end)
 	    is_leaving(c->a, ww_area_at(c->a, first), ww_area_at(c->a, end)) ||
 	    ww_area_held_run(c->a, first, end, &held) != end || held)
 		return false;
-	return !c->a->hot.word ||
+	return !ww_area_has_hot(c->a) ||
 	       !ww_bits_next(&ww_mp_state(c->a)->dirty, first, end, 1, false,
 			     &run, &run_end);
 }
@@ -158,7 +158,7 @@ static bool stays_open(struct ww_area *a, size_t run, size_t *end)
 	bool stays;
 
 	*end = ww_area_held_run(a, run, *end, &stays);
-	if (!stays && a->hot.word)
+	if (!stays && ww_area_has_hot(a))
 		*end = ww_hot_run(&a->hot, run, *end, &stays);
 	return stays;
 }

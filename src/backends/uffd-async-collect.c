@@ -62,7 +62,7 @@ static void count_hot(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
 
-	for (; a->hot.word && page < stop; page++)
+	for (; ww_area_has_hot(a) && page < stop; page++)
 		ww_hot_keep(&a->hot, page);
 }
 
@@ -81,7 +81,7 @@ WW_OFTEN static bool is_plain(const struct ww_query *q, uintptr_t end)
 {
 	const struct ww_area *a = q->span.slice[0].area;
 
-	return q->span.n == 1 && end > q->pos && !a->hot.word &&
+	return q->span.n == 1 && end > q->pos && !ww_area_has_hot(a) &&
 	       !atomic_load(&a->nheld) &&
 	       ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
 			     ww_area_page(a, end));
@@ -514,7 +514,7 @@ WW_OFTEN int ww_async_collect(struct ww *ww, struct ww_query *q)
 
 	c.end = ww_span_end(&q->span);
 	ww_async_room_take(&room);
-	if (q->reset && a->hot.word && ww_hot_any(&a->hot))
+	if (q->reset && ww_area_has_hot(a) && ww_hot_any(&a->hot))
 		r = collect_around(&c);
 	else
 		r = collect_all(&c);

@@ -15,8 +15,12 @@
 #include "base/readers.h"
 #include "core/hot.h"
 #include "kernel/maps.h"
+#include "writewatch.h"
 
 struct ww_area {
+	/* It was attached from `start`, below, to here; what is watched of it may be
+	 * less. */
+	uintptr_t end;
 	/* The number of the ww_watch() call that made it. */
 	unsigned watch;
 	/* PROT_ bits of the memory when it was attached. */
@@ -42,8 +46,7 @@ struct ww_area {
 	/* From here on, and in the bitmaps that follow, is what every query reads:
 	 * few cache lines, where there are many areas. */
 
-	/* As attached; what is watched of it may be less. */
-	uintptr_t start, end;
+	uintptr_t start;
 	void *state; /* the backend's, zeroed */
 	enum ww_kind kind;
 	/* WW_WATCH_ bits that the backend makes use of. */
@@ -88,6 +91,12 @@ static inline size_t ww_area_page(const struct ww_area *a, uintptr_t at)
 static inline uintptr_t ww_area_at(const struct ww_area *a, size_t page)
 {
 	return a->start + ((uintptr_t)page << a->page_shift);
+}
+
+/* Is anything counted in `hot`? Queries do not read it else. */
+static inline bool ww_area_has_hot(const struct ww_area *a)
+{
+	return a->flags & WW_WATCH_HOT_OK;
 }
 
 /* Pages that a fault opens together where WW_WATCH_COARSE_OK was asked for. */

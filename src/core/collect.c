@@ -24,8 +24,8 @@ WW_OFTEN static struct ww_span next_span(const struct ww *ww,
 	while (ww->backend->takes_spans && i + n < pins->n &&
 	       s[n].start == s[n - 1].end &&
 	       s[n].area->kind == s[0].area->kind &&
-	       s[n].area->flags == s[0].area->flags && !s[0].area->hot.word &&
-	       !atomic_load(&s[n].area->mixed) &&
+	       s[n].area->flags == s[0].area->flags &&
+	       !ww_area_has_hot(s[0].area) && !atomic_load(&s[n].area->mixed) &&
 	       !atomic_load(&s[0].area->mixed))
 		n++;
 	return (struct ww_span){ s, n, s->area->kind };
@@ -180,7 +180,7 @@ static int collect_span(struct ww *ww, struct ww_query *q)
 	int r = -EPERM;
 
 	q->pos = ww_span_start(&span);
-	if (q->reset && a->hot.word)
+	if (q->reset && ww_area_has_hot(a))
 		ww_hot_begin(&a->hot, q->pos);
 	if (!atomic_load(&a->mixed))
 		r = ww->backend->collect(ww, q);

@@ -78,7 +78,7 @@ static int close_cold(void *arg, struct ww_area *a, uintptr_t start,
 	size_t page, stop = ww_area_page(a, end);
 	int r = 0;
 
-	if (!a->hot.word)
+	if (!ww_area_has_hot(a))
 		return c->fn(c->arg, a, start, end);
 	for (page = ww_area_page(a, start); r == 0 && page < stop;) {
 		uintptr_t from = ww_area_at(a, page);
