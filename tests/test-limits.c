@@ -338,8 +338,54 @@ static void a_thread_is_started_only_if_told_and_joined(void **state)
 	test_unmap(m, 4);
 }
 
+/* Seconds to watch a range and let it go, the best of fifty. */
+static double one_range(struct ww *ww, char *m, size_t len)
+{
+	double best = 1;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		double t = seconds(), d;
+
+		assert_int_equal(ww_watch(ww, m, len, 0), 0);
+		assert_int_equal(ww_unwatch(ww, m, len, 0), 0);
+		d = seconds() - t;
+		best = d < best ? d : best;
+	}
+	return best;
+}
+
+/* Each of so large ranges has a mapping of its own in the library's memory. */
+static void one_more_large_range_costs_no_more(void **state)
+{
+	const size_t n = 2000, len = 4096 * PAGE;
+	struct ww *ww = test_open();
+	double alone, among;
+	size_t i;
+	char *m;
+
+	if (sizeof(size_t) == 4 || !is_lazy(ww)) {
+		test_not_promised("large ranges that cost nothing");
+		ww_close(ww);
+		return;
+	}
+	m = mmap(NULL, 2 * n * len, RW,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	assert_ptr_not_equal(m, MAP_FAILED);
+	alone = one_range(ww, m, len);
+	for (i = 1; i < n; i++)
+		assert_int_equal(ww_watch(ww, m + 2 * i * len, len, 0), 0);
+	among = one_range(ww, m, len);
+	print_message("  %.1f us alone, %.1f us among %zu\n", alone * 1e6,
+		      among * 1e6, n);
+	assert_true(among < 2.5 * alone);
+	ww_close(ww);
+	munmap(m, 2 * n * len);
+}
+
 TEST_MAIN("limits", CASE(a_tebibyte_costs_nothing),
-	  CASE(ten_thousand_ranges_work), CASE(mappings_never_run_out),
+	  CASE(ten_thousand_ranges_work),
+	  CASE(one_more_large_range_costs_no_more), CASE(mappings_never_run_out),
 	  CASE(ranges_leave_half_of_the_mappings),
 	  CASE(an_idle_tracker_uses_no_cpu),
 	  CASE(a_thread_is_started_only_if_told_and_joined))
