@@ -16,6 +16,7 @@
 
 #include "base/bits.h"
 #include "kernel/uapi/procfs.h"
+#include "kernel/uapi/userfaultfd.h"
 
 #define N 64
 
@@ -225,6 +226,61 @@ static void what_is_discarded_behind_a_scan_does_not_exist(void **state)
 	}
 }
 
+static int other_uffd;
+static bool given_away;
+
+/* Another part of the program watches the memory itself, by a userfaultfd. */
+static void give_away(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_range all = { (uintptr_t)f.m, N * PAGE };
+	struct uffdio_register reg = { all, UFFDIO_REGISTER_MODE_WP, 0 };
+	struct uffdio_writeprotect wp = { all, UFFDIO_WRITEPROTECT_MODE_WP };
+
+	assert_int_equal(ww_unwatch(f.ww, f.m, N * PAGE, 0), 0);
+	other_uffd = (int)syscall(SYS_userfaultfd, 1 | O_CLOEXEC | O_NONBLOCK);
+	given_away = ioctl(other_uffd, UFFDIO_API, &api) == 0 &&
+		     ioctl(other_uffd, UFFDIO_REGISTER, &reg) == 0 &&
+		     ioctl(other_uffd, UFFDIO_WRITEPROTECT, &wp) == 0;
+}
+
+static void discard_and_give_away(void)
+{
+	assert_int_equal(ww_discard(f.ww, f.m + 8 * PAGE, PAGE, 0), 0);
+	behind = give_away;
+}
+
+/* What a query re-armed where pages were discarded is undone, but not on memory that
+ * is not watched any more: the kernel does not ask whose it is. */
+static void nothing_is_opened_that_was_given_away(void **state)
+{
+	uint64_t entry = 0;
+	int pagemap;
+
+	f = test_begin(N, 0);
+	memset(f.m, 1, N * PAGE);
+	test_count(f.ww, f.m, N, WW_RESET);
+	test_write(f.m, 9, -1);
+	given_away = false;
+	if (strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") == 0) {
+		instead = discard_and_give_away;
+		test_count(f.ww, f.m, N, WW_RESET);
+	}
+	if (given_away) {
+		pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+		assert_int_equal(pread(pagemap, &entry, sizeof(entry),
+				       (off_t)((uintptr_t)(f.m + 9 * PAGE) /
+					       PAGE * sizeof(entry))),
+				 sizeof(entry));
+		assert_true(entry & PM_UFFD_WP);
+		close(pagemap);
+		close(other_uffd);
+	} else {
+		test_not_promised("a userfaultfd of another owner");
+	}
+	test_end(f);
+}
+
 /* Page 1 is written, and a query of 16 pages finds it. (In a child, and where WW_CAP_EXACT
  * is not promised, it may find more.) */
 static bool page_1_is_told(void)
@@ -374,5 +430,6 @@ TEST_MAIN("inside", CASE(the_child_is_first),
 	  CASE(a_child_asks_the_other_process_for_no_more),
 	  CASE(a_mark_below_a_run_takes_no_room_from_it),
 	  CASE(what_is_discarded_behind_a_scan_does_not_exist),
+	  CASE(nothing_is_opened_that_was_given_away),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))

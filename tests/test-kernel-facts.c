@@ -38,12 +38,16 @@ static int enroll(void *at, size_t len)
 	return ioctl(uffd, UFFDIO_REGISTER, &r) < 0 ? -errno : 0;
 }
 
-static int protect(void *at, size_t len)
+static int change(void *at, size_t len, uint64_t mode)
 {
-	struct uffdio_writeprotect wp = { { (uintptr_t)at, len },
-					  UFFDIO_WRITEPROTECT_MODE_WP };
+	struct uffdio_writeprotect wp = { { (uintptr_t)at, len }, mode };
 
 	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) < 0 ? -errno : 0;
+}
+
+static int protect(void *at, size_t len)
+{
+	return change(at, len, UFFDIO_WRITEPROTECT_MODE_WP);
 }
 
 static void begin(void)
@@ -177,6 +181,33 @@ static void a_scan_tells_what_is_protected_without_wp_async(void **state)
 	close(pagemap);
 	munmap(m - PAGE, 6 * PAGE);
 	munmap(m + 6 * PAGE, (N - 5) * PAGE);
+}
+
+/* 6.18: a page that does not exist is written for a scan that asks for no more, and
+ * protected by it. Un-protecting undoes that, and what was written is written again. */
+static void un_protecting_undoes_a_re_arming(void **state)
+{
+	struct pm_scan_arg arg;
+
+	begin();
+	m[PAGE] = 1;
+	arg = arg_for(m, 3 * PAGE, PM_SCAN_WP_MATCHING);
+	arg.category_anyof_mask = 0;
+	assert_int_equal(ioctl(pagemap, PAGEMAP_SCAN, &arg), 1);
+	assert_int_equal(vec[0].end - vec[0].start, 3 * PAGE);
+	assert_int_equal(scan(0), 0);
+	assert_int_equal(regions(), 0);
+	assert_int_equal(change(m, 3 * PAGE, 0), 0);
+	assert_int_equal(scan(0), 0);
+	assert_int_equal(regions(), 1);
+	assert_int_equal(vec[0].start, (uintptr_t)m + PAGE);
+	assert_int_equal(vec[0].end, (uintptr_t)m + 2 * PAGE);
+	/* as before the scan: it is not protected when it is read */
+	(void)*(volatile char *)(m + 2 * PAGE);
+	assert_int_equal(scan(0), 0);
+	assert_int_equal(regions(), 2);
+	assert_int_equal(vec[1].categories, PAGE_IS_PFNZERO);
+	end();
 }
 
 /* 6.18: reached at the last match, max_pages goes on to the end. */
@@ -424,6 +455,7 @@ int main(void)
 		CASE(errors_come_after_pages_were_re_armed),
 		CASE(holes_are_skipped),
 		CASE(walk_end_is_the_next_match_or_the_end),
+		CASE(un_protecting_undoes_a_re_arming),
 		CASE(a_scan_tells_what_is_protected_without_wp_async),
 		CASE(kernel_writes_are_resolved_and_recorded),
 		CASE(memory_has_one_userfaultfd),

@@ -267,6 +267,37 @@ static bool may_be_gone(const struct collecting *c, const struct ww_scan *s)
 	       (c->discards % 2 || ww_async_discards(c->ww) != c->discards);
 }
 
+/* Un-protect what is watched still: the kernel does not ask whose memory it is. Who
+ * unwatches waits for `changers`. */
+static int reopen_slice(struct ww *ww, const struct ww_slice *s)
+{
+	struct ww_ticket ticket = ww_readers_enter(&s->area->changers);
+	const struct ww_async *u = ww->priv;
+	struct ww_slice part = { 0, s->start, NULL };
+	int r = 0;
+
+	while (r == 0 && ww_ranges_next_still(&ww->ranges, s, part.end, &part))
+		r = ww_uffd_unprotect(&u->uffd, part.start, part.end);
+	ww_readers_leave(&s->area->changers, ticket);
+	return r;
+}
+
+static int reopen_region(const struct collecting *c, uintptr_t start,
+			 uintptr_t end)
+{
+	const struct ww_span *span = &c->q->span;
+	unsigned i;
+	int r = 0;
+
+	for (i = 0; r == 0 && i < span->n; i++) {
+		struct ww_slice s = ww_slice_part(&span->slice[i], start, end);
+
+		if (s.start < s.end)
+			r = reopen_slice(c->ww, &s);
+	}
+	return r;
+}
+
 /* Undo what a scan re-armed: its regions from an address on are written again, and
  * pages that do not exist are as they were. */
 static int reopen(const struct collecting *c, const struct ww_scan *s,
@@ -277,15 +308,14 @@ static int reopen(const struct collecting *c, const struct ww_scan *s,
 	size_t i;
 	int r;
 
-	ww_sys_block_signals(&mask); /* no handler forks */
+	/* no handler forks, and none stops a thread that others wait for */
+	ww_sys_block_signals(&mask);
 	r = ww_fd_ok(&u->uffd) ? 0 : -EPERM;
 	for (i = 0; r == 0 && i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
-		uintptr_t end = (uintptr_t)s->vec[i].end;
 
-		start = start < from ? from : start;
-		if (start < end)
-			r = ww_uffd_unprotect(&u->uffd, start, end);
+		r = reopen_region(c, start < from ? from : start,
+				  (uintptr_t)s->vec[i].end);
 	}
 	ww_sys_restore_signals(mask);
 	return r;
