@@ -327,12 +327,15 @@ static void check_both(void)
 			fail_at("is LOST when it is written next", i);
 }
 
-static bool try_both(size_t first, long at, size_t beside, long then)
+/* Private memory, the same with each permission, a memfd, and private memory of which
+ * no page exists yet. */
+enum memory { PRIVATE, PERMITTED, MEMFD, FRESH, MEMORIES };
+
+static bool try_on(enum memory memory, size_t first, long at, size_t beside,
+		   long then)
 {
-	/* in turn: private memory, the same with each permission, a memfd, and
-	 * private memory of which no page exists yet */
-	const unsigned turn = (unsigned)(first + beside + (size_t)at) % 4;
-	const unsigned flags = turn == 1 ? WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK |
+	const unsigned flags = memory == PERMITTED
+				       ? WW_WATCH_COARSE_OK | WW_WATCH_HOT_OK |
 						   WW_WATCH_HUGE_OK
 					 : 0;
 	bool held;
@@ -342,8 +345,8 @@ static bool try_both(size_t first, long at, size_t beside, long then)
 	b = &calls[beside];
 	a_at = at;
 	b_at = then;
-	m = turn == 2 && shared ? shared : own;
-	if (turn == 3)
+	m = memory == MEMFD && shared ? shared : own;
+	if (memory == FRESH)
 		madvise(own, N * PAGE, MADV_DONTNEED);
 	assert_int_equal(ww_watch(ww, m, N * PAGE, flags), 0);
 	assert_int_equal(test_range_info(ww, m, NULL, &range_caps, NULL), 0);
@@ -356,6 +359,14 @@ static bool try_both(size_t first, long at, size_t beside, long then)
 		check_both();
 	assert_int_equal(ww_unwatch(ww, NULL, 0, WW_WINDOW), 0);
 	return held;
+}
+
+/* On each memory in turn. */
+static bool try_both(size_t first, long at, size_t beside, long then)
+{
+	unsigned turn = (unsigned)(first + beside + (size_t)at);
+
+	return try_on((enum memory)(turn % MEMORIES), first, at, beside, then);
 }
 
 static void begin_both(void)
@@ -409,6 +420,7 @@ static void pairs_at_all_moments(void **state)
 {
 	const size_t query = index_of(get), unwatch = index_of(unwatch_one);
 	const long most = 16 / (test_slowness() / 50 + 1);
+	unsigned on;
 	long at, then;
 
 	if (!test_can_interleave())
@@ -419,8 +431,11 @@ static void pairs_at_all_moments(void **state)
 		;
 	for (at = 1; at < most; at++)
 		for (then = 0; then < most; then++) {
-			try_both(unwatch, at, query, then);
-			try_both(query, at, unwatch, then);
+			on = (unsigned)(at + then) % 2
+				     ? PRIVATE
+				     : 1 + (unsigned)at % (MEMORIES - 1);
+			try_on((enum memory)on, unwatch, at, query, then);
+			try_on((enum memory)on, query, at, unwatch, then);
 		}
 	end_both();
 }
