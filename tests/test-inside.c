@@ -4,10 +4,10 @@
  * _Fork() does, at the last instant before each call of the kernel in a query and
  * right behind it, and behind each look at which process this is: linked with
  * --wrap=ww_sys_ioctl,--wrap=ww_fork_generation,--wrap=ww_bits_next. The child is
- * first with the rest of the query; neither it nor the parent may miss a page. And a
- * range that is unwatched in the middle of a reset of several, pages that are
- * discarded behind a scan, a store between the two steps of a short query, and a mark
- * between those of another.
+ * first with the rest of the query; neither it nor the parent may miss a page. And what
+ * another thread may do in the middle: unwatch a range, and give it to another tracker;
+ * discard pages, or reset some that are being discarded (--wrap=ww_sys_madvise); store
+ * to pages, or mark them, between two steps of a query.
  */
 #include "test.h"
 
@@ -32,7 +32,10 @@ bool __wrap_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
 
 static struct test_fixture f;
 static bool armed, in_child;
-static void (*instead)(void), (*behind)(void); /* called once, not a fork */
+/* Called once, not a fork: around a call of the kernel, and around a drop. No assertion
+ * may jump out of them. */
+static void (*instead)(void), (*behind)(void);
+static void (*before_drop)(void), (*behind_drop)(void);
 static void (*before_take)(void);
 static int forks, children_failed, ioctls;
 static int strays; /* scans of a child outside of the memory */
@@ -99,6 +102,21 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 	r = __real_ww_sys_ioctl(fd, request, arg);
 	fork_here();
 	run_hook(&behind);
+	return r;
+}
+
+int __real_ww_sys_madvise(uintptr_t start, size_t len, int advice);
+int __wrap_ww_sys_madvise(uintptr_t start, size_t len, int advice);
+
+int __wrap_ww_sys_madvise(uintptr_t start, size_t len, int advice)
+{
+	int r;
+
+	if (advice == MADV_DONTNEED)
+		run_hook(&before_drop);
+	r = __real_ww_sys_madvise(start, len, advice);
+	if (advice == MADV_DONTNEED)
+		run_hook(&behind_drop);
 	return r;
 }
 
@@ -176,7 +194,7 @@ static void a_failing_reset_of_several_resets_none(void **state)
 
 	f = (struct test_fixture){ test_open(), test_map(N), N };
 	memset(f.m, 1, N * PAGE);
-	if (strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") != 0) {
+	if (!test_is_backend("uffd-async")) {
 		test_not_promised("a reset that can be interrupted");
 	} else {
 		assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
@@ -195,7 +213,7 @@ static void a_failing_reset_of_several_resets_none(void **state)
 
 static void discard_all(void)
 {
-	assert_int_equal(ww_discard(f.ww, f.m, N * PAGE, 0), 0);
+	CHECK(ww_discard(f.ww, f.m, N * PAGE, 0) == 0);
 }
 
 /* Nor is it found when it is read. */
@@ -237,7 +255,7 @@ static void give_away(void)
 	struct uffdio_register reg = { all, UFFDIO_REGISTER_MODE_WP, 0 };
 	struct uffdio_writeprotect wp = { all, UFFDIO_WRITEPROTECT_MODE_WP };
 
-	assert_int_equal(ww_unwatch(f.ww, f.m, N * PAGE, 0), 0);
+	CHECK(ww_unwatch(f.ww, f.m, N * PAGE, 0) == 0);
 	other_uffd = (int)syscall(SYS_userfaultfd, 1 | O_CLOEXEC | O_NONBLOCK);
 	given_away = ioctl(other_uffd, UFFDIO_API, &api) == 0 &&
 		     ioctl(other_uffd, UFFDIO_REGISTER, &reg) == 0 &&
@@ -246,7 +264,7 @@ static void give_away(void)
 
 static void discard_and_give_away(void)
 {
-	assert_int_equal(ww_discard(f.ww, f.m + 8 * PAGE, PAGE, 0), 0);
+	CHECK(ww_discard(f.ww, f.m + 8 * PAGE, PAGE, 0) == 0);
 	behind = give_away;
 }
 
@@ -262,7 +280,7 @@ static void nothing_is_opened_that_was_given_away(void **state)
 	test_count(f.ww, f.m, N, WW_RESET);
 	test_write(f.m, 9, -1);
 	given_away = false;
-	if (strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") == 0) {
+	if (test_is_backend("uffd-async")) {
 		instead = discard_and_give_away;
 		test_count(f.ww, f.m, N, WW_RESET);
 	}
@@ -280,6 +298,148 @@ static void nothing_is_opened_that_was_given_away(void **state)
 	}
 	test_end(f);
 }
+
+static struct ww *other;
+
+/* Another tracker watches the memory, and page 5 is written after that. */
+static void give_to_another_tracker(void)
+{
+	CHECK(ww_unwatch(f.ww, f.m, N * PAGE, 0) == 0);
+	CHECK(ww_watch(other, f.m, N * PAGE, 0) == 0);
+	test_write(f.m, 5, -1);
+}
+
+/* The kernel does not ask whose memory it re-arms. */
+static void a_late_reset_hides_nothing_from_another_tracker(void **state)
+{
+	void *pages[N];
+	size_t n, i;
+	int how;
+
+	for (how = 0; how < 2; how++) {
+		f = test_begin(N, 0);
+		assert_int_equal(ww_open(&other, NULL), 0);
+		memset(f.m, 1, N * PAGE);
+		test_count(f.ww, f.m, N, WW_RESET);
+		test_write(f.m, 5, -1);
+		/* uffd-sync would wait for its own thread in a reset; mprotect
+		 * makes no ioctl */
+		if (test_is_backend("mprotect") ||
+		    (how == 1 && !test_is_backend("uffd-async")))
+			give_to_another_tracker();
+		else
+			instead = give_to_another_tracker;
+		n = N;
+		if (how == 0)
+			ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL);
+		else
+			ww_reset(f.ww, f.m, N * PAGE, 0);
+		if (instead)
+			run_hook(&instead);
+		n = N;
+		assert_int_equal(ww_get(other, f.m, N * PAGE, WW_RESET, pages, &n,
+					NULL),
+				 0);
+		for (i = 0; i < n && pages[i] != f.m + 5 * PAGE;)
+			i++;
+		assert_true(i < n);
+		ww_close(other);
+		test_end(f);
+	}
+}
+
+/* --- pages that are being discarded --- */
+
+static void store_and_reset(void)
+{
+	test_write(f.m, 1, 2, 9, -1);
+	CHECK(test_count(f.ww, f.m, N, WW_RESET) >= 3);
+}
+
+static size_t exactly(size_t got)
+{
+	unsigned caps;
+
+	assert_int_equal(test_range_info(f.ww, f.m, NULL, &caps, NULL), 0);
+	return caps & WW_CAP_EXACT ? got : 0;
+}
+
+static void store_all_and_reset(void)
+{
+	memset(f.m, 2, N * PAGE);
+	CHECK(test_count(f.ww, f.m, N, WW_RESET) == N);
+}
+
+static void nothing_is_told_of_what_was_dropped(void)
+{
+	size_t i;
+
+	CHECK(exactly(test_count(f.ww, f.m, N, WW_RESET)) == 0);
+	for (i = 0; i < N; i++)
+		(void)*(volatile char *)(f.m + i * PAGE);
+	CHECK(exactly(test_count(f.ww, f.m, N, WW_RESET)) == 0);
+}
+
+/* What is stored while pages are about to be dropped is told once: not in the middle of
+ * ww_discard(), and not behind it. */
+static void what_is_told_before_a_drop_is_not_told_again(void **state)
+{
+	f = test_begin(N, 0);
+	before_drop = store_all_and_reset;
+	behind_drop = nothing_is_told_of_what_was_dropped;
+	discard_all();
+	assert_null(behind_drop);
+	nothing_is_told_of_what_was_dropped();
+	test_end(f);
+}
+
+static void discard_the_rest(void)
+{
+	CHECK(ww_discard(f.ww, f.m + 32 * PAGE, 8 * PAGE, 0) == 0);
+}
+
+static void child_is_told_of_wiped_pages(void *arg)
+{
+	void *pages[N];
+	size_t n = N, i, told = 0;
+
+	CHECK(f.m[PAGE] == 0);
+	CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+	for (i = 0; i < n; i++)
+		told += pages[i] == f.m + PAGE || pages[i] == f.m + 2 * PAGE ||
+			pages[i] == f.m + 9 * PAGE;
+	CHECK(told == 3);
+}
+
+/* Pages that were reset, and about which a query beside a discard knows nothing. */
+static void a_wipe_is_told_whatever_is_discarded(void **state)
+{
+	int how;
+
+	for (how = 0; how < 3; how++) {
+		f = test_begin(N, 0);
+		assert_int_equal(madvise(f.m, N * PAGE, 18 /* MADV_WIPEONFORK */),
+				 0);
+		if (how < 2) {
+			test_write(f.m, 1, 2, 9, -1);
+			behind = discard_the_rest;
+		}
+		if (how == 0)
+			assert_int_equal(ww_reset(f.ww, f.m, 16 * PAGE, 0), 0);
+		else if (how == 1)
+			test_count(f.ww, f.m, 16, WW_RESET);
+		behind = NULL;
+		if (how == 2) {
+			behind_drop = store_and_reset;
+			discard_all();
+		}
+		assert_int_equal(test_child(child_is_told_of_wiped_pages, NULL),
+				 0);
+		test_end(f);
+	}
+}
+
+/* --- queries of several steps --- */
 
 /* Page 1 is written, and a query of 16 pages finds it. (In a child, and where WW_CAP_EXACT
  * is not promised, it may find more.) */
@@ -309,7 +469,7 @@ static void store_at_the_second(void)
  * TLB was flushed for many pages of which one was dirty. */
 static void a_short_query_looks_before_it_resets(void **state)
 {
-	bool async = strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") == 0;
+	bool async = test_is_backend("uffd-async");
 	bool told, twice;
 
 	f = (struct test_fixture){ test_open(), test_map(N), N };
@@ -367,7 +527,7 @@ static void a_child_asks_the_other_process_for_no_more(void **state)
 
 	f = (struct test_fixture){ NULL, test_map(N), N };
 	memset(f.m, 1, N * PAGE);
-	if (strcmp(getenv("WRITEWATCH_BACKEND"), "uffd-async") != 0 ||
+	if (!test_is_backend("uffd-async") ||
 	    ww_open(&f.ww, &o) < 0) {
 		test_not_promised("another process's memory");
 		return;
@@ -431,5 +591,8 @@ TEST_MAIN("inside", CASE(the_child_is_first),
 	  CASE(a_mark_below_a_run_takes_no_room_from_it),
 	  CASE(what_is_discarded_behind_a_scan_does_not_exist),
 	  CASE(nothing_is_opened_that_was_given_away),
+	  CASE(a_late_reset_hides_nothing_from_another_tracker),
+	  CASE(what_is_told_before_a_drop_is_not_told_again),
+	  CASE(a_wipe_is_told_whatever_is_discarded),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))

@@ -29,6 +29,13 @@ void test_not_promised(const char *what)
 	print_message("not promised: %s\n", what);
 }
 
+bool test_is_backend(const char *name)
+{
+	const char *backend = getenv("WRITEWATCH_BACKEND");
+
+	return backend && strcmp(backend, name) == 0;
+}
+
 bool test_notices_replaced(const struct ww *ww)
 {
 	unsigned caps = test_caps(ww);

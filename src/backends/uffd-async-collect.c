@@ -264,7 +264,7 @@ WW_OFTEN static uintptr_t full_until(const struct ww_span *span, uintptr_t at)
 static bool may_be_gone(const struct collecting *c, const struct ww_scan *s)
 {
 	return s->asked == WW_ASK_WRITTEN && c->q->span.kind == WW_KIND_ANON &&
-	       (c->discards % 2 || ww_async_discards(c->ww) != c->discards);
+	       ww_async_missed(c->ww, &c->q->span, c->discards);
 }
 
 /* Un-protect what is watched still: the kernel does not ask whose memory it is. Who

@@ -151,11 +151,29 @@ void ww_async_forget_populated(struct ww_area *a, uintptr_t start,
 		      ww_area_page(a, end));
 }
 
+static void note_missed(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	atomic_store(&((struct ww_async_area *)a->state)->missed, true);
+}
+
+bool ww_async_missed(const struct ww *ww, const struct ww_span *span,
+		     unsigned discards)
+{
+	bool missed = discards % 2 || ww_async_discards(ww) != discards;
+
+	if (missed)
+		ww_span_each(span, ww_span_start(span), ww_span_end(span),
+			     note_missed);
+	return missed;
+}
+
 void ww_async_note(const struct ww *ww, const struct ww_span *span,
 		   unsigned discards, uintptr_t start, uintptr_t end)
 {
+	if (ww_async_missed(ww, span, discards))
+		return;
 	ww_span_each(span, start, end, ww_async_note_populated);
-	if (ww_async_discards(ww) != discards)
+	if (ww_async_missed(ww, span, discards))
 		ww_span_each(span, start, end, ww_async_forget_populated);
 }
 

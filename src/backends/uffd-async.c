@@ -51,12 +51,16 @@ static int rearm(struct ww *ww, const struct ww_span *span)
 
 	ww_async_room_take(&room);
 	while (r >= 0 && s.start < end) {
+		unsigned discards = ww_async_discards(ww);
+
 		s.end = ww_async_stretch(ww, span, s.start, &s.asked);
 		s.vec_len = 0; /* which pages were written does not matter */
-		if (s.asked == WW_ASK_WRITTEN)
+		if (s.asked == WW_ASK_WRITTEN) {
 			r = ww_async_scan(ww, &s, &room, span->slice[0].area);
-		else
+			ww_async_missed(ww, span, discards);
+		} else {
 			r = ww_async_note_existing(ww, span, &s, &room);
+		}
 		s.start = s.end;
 	}
 	ww_async_room_drop(&room);
@@ -127,7 +131,7 @@ static void note_existing(struct ww *ww, const struct ww_span *span)
 {
 	struct ww_scan s = { .start = ww_span_start(span),
 			     .end = ww_span_end(span),
-			     .asked = WW_ASK_EXISTING };
+			     .asked = WW_ASK_THERE };
 	struct ww_async_room room;
 
 	ww_async_room_take(&room);
@@ -138,7 +142,8 @@ static void note_existing(struct ww *ww, const struct ww_span *span)
 /* Dropped pages lose their populated bits. A query or reset beside this may have
  * seen a page before the drop, and note it afterwards (ww_async_note()), or take
  * the page for written because there is none any more (take_existing()):
- * `discards` shows both. What other threads wrote since then is noted again. */
+ * `discards` shows both. What is there behind the drop was written since, even if
+ * another thread has reset it by now: it is noted. */
 static int async_discard(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_span span = { s, 1, s->area->kind };
@@ -319,11 +324,15 @@ static int async_renew(struct ww *ww)
 }
 
 /* The bitmap misses a page that was written and never reported. If such a page
- * was wiped it is zeros, as it was when it was watched. */
+ * was wiped it is zeros, as it was when it was watched. And it misses what a query of
+ * another thread had reset, and not noted yet, when the process forked. */
 static bool async_was_empty(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
+	const struct ww_async_area *state = a->state;
 	size_t run, run_end;
 
+	if (atomic_load(&state->missed) || ww_readers_left_behind(&a->users))
+		return false;
 	return !ww_bits_next(ww_async_populated(a), ww_area_page(a, start),
 			     ww_area_page(a, end), 1, false, &run, &run_end);
 }

@@ -23,6 +23,9 @@ struct ww_async {
 struct ww_async_area {
 	/* Pages that were ever seen to be more than a zero page. */
 	struct ww_bits populated;
+	/* A page may have been written that has no bit. Never taken back: for a fork
+	 * child, which finds no page where memory was wiped (async_was_empty()). */
+	atomic_bool missed;
 	/* Short scans look which pages are dirty before they re-arm them. */
 	atomic_bool looks;
 };
@@ -67,13 +70,18 @@ void ww_async_note_populated(struct ww_area *a, uintptr_t start, uintptr_t end);
 void ww_async_forget_populated(struct ww_area *a, uintptr_t start,
 			       uintptr_t end);
 
-/* Note as populated the pages of private memory that a scan found written. That is
- * taken back if pages were discarded since `discards` was read, before the scan:
- * they may be gone again, and their bits would be wrong (async_discard()). */
+/* Note as populated the pages of private memory that a scan found written. But not if
+ * pages are being discarded, or were since `discards` was read, before the scan: they
+ * may be gone again, and their bits would be wrong (async_discard()). */
 void ww_async_note(const struct ww *ww, const struct ww_span *span,
 		   unsigned discards, uintptr_t start, uintptr_t end);
 
-/* Scan all of s, which asks for pages that exist, and note those that it finds. */
+/* Are pages being discarded, or were they since `discards` was read? Then bits that
+ * the caller found, or would have set, mean nothing, and the areas are `missed`. */
+bool ww_async_missed(const struct ww *ww, const struct ww_span *span,
+		     unsigned discards);
+
+/* Scan all of s, which asks for pages that exist, and note what it finds. */
 int ww_async_note_existing(const struct ww *ww, const struct ww_span *span,
 			   struct ww_scan *s, const struct ww_async_room *room);
 

@@ -31,8 +31,8 @@ static const uint16_t class_bytes[CLASSES] = { 64,   128,  192,	 256,  320,
 					       5120, 6400, 8192 };
 
 /* In front of a chunk's blocks, and of a large block: a node of a treap. Nodes are in
- * order of address, and no node ranks lower than one below it. As ranks are as good as
- * random, the tree is as deep as a random one: some 2 log(n). */
+ * order of address, and no node ranks lower than one below it. Ranks are as good as
+ * random, so the tree is as deep as a random one: some 3 log(n). */
 struct mapping {
 	struct mapping *left, *right;
 	size_t len;
@@ -103,7 +103,13 @@ static void take_heap(void)
 
 static uint64_t rank_of(const struct mapping *m)
 {
-	return (uint64_t)(uintptr_t)m * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t r = (uintptr_t)m;
+
+	/* Addresses are evenly spaced, and a product of one alone is, too. No two
+	 * have the same rank: each step can be undone. */
+	r = (r ^ r >> 31) * UINT64_C(0x9e3779b97f4a7c15);
+	r = (r ^ r >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+	return r ^ r >> 32;
 }
 
 static bool is_below(const struct mapping *m, const struct mapping *other)

@@ -58,6 +58,12 @@ bool ww_readers_idle(struct ww_readers *self)
 	return idle(self, 0) && idle(self, 1);
 }
 
+bool ww_readers_left_behind(struct ww_readers *self)
+{
+	return COUNT(atomic_load(&self->count[0])) ||
+	       COUNT(atomic_load(&self->count[1]));
+}
+
 void ww_readers_wait(struct ww_readers *self)
 {
 	unsigned i;

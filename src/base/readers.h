@@ -32,6 +32,9 @@ void ww_readers_leave(struct ww_readers *self, struct ww_ticket ticket);
 /* Each count was seen at zero: all that were inside at the call have left. */
 bool ww_readers_idle(struct ww_readers *self);
 
+/* In a fork child that no reader has entered yet: was one inside in the parent? */
+bool ww_readers_left_behind(struct ww_readers *self);
+
 /* Until all that were inside at the call have left. */
 void ww_readers_wait(struct ww_readers *self);
 

@@ -3,14 +3,15 @@
  * collect.c - queries and resets of what is watched: span by span, and mapping
  * by mapping where memory was replaced.
  *
- * Called by api.c; calls range.c, query.c, maps.c and the backend's collect()
- * and rearm(). Invariant: memory that is not tracked any more is marked before
- * it is armed anew and once more after that, so it is dirty all the time.
+ * Called by api.c; calls range.c, query.c, maps.c, trackers.c and the backend's
+ * collect() and rearm(). Invariant: memory that is not tracked any more is marked
+ * before it is armed anew and once more after that, so it is dirty all the time.
  */
 #include "core/collect.h"
 
 #include <errno.h>
 
+#include "core/trackers.h"
 #include "kernel/advice.h"
 #include "kernel/sys.h"
 
@@ -29,6 +30,56 @@ WW_OFTEN static struct ww_span next_span(const struct ww *ww,
 	       !atomic_load(&s[0].area->mixed))
 		n++;
 	return (struct ww_span){ s, n, s->area->kind };
+}
+
+/* --- memory that is not ours any more --- */
+
+/* Call fn for each part of a slice that was unwatched meanwhile. */
+static void each_gone(struct ww *ww, const struct ww_slice *s,
+		      void (*fn)(struct ww *ww, const struct ww_slice *gone))
+{
+	struct ww_slice gone = *s, still;
+
+	for (; gone.start < s->end; gone.start = still.end) {
+		ww_ranges_next_still(&ww->ranges, s, gone.start, &still);
+		gone.end = still.start;
+		if (gone.start < gone.end)
+			fn(ww, &gone);
+	}
+}
+
+struct giving {
+	const struct ww *from;
+	const struct ww_slice *gone;
+};
+
+static bool mark_if_other(struct ww *ww, void *arg)
+{
+	const struct giving *g = arg;
+
+	if (ww != g->from)
+		ww_ranges_mark(&ww->ranges, g->gone->start, g->gone->end);
+	return false;
+}
+
+static void mark_for_others(struct ww *ww, const struct ww_slice *gone)
+{
+	ww_trackers_each(mark_if_other, &(struct giving){ ww, gone });
+}
+
+/* A reset is over, before which so many tables had been published. The kernel does not
+ * ask whose memory it re-arms: some of this may have been unwatched meanwhile, and
+ * another tracker may watch it. So it counts as written there. */
+WW_OFTEN static void reset_is_over(struct ww *ww, const struct ww_pins *pins,
+				   unsigned published)
+{
+	unsigned i;
+
+	if (published == ww_ranges_published() ||
+	    ww_process_is_other(&ww->process))
+		return;
+	for (i = 0; i < pins->n; i++)
+		each_gone(ww, &pins->slice[i], mark_for_others);
 }
 
 /* --- memory that was replaced --- */
@@ -59,17 +110,9 @@ static int in_map(void *arg, const struct ww_map *map)
 	return r;
 }
 
-/* What was unwatched meanwhile is not ours any more. */
-static void detach_gone(struct ww *ww, const struct ww_slice *s)
+static void detach(struct ww *ww, const struct ww_slice *gone)
 {
-	struct ww_slice gone = *s, still;
-
-	for (; gone.start < s->end; gone.start = still.end) {
-		ww_ranges_next_still(&ww->ranges, s, gone.start, &still);
-		gone.end = still.start;
-		if (gone.start < gone.end)
-			ww->backend->detach(ww, &gone, true);
-	}
+	ww->backend->detach(ww, gone, true);
 }
 
 static int attach_anew(struct ww *ww, const struct ww_slice *s,
@@ -86,7 +129,7 @@ static int attach_anew(struct ww *ww, const struct ww_slice *s,
 	if (r == 0)
 		r = ww->backend->attach(ww, s, map->kind);
 	if (r == 0 && ww->backend->detach)
-		detach_gone(ww, s);
+		each_gone(ww, s, detach);
 	ww_sys_restore_signals(mask);
 	/* a failure on memory that was unmapped meanwhile is none */
 	return r < 0 && !ww_sys_is_mapped(s->start) ? 0 : r;
@@ -196,6 +239,7 @@ WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	int r = 0;
 
 	while (r == 0 && start < end && !ww_query_full(q)) {
+		unsigned published = ww_ranges_published();
 		unsigned i, n;
 
 		start = ww_ranges_pin(&ww->ranges, start, end, &pins);
@@ -204,6 +248,8 @@ WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 			n = q->span.n;
 			r = collect_span(ww, q);
 		}
+		if (q->reset)
+			reset_is_over(ww, &pins, published);
 		ww_pins_drop(&pins);
 	}
 	return r;
@@ -261,6 +307,7 @@ int ww_collect_nothing(struct ww *ww, uintptr_t start, uintptr_t end)
 	int r = 0;
 
 	while (r == 0 && at < end) {
+		unsigned published = ww_ranges_published();
 		struct ww_span span;
 		unsigned i;
 
@@ -269,6 +316,7 @@ int ww_collect_nothing(struct ww *ww, uintptr_t start, uintptr_t end)
 			span = next_span(ww, &pins, i);
 			r = rearm_span(ww, &span);
 		}
+		reset_is_over(ww, &pins, published);
 		ww_pins_drop(&pins);
 	}
 	if (r == 0)

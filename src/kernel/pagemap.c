@@ -43,7 +43,8 @@ static void fill_arg(struct pm_scan_arg *arg, const struct ww_pagemap *self,
 	/* Without PRESENT or SWAPPED a range that was never touched is wholly
 	 * "written" on kernels since mid-2026, and page tables get built for all
 	 * of it. */
-	const bool existing = s->asked == WW_ASK_EXISTING;
+	const bool existing = s->asked != WW_ASK_WRITTEN;
+	const uint64_t written = s->asked != WW_ASK_THERE ? PAGE_IS_WRITTEN : 0;
 	const uint64_t guard = existing && self->guard ? PAGE_IS_GUARD : 0;
 
 	arg->size = sizeof(*arg);
@@ -55,7 +56,7 @@ static void fill_arg(struct pm_scan_arg *arg, const struct ww_pagemap *self,
 	arg->vec_len = s->vec_len;
 	arg->max_pages = s->max_pages;
 	arg->category_inverted = guard;
-	arg->category_mask = PAGE_IS_WRITTEN | guard;
+	arg->category_mask = written | guard;
 	arg->category_anyof_mask =
 		existing ? PAGE_IS_PRESENT | PAGE_IS_SWAPPED : 0;
 	arg->return_mask = existing ? PAGE_IS_PFNZERO : PAGE_IS_WRITTEN;

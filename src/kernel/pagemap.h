@@ -30,6 +30,8 @@ enum ww_asked {
 	/* What is not write-protected: the kernel's fast walk, right for memory
 	 * whose pages all exist, or were all protected. */
 	WW_ASK_WRITTEN,
+	/* Pages that exist, written or not. Zero pages have PAGE_IS_PFNZERO. */
+	WW_ASK_THERE,
 };
 
 struct ww_scan {
