@@ -222,10 +222,28 @@ int ww_mark(struct ww *ww, void *start, size_t len, unsigned flags)
 	return each_touched(ww, start, len, flags, mark);
 }
 
+/* Open what is watched still: the rest may be another tracker's by now. Who unwatches
+ * waits for `changers`. */
+static int admit(struct ww *ww, const struct ww_slice *s)
+{
+	struct ww_slice part = { 0, s->start, NULL };
+	struct ww_ticket ticket;
+	uint64_t mask;
+	int r = 0;
+
+	ww_sys_block_signals(&mask);
+	ticket = ww_readers_enter(&s->area->changers);
+	while (r == 0 && ww_ranges_next_still(&ww->ranges, s, part.end, &part))
+		r = ww->backend->admit(ww, &part);
+	ww_readers_leave(&s->area->changers, ticket);
+	ww_sys_restore_signals(mask);
+	return r;
+}
+
 static int hold(struct ww *ww, const struct ww_slice *s)
 {
 	ww_area_hold(s->area, s->start, s->end);
-	return ww->backend->admit ? ww->backend->admit(ww, s) : 0;
+	return ww->backend->admit ? admit(ww, s) : 0;
 }
 
 static int release(struct ww *ww, const struct ww_slice *s)

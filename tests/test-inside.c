@@ -14,7 +14,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
-#include "base/bits.h"
+#include "core/range.h"
 #include "kernel/uapi/procfs.h"
 #include "kernel/uapi/userfaultfd.h"
 
@@ -118,6 +118,39 @@ int __wrap_ww_sys_madvise(uintptr_t start, size_t len, int advice)
 	if (advice == MADV_DONTNEED)
 		run_hook(&behind_drop);
 	return r;
+}
+
+/* Behind these: a hold that counts already, a slice that is pinned, a new table. */
+static void (*behind_hold)(void), (*behind_pin)(void), (*behind_publish)(void);
+
+void __real_ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end);
+void __wrap_ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end);
+bool __real_ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
+			      struct ww_slice *out, struct ww_ticket *ticket);
+bool __wrap_ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
+			      struct ww_slice *out, struct ww_ticket *ticket);
+void __real_ww_ranges_publish(struct ww_ranges *self, struct ww_table *t);
+void __wrap_ww_ranges_publish(struct ww_ranges *self, struct ww_table *t);
+
+void __wrap_ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	__real_ww_area_hold(a, start, end);
+	run_hook(&behind_hold);
+}
+
+bool __wrap_ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
+			      struct ww_slice *out, struct ww_ticket *ticket)
+{
+	bool found = __real_ww_ranges_pin_one(self, at, out, ticket);
+
+	run_hook(&behind_pin);
+	return found;
+}
+
+void __wrap_ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
+{
+	__real_ww_ranges_publish(self, t);
+	run_hook(&behind_publish);
 }
 
 /* Whether every second page, which is written, is reported. */
@@ -347,6 +380,126 @@ static void a_late_reset_hides_nothing_from_another_tracker(void **state)
 	}
 }
 
+/* The other tracker watches pages 4 and up, and page 5 is written. */
+static void *give_pages(void *arg)
+{
+	CHECK(ww_unwatch(f.ww, f.m + 4 * PAGE, (N - 4) * PAGE, 0) == 0);
+	CHECK(ww_watch(other, f.m + 4 * PAGE, (N - 4) * PAGE, 0) == 0);
+	return NULL;
+}
+
+static void give_pages_in_a_thread(void)
+{
+	pthread_t t;
+
+	CHECK(pthread_create(&t, NULL, give_pages, NULL) == 0);
+	pthread_join(t, NULL);
+}
+
+static void begin_two(unsigned flags)
+{
+	f = test_begin(N, flags);
+	assert_int_equal(ww_open(&other, NULL), 0);
+	memset(f.m, 1, N * PAGE);
+	test_count(f.ww, f.m, N, WW_RESET);
+}
+
+/* What is stored to page 5 from now on belongs to the other one. */
+static void page_5_is_the_other_s(void)
+{
+	void *page;
+	size_t n = 1;
+
+	test_write(f.m, 5, -1);
+	assert_int_equal(ww_get(other, f.m + 5 * PAGE, PAGE, WW_RESET, &page, &n,
+				NULL),
+			 0);
+	assert_int_equal(n, 1);
+	ww_close(other);
+	test_end(f);
+}
+
+static void give_pages_now(void)
+{
+	give_pages(NULL);
+}
+
+static void a_late_hold_opens_nothing_of_another_tracker(void **state)
+{
+	begin_two(0);
+	behind_hold = give_pages_now;
+	ww_hold(f.ww, f.m + 5 * PAGE, PAGE, 0);
+	assert_null(behind_hold);
+	page_5_is_the_other_s();
+}
+
+/* A store to page 3 opens its neighbours, too. */
+static void a_late_fault_opens_nothing_of_another_tracker(void **state)
+{
+	begin_two(WW_WATCH_COARSE_OK);
+	if (test_is_backend("mprotect"))
+		behind_pin = give_pages_in_a_thread;
+	test_write(f.m, 3, -1);
+	if (!test_is_backend("mprotect"))
+		give_pages(NULL);
+	assert_null(behind_pin);
+	page_5_is_the_other_s();
+}
+
+static void it_is_busy(void)
+{
+	CHECK(ww_watch(other, f.m, N * PAGE, 0) == -EBUSY);
+}
+
+static void memory_is_taken_until_it_is_let_go(void **state)
+{
+	begin_two(0);
+	behind_publish = it_is_busy;
+	ww_close(f.ww);
+	assert_null(behind_publish);
+	assert_int_equal(ww_watch(other, f.m, N * PAGE, 0), 0);
+	f.ww = other;
+	EXPECT_DIRTY(f, NO_PAGES);
+	test_write(f.m, 3, -1);
+	EXPECT_DIRTY(f, PAGES(3));
+	test_end(f);
+}
+
+static void watch_anew(void)
+{
+	CHECK(ww_unwatch(f.ww, f.m, N * PAGE, 0) == 0);
+	CHECK(ww_watch(f.ww, f.m, N * PAGE, 0) == 0);
+	test_write(f.m, 5, 6, -1);
+}
+
+/* The query's array is full of what was marked. */
+static void what_is_watched_anew_beside_a_reset_is_told(void **state)
+{
+	void *pages[N];
+	size_t n = 2, i, told = 0;
+
+	f = test_begin(N, 0);
+	memset(f.m, 1, N * PAGE);
+	test_count(f.ww, f.m, N, WW_RESET);
+	test_write(f.m, 9, -1);
+	assert_int_equal(ww_mark(f.ww, f.m, 2 * PAGE, 0), 0);
+	if (test_is_backend("uffd-async") || test_is_backend("uffd-sync"))
+		instead = watch_anew;
+	ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL);
+	if (!test_is_backend("uffd-async") && !test_is_backend("uffd-sync"))
+		watch_anew();
+	instead = NULL;
+	for (i = 0; i < n; i++)
+		told += pages[i] == f.m + 5 * PAGE || pages[i] == f.m + 6 * PAGE;
+	n = N;
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL),
+			 0);
+	for (i = 0; i < n; i++)
+		told += pages[i] == f.m + 5 * PAGE || pages[i] == f.m + 6 * PAGE;
+	assert_true(told >= 2);
+	test_end(f);
+}
+
 /* --- pages that are being discarded --- */
 
 static void store_and_reset(void)
@@ -384,6 +537,10 @@ static void nothing_is_told_of_what_was_dropped(void)
 static void what_is_told_before_a_drop_is_not_told_again(void **state)
 {
 	f = test_begin(N, 0);
+	if (!PROMISED(f.ww, WW_CAP_EXACT)) {
+		test_end(f);
+		return;
+	}
 	before_drop = store_all_and_reset;
 	behind_drop = nothing_is_told_of_what_was_dropped;
 	discard_all();
@@ -421,21 +578,81 @@ static void a_wipe_is_told_whatever_is_discarded(void **state)
 				 0);
 		if (how < 2) {
 			test_write(f.m, 1, 2, 9, -1);
-			behind = discard_the_rest;
+			if (test_is_backend("uffd-async"))
+				behind = discard_the_rest;
 		}
 		if (how == 0)
 			assert_int_equal(ww_reset(f.ww, f.m, 16 * PAGE, 0), 0);
 		else if (how == 1)
 			test_count(f.ww, f.m, 16, WW_RESET);
 		behind = NULL;
-		if (how == 2) {
+		if (how == 2 && test_is_backend("uffd-async")) {
 			behind_drop = store_and_reset;
 			discard_all();
 		}
-		assert_int_equal(test_child(child_is_told_of_wiped_pages, NULL),
-				 0);
+		if (how < 2 || test_is_backend("uffd-async"))
+			assert_int_equal(
+				test_child(child_is_told_of_wiped_pages, NULL),
+				0);
 		test_end(f);
 	}
+}
+
+static void fork_and_mark_first(void)
+{
+	void *pages[N];
+	size_t n = N, i, told = 0;
+	pid_t pid = test_bare_fork();
+	int status;
+
+	if (pid == 0) {
+		CHECK(ww_mark(f.ww, f.m + 40 * PAGE, 1, 0) == 0);
+		CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) ==
+		      0);
+		for (i = 0; i < n; i++)
+			told += pages[i] == f.m + PAGE;
+		_exit(told != 1);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	children_failed += status != 0;
+}
+
+/* The parent's query has reset the page, and not noted it yet. */
+static void a_wipe_is_told_whatever_the_child_does_first(void **state)
+{
+	f = test_begin(N, 0);
+	assert_int_equal(madvise(f.m, N * PAGE, 18 /* MADV_WIPEONFORK */), 0);
+	test_write(f.m, 1, -1);
+	children_failed = 0;
+	if (test_is_backend("uffd-async"))
+		behind = fork_and_mark_first;
+	assert_true(test_count(f.ww, f.m, N, WW_RESET) >= 1);
+	assert_null(behind);
+	assert_int_equal(children_failed, 0);
+	test_end(f);
+}
+
+static void hot_child(void *arg)
+{
+	assert_true(test_count(f.ww, f.m, N, WW_RESET) >= 1);
+}
+
+/* Pages that are left open because they are hot are noted, too. */
+static void a_wipe_of_hot_pages_is_told(void **state)
+{
+	int i;
+
+	f = test_begin(N, WW_WATCH_HOT_OK);
+	assert_int_equal(madvise(f.m, N * PAGE, 18 /* MADV_WIPEONFORK */), 0);
+	for (i = 0; i < 12; i++) {
+		test_write(f.m, 5, -1);
+		test_count(f.ww, f.m, N, WW_RESET);
+	}
+	discard_all();
+	test_write(f.m, 5, -1);
+	assert_true(test_count(f.ww, f.m, N, WW_RESET) >= 1);
+	assert_int_equal(test_child(hot_child, NULL), 0);
+	test_end(f);
 }
 
 /* --- queries of several steps --- */
@@ -592,6 +809,12 @@ TEST_MAIN("inside", CASE(the_child_is_first),
 	  CASE(nothing_is_opened_that_was_given_away),
 	  CASE(a_late_reset_hides_nothing_from_another_tracker),
 	  CASE(what_is_told_before_a_drop_is_not_told_again),
+	  CASE(a_late_hold_opens_nothing_of_another_tracker),
+	  CASE(a_late_fault_opens_nothing_of_another_tracker),
+	  CASE(memory_is_taken_until_it_is_let_go),
+	  CASE(what_is_watched_anew_beside_a_reset_is_told),
 	  CASE(a_wipe_is_told_whatever_is_discarded),
+	  CASE(a_wipe_is_told_whatever_the_child_does_first),
+	  CASE(a_wipe_of_hot_pages_is_told),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))

@@ -263,6 +263,7 @@ const struct ww_backend ww_backend_memwatch = {
 		WW_CAP_FOREIGN_WRITES,
 	.kinds = WW_TAKES_ANON, /* reclaim drops the bits of others */
 	.takes_spans = true,
+	.rearms_unasked = true,
 	.plain_pages = true,
 	.priv_bytes = sizeof(struct memwatch),
 	.attach = mw_attach,

@@ -193,9 +193,9 @@ bool ww_mp_fault(struct ww *ww, uintptr_t at)
 		return false;
 	changing = ww_readers_enter(&s.area->changers);
 	page = ww_area_page(s.area, at);
-	/* If the page was unwatched meanwhile, it is open, or is not ours. */
-	ours = ww_ranges_still(&ww->ranges, s.area, ww_area_at(s.area, page),
-			       ww_area_at(s.area, page + 1)) &&
+	/* If the page was unwatched meanwhile, it is open, or is not ours; nor
+	 * are neighbours that were. */
+	ours = ww_ranges_around(&ww->ranges, s.area, at, &s) &&
 	       wanted(s.area, page) & PROT_WRITE && open_page(&s, page);
 	if (ours)
 		ww_turns_opened(&((struct ww_mp *)ww->priv)->turns,

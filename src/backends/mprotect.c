@@ -411,16 +411,7 @@ static int mp_wanted(struct ww_area *a, uintptr_t at, uintptr_t *end)
 
 static int mp_admit(struct ww *ww, const struct ww_slice *s)
 {
-	struct ww_ticket ticket;
-	uint64_t mask;
-	int r;
-
-	ww_sys_block_signals(&mask);
-	ticket = ww_readers_enter(&s->area->changers);
-	r = ww_mp_open(s->area, s->start, s->end);
-	ww_readers_leave(&s->area->changers, ticket);
-	ww_sys_restore_signals(mask);
-	return r;
+	return ww_mp_open(s->area, s->start, s->end);
 }
 
 /* --- fork child --- */

@@ -467,6 +467,16 @@ static int collect_all(struct collecting *c)
 
 /* --- around hot pages --- */
 
+/* Report pages up to an address, which are dirty and stay open. They are not noted:
+ * which of them are there still is not known. */
+static void offer_open(struct collecting *c, uintptr_t end)
+{
+	uintptr_t start = c->q->pos;
+
+	ww_span_each(&c->q->span, start, end, ww_async_note_missed);
+	ww_query_offer(c->q, start, end);
+}
+
 /* Part of a run that is not hot: report and re-arm it. */
 static int collect_cold(void *arg, struct ww_area *a, uintptr_t start,
 			uintptr_t end)
@@ -477,7 +487,7 @@ static int collect_cold(void *arg, struct ww_area *a, uintptr_t start,
 
 	/* pages before it stay open: report them without a scan */
 	if (c->q->pos < start)
-		ww_query_offer(c->q, c->q->pos, start);
+		offer_open(c, start);
 	if (ww_query_full(c->q))
 		return 1;
 	c->end = end;
@@ -500,7 +510,7 @@ static int collect_run(struct collecting *c, uintptr_t start, uintptr_t end)
 	if (r < 0)
 		return r;
 	if (!ww_query_full(c->q) && c->q->pos < end)
-		ww_query_offer(c->q, c->q->pos, end);
+		offer_open(c, end);
 	return 0;
 }
 

@@ -151,7 +151,7 @@ void ww_async_forget_populated(struct ww_area *a, uintptr_t start,
 		      ww_area_page(a, end));
 }
 
-static void note_missed(struct ww_area *a, uintptr_t start, uintptr_t end)
+void ww_async_note_missed(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	atomic_store(&((struct ww_async_area *)a->state)->missed, true);
 }
@@ -163,7 +163,7 @@ bool ww_async_missed(const struct ww *ww, const struct ww_span *span,
 
 	if (missed)
 		ww_span_each(span, ww_span_start(span), ww_span_end(span),
-			     note_missed);
+			     ww_async_note_missed);
 	return missed;
 }
 

@@ -41,7 +41,9 @@ static void async_init_state(struct ww_area *a)
 
 /* --- arming --- */
 
-static int rearm(struct ww *ww, const struct ww_span *span)
+/* existing: what to ask for where not all pages exist. */
+static int rearm(struct ww *ww, const struct ww_span *span,
+		 enum ww_asked existing)
 {
 	struct ww_scan s = { .start = ww_span_start(span),
 			     .flags = PM_SCAN_WP_MATCHING };
@@ -59,6 +61,7 @@ static int rearm(struct ww *ww, const struct ww_span *span)
 			r = ww_async_scan(ww, &s, &room, span->slice[0].area);
 			ww_async_missed(ww, span, discards);
 		} else {
+			s.asked = existing;
 			r = ww_async_note_existing(ww, span, &s, &room);
 		}
 		s.start = s.end;
@@ -80,8 +83,10 @@ static int async_attach(struct ww *ww, const struct ww_slice *s,
 		return r;
 	/* If the memory was replaced, its populated bits are wrong. */
 	ww_async_forget_populated(s->area, s->start, s->end);
+	/* All that is there is noted: a late reset of a tracker that watched it before
+	 * may have protected it already. */
 	if (kind == WW_KIND_ANON)
-		r = rearm(ww, &span);
+		r = rearm(ww, &span, WW_ASK_THERE);
 	else
 		r = ww_uffd_protect(&u->uffd, s->start, s->end);
 	if (r < 0)
@@ -122,7 +127,8 @@ static int async_rearm(struct ww *ww, const struct ww_span *span)
 {
 	struct ww_async *u = ww->priv;
 
-	return ww_pagemap_ok(&u->pagemap) ? rearm(ww, span) : -EPERM;
+	return ww_pagemap_ok(&u->pagemap) ? rearm(ww, span, WW_ASK_EXISTING)
+					  : -EPERM;
 }
 
 /* --- the program's changes --- */
@@ -325,13 +331,15 @@ static int async_renew(struct ww *ww)
 
 /* The bitmap misses a page that was written and never reported. If such a page
  * was wiped it is zeros, as it was when it was watched. And it misses what a query of
- * another thread had reset, and not noted yet, when the process forked. */
+ * another thread had reset, and not noted yet, when the process forked; and what was
+ * marked because tracking was lost. */
 static bool async_was_empty(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	const struct ww_async_area *state = a->state;
 	size_t run, run_end;
 
-	if (atomic_load(&state->missed) || ww_readers_left_behind(&a->users))
+	if (atomic_load(&state->missed) || atomic_load(&a->lost) ||
+	    ww_readers_left_behind(&a->users))
 		return false;
 	return !ww_bits_next(ww_async_populated(a), ww_area_page(a, start),
 			     ww_area_page(a, end), 1, false, &run, &run_end);
@@ -359,6 +367,7 @@ const struct ww_backend ww_backend_uffd_async = {
 	.modes = WW_WATCH_HUGE_OK | WW_WATCH_HOT_OK,
 	.kinds = WW_TAKES_ANON | WW_TAKES_FILE | WW_TAKES_SHARED,
 	.takes_spans = true,
+	.rearms_unasked = true,
 	.plain_pages = true,
 	.open_tries = true,
 	.priv_bytes = sizeof(struct ww_async),

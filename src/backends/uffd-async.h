@@ -76,6 +76,9 @@ void ww_async_forget_populated(struct ww_area *a, uintptr_t start,
 void ww_async_note(const struct ww *ww, const struct ww_span *span,
 		   unsigned discards, uintptr_t start, uintptr_t end);
 
+/* Pages of an area may have been written of which no bit tells. */
+void ww_async_note_missed(struct ww_area *a, uintptr_t start, uintptr_t end);
+
 /* Are pages being discarded, or were they since `discards` was read? Then bits that
  * the caller found, or would have set, mean nothing, and the areas are `missed`. */
 bool ww_async_missed(const struct ww *ww, const struct ww_span *span,

@@ -52,21 +52,37 @@ static int protect_unless_held(void *sync, struct ww_area *a, uintptr_t start,
 	return r;
 }
 
-/* Inside of `changers`, so that a thread that begins a hold meanwhile waits, and
- * opens its page after this. */
-int ww_sync_protect_run(void *protecting, struct ww_area *a, uintptr_t start,
-			uintptr_t end)
+static int protect_part(struct ww_sync_protecting *p, const struct ww_slice *s)
 {
-	struct ww_sync_protecting *p = protecting;
-	struct ww_ticket ticket = ww_readers_enter(&a->changers);
-	int r = ww_area_each_held_run(a, start, end, protect_unless_held,
-				      p->ww->priv);
+	int r = ww_area_each_held_run(s->area, s->start, s->end,
+				      protect_unless_held, p->ww->priv);
 
-	ww_readers_leave(&a->changers, ticket);
 	if (r == -ENOENT) {
 		p->missing = true;
 		r = 0;
 	}
+	return r;
+}
+
+/* Inside of `changers`, so that a thread that begins a hold meanwhile waits, and
+ * opens its page after this; and one that unwatches waits. What it has unwatched is
+ * left alone: the kernel does not ask whose memory it is. */
+int ww_sync_protect_run(void *protecting, struct ww_area *a, uintptr_t start,
+			uintptr_t end)
+{
+	const struct ww_slice all = { start, end, a };
+	struct ww_sync_protecting *p = protecting;
+	struct ww_slice part = { 0, start, NULL };
+	struct ww_ticket ticket = ww_readers_enter(&a->changers);
+	int r = 0;
+
+	if (p->anew)
+		r = protect_part(p, &all);
+	else
+		while (r == 0 && ww_ranges_next_still(&p->ww->ranges, &all,
+						      part.end, &part))
+			r = protect_part(p, &part);
+	ww_readers_leave(&a->changers, ticket);
 	return r;
 }
 
@@ -158,7 +174,7 @@ static int found(void *arg, int state, uintptr_t start, uintptr_t end)
 
 static int sync_scan(struct ww *ww, struct ww_query *q)
 {
-	struct sync_walk w = { ww, q, { ww, false } };
+	struct sync_walk w = { ww, q, { ww, false, false } };
 	struct ww_sync *s = ww->priv;
 	int r = ww_pagemap_each_unprotected(
 		&s->pagemap, (enum ww_wp_by)atomic_load(&ww_sync_reads), q->pos,
@@ -186,7 +202,7 @@ int ww_sync_collect(struct ww *ww, struct ww_query *q)
 
 int ww_sync_rearm(struct ww *ww, const struct ww_span *span)
 {
-	struct ww_sync_protecting p = { ww, false };
+	struct ww_sync_protecting p = { ww, false, false };
 	struct ww_sync *s = ww->priv;
 	uint64_t mask;
 	int r = -EPERM;

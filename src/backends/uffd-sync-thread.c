@@ -31,16 +31,19 @@
  * watched. False: it was not opened. */
 static bool open_block(struct ww_sync_thread *self, uintptr_t at)
 {
-	struct ww_ticket ticket;
+	struct ww_ticket ticket, changing;
 	struct ww_slice s;
 	int r = -1;
 
 	if (!ww_ranges_pin_one(self->ranges, at, &s, &ticket))
 		return false;
-	if (s.area->flags & WW_WATCH_COARSE_OK) {
+	changing = ww_readers_enter(&s.area->changers);
+	if (s.area->flags & WW_WATCH_COARSE_OK &&
+	    ww_ranges_around(self->ranges, s.area, at, &s)) {
 		ww_slice_block(&s, at);
 		r = ww_uffd_unprotect(&self->uffd, s.start, s.end);
 	}
+	ww_readers_leave(&s.area->changers, changing);
 	ww_readers_leave(&s.area->users, ticket);
 	return r == 0;
 }

@@ -57,7 +57,7 @@ static int start_thread(struct ww *ww)
 static int sync_attach(struct ww *ww, const struct ww_slice *s,
 		       enum ww_kind kind)
 {
-	struct ww_sync_protecting p = { ww, false };
+	struct ww_sync_protecting p = { ww, true, false };
 	struct ww_sync *sync = ww->priv;
 	int r;
 
@@ -125,17 +125,14 @@ static int sync_discard(struct ww *ww, const struct ww_slice *s)
 static int sync_admit(struct ww *ww, const struct ww_slice *s)
 {
 	struct ww_sync *sync = ww->priv;
-	uint64_t mask;
-	int r = 0;
+	int r;
 
-	ww_sys_block_signals(&mask);
 	/* In a fork child nothing is protected until its first query. */
-	if (atomic_load(&ww->generation) == ww_fork_generation())
-		r = ww_fd_ok(&sync->uffd)
-			    ? ww_sync_change(sync, ww_uffd_unprotect, s->start,
-					     s->end, ww->page)
-			    : -EPERM;
-	ww_sys_restore_signals(mask);
+	if (atomic_load(&ww->generation) != ww_fork_generation())
+		return 0;
+	if (!ww_fd_ok(&sync->uffd))
+		return -EPERM;
+	r = ww_sync_change(sync, ww_uffd_unprotect, s->start, s->end, ww->page);
 	/* What is not registered, because it was replaced, is open. */
 	return r == -ENOENT ? 0 : r;
 }
@@ -363,7 +360,7 @@ static int sync_renew(struct ww *ww)
 static int sync_inherit(struct ww *ww, const struct ww_slice *s,
 			enum ww_kind kind)
 {
-	struct ww_sync_protecting p = { ww, false };
+	struct ww_sync_protecting p = { ww, true, false };
 	struct ww_sync *sync = ww->priv;
 	int r = start_thread(ww);
 

@@ -46,10 +46,11 @@ int ww_sync_change(const struct ww_sync *s, ww_sync_change_fn *change,
 
 struct ww_sync_protecting {
 	struct ww *ww;
+	bool anew;    /* the memory need not be in the table yet */
 	bool missing; /* some of it is not registered any more */
 };
 
-/* Protect what is not held of a run. */
+/* Protect what is not held, and is watched, of a run. */
 int ww_sync_protect_run(void *protecting, struct ww_area *a, uintptr_t start,
 			uintptr_t end);
 

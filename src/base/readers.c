@@ -13,7 +13,8 @@
 #include "base/fork.h"
 #include "kernel/sys.h"
 
-#define COUNT(v) ((uint32_t)(v))
+#define LEFT UINT32_C(0x80000000) /* a fork left readers behind */
+#define COUNT(v) ((uint32_t)(v) & ~LEFT)
 #define GENERATION(v) ((uint32_t)((v) >> 32))
 
 WW_OFTEN struct ww_ticket ww_readers_enter(struct ww_readers *self)
@@ -28,7 +29,8 @@ WW_OFTEN struct ww_ticket ww_readers_enter(struct ww_readers *self)
 		if (GENERATION(old) == t.generation)
 			new = old + 1;
 		else /* the count is of threads that a fork left behind */
-			new = (uint64_t)t.generation << 32 | 1;
+			new = (uint64_t)t.generation << 32 | 1 |
+			      ((uint32_t)old ? LEFT : 0);
 	} while (!atomic_compare_exchange_weak(count, &old, new));
 	return t;
 }
@@ -58,10 +60,17 @@ bool ww_readers_idle(struct ww_readers *self)
 	return idle(self, 0) && idle(self, 1);
 }
 
+static bool left_behind(struct ww_readers *self, unsigned phase)
+{
+	uint64_t v = atomic_load(&self->count[phase]);
+
+	return GENERATION(v) == ww_fork_generation() ? v & LEFT
+						     : (uint32_t)v != 0;
+}
+
 bool ww_readers_left_behind(struct ww_readers *self)
 {
-	return COUNT(atomic_load(&self->count[0])) ||
-	       COUNT(atomic_load(&self->count[1]));
+	return left_behind(self, 0) || left_behind(self, 1);
 }
 
 void ww_readers_wait(struct ww_readers *self)

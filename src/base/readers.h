@@ -17,7 +17,8 @@
 
 struct ww_readers {
 	atomic_uint phase;
-	_Alignas(8) _Atomic(uint64_t) count[2]; /* generation << 32 | readers */
+	/* generation << 32 | readers, and a bit that fork children keep */
+	_Alignas(8) _Atomic(uint64_t) count[2];
 };
 
 /* What ww_readers_enter() gives, for ww_readers_leave(). */
@@ -32,7 +33,7 @@ void ww_readers_leave(struct ww_readers *self, struct ww_ticket ticket);
 /* Each count was seen at zero: all that were inside at the call have left. */
 bool ww_readers_idle(struct ww_readers *self);
 
-/* In a fork child that no reader has entered yet: was one inside in the parent? */
+/* In a fork child: was a reader inside when it was forked, or one of its parents? */
 bool ww_readers_left_behind(struct ww_readers *self);
 
 /* Until all that were inside at the call have left. */

@@ -59,9 +59,11 @@
  *     pages are no business of a backend: the core reports them.
  *   - A backend closes pages (makes a store fault) inside of area->changers
  *     (ww_readers_enter()), with signals blocked. There it leaves held pages
- *     open (ww_query_close_each(), ww_span_each_free()), and asks
- *     ww_ranges_still() whether the pages are watched: ww_unwatch() may have
- *     opened them for good meanwhile.
+ *     open (ww_query_close_each(), ww_span_each_free()), and asks the table
+ *     (ww_ranges_next_still(), ww_ranges_around()) whether the pages are
+ *     watched still: they may be another tracker's by now. It opens pages so,
+ *     too. Where a kernel call re-arms what it finds, there is no time to ask:
+ *     rearms_unasked.
  *   - Without takes_spans a span is one slice. A slice may be a part of its
  *     area: the area's page i lies at ww_area_at(area, i).
  *   - Watched memory may be PROT_NONE, or be unmapped at any time: whoever
@@ -110,6 +112,8 @@ struct ww {
 	 * other tracker may watch it. Guarded by the lock of trackers.c. */
 	const struct ww_slice *claim;
 	size_t nclaimed;
+	/* What it lets go of as a whole, while it closes. Guarded likewise. */
+	const struct ww_table *closing;
 	unsigned watches; /* ww_watch() calls so far */
 	/* Fork generations: the one that the memory is armed for, the one that
 	 * the descriptors were made in, and the one that a thread is arming the
@@ -137,6 +141,10 @@ struct ww_backend {
 	unsigned kinds;
 	/* A span may have several slices; else it has one. */
 	bool takes_spans;
+	/* A kernel call of collect() or rearm() finds dirty pages and re-arms them
+	 * in one step, whoever watches them by then: the core looks behind it
+	 * what was unwatched meanwhile, and marks that for those who do. */
+	bool rearms_unasked;
 	/* The core makes an area of each run of pages that had one protection
 	 * when they were watched (area->prot): for backends that restore it. */
 	bool one_prot_an_area;
@@ -213,9 +221,9 @@ struct ww_backend {
 	 * the pending bits. NULL: rearm(), then drop: right for a backend that
 	 * sees stores, not for one that compares contents. */
 	int (*discard)(struct ww *ww, const struct ww_slice *s);
-	/* The pages are held by now (ww_area_is_held()): open them, inside of
-	 * changers, so that the kernel can write there. Async-signal-safe. NULL:
-	 * the kernel can write to armed pages. */
+	/* The pages are held by now (ww_area_is_held()), and watched: open them,
+	 * so that the kernel can write there. The caller is inside of changers.
+	 * Async-signal-safe. NULL: the kernel can write to armed pages. */
 	int (*admit)(struct ww *ww, const struct ww_slice *s);
 	/* How many runs of the slice's pages are open: each splits a mapping.
 	 * Async-signal-safe. NULL: none. */

@@ -48,38 +48,34 @@ static void each_gone(struct ww *ww, const struct ww_slice *s,
 	}
 }
 
-struct giving {
-	const struct ww *from;
-	const struct ww_slice *gone;
-};
-
-static bool mark_if_other(struct ww *ww, void *arg)
+static bool note_lost(struct ww *ww, void *gone)
 {
-	const struct giving *g = arg;
+	const struct ww_slice *s = gone;
 
-	if (ww != g->from)
-		ww_ranges_mark(&ww->ranges, g->gone->start, g->gone->end);
+	ww_ranges_note_lost(&ww->ranges, s->start, s->end);
 	return false;
 }
 
-static void mark_for_others(struct ww *ww, const struct ww_slice *gone)
+static void tell_trackers(struct ww *ww, const struct ww_slice *gone)
 {
-	ww_trackers_each(mark_if_other, &(struct giving){ ww, gone });
+	struct ww_slice s = *gone;
+
+	ww_trackers_each(note_lost, &s);
 }
 
-/* A reset is over, before which so many tables had been published. The kernel does not
- * ask whose memory it re-arms: some of this may have been unwatched meanwhile, and
- * another tracker may watch it. So it counts as written there. */
+/* A reset is over, before which so many tables had been published. Where the backend
+ * can not ask whose memory it re-arms, some of this may have been unwatched meanwhile,
+ * and be watched anew, by another tracker or by this one. So it counts as written. */
 WW_OFTEN static void reset_is_over(struct ww *ww, const struct ww_pins *pins,
 				   unsigned published)
 {
 	unsigned i;
 
 	if (published == ww_ranges_published() ||
-	    ww_process_is_other(&ww->process))
+	    !ww->backend->rearms_unasked || ww_process_is_other(&ww->process))
 		return;
 	for (i = 0; i < pins->n; i++)
-		each_gone(ww, &pins->slice[i], mark_for_others);
+		each_gone(ww, &pins->slice[i], tell_trackers);
 }
 
 /* --- memory that was replaced --- */

@@ -175,6 +175,7 @@ static void renew(struct ww *ww)
 	int r = 0;
 
 	ww->nclaimed = 0;
+	ww->closing = NULL;
 	if (!ww_process_is_other(&ww->process)) {
 		/* First of all: whatever fails, the parent's descriptors are
 		 * forgotten. */

@@ -236,16 +236,18 @@ bool ww_ranges_next_still(struct ww_ranges *self, const struct ww_slice *s,
 	return part->start < part->end;
 }
 
-bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
-		     uintptr_t start, uintptr_t end)
+bool ww_ranges_around(struct ww_ranges *self, const struct ww_area *area,
+		      uintptr_t at, struct ww_slice *out)
 {
 	struct ww_ticket reading = ww_readers_enter(&self->readers);
-	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), at);
 	const struct ww_slice *s = ww_cursor_slice(&c);
-	bool still = s && s->area == area && s->start <= start && end <= s->end;
+	bool found = s && s->area == area && s->start <= at;
 
+	if (found)
+		*out = *s;
 	ww_readers_leave(&self->readers, reading);
-	return still;
+	return found;
 }
 
 bool ww_ranges_next(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
@@ -283,7 +285,9 @@ bool ww_ranges_next(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
 	return found;
 }
 
-void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end)
+static void each_area(struct ww_ranges *self, uintptr_t start, uintptr_t end,
+		      void (*fn)(struct ww_area *a, uintptr_t start,
+				 uintptr_t end))
 {
 	struct ww_pins pins;
 
@@ -292,10 +296,20 @@ void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end)
 
 		start = ww_ranges_pin(self, start, end, &pins);
 		for (i = 0; i < pins.n; i++)
-			ww_area_mark(pins.slice[i].area, pins.slice[i].start,
-				     pins.slice[i].end);
+			fn(pins.slice[i].area, pins.slice[i].start,
+			   pins.slice[i].end);
 		ww_pins_drop(&pins);
 	}
+}
+
+void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end)
+{
+	each_area(self, start, end, ww_area_mark);
+}
+
+void ww_ranges_note_lost(struct ww_ranges *self, uintptr_t start, uintptr_t end)
+{
+	each_area(self, start, end, ww_area_note_lost);
 }
 
 /* --- writers --- */

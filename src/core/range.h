@@ -109,17 +109,20 @@ unsigned ww_ranges_published(void);
 bool ww_ranges_next_still(struct ww_ranges *self, const struct ww_slice *s,
 			  uintptr_t at, struct ww_slice *part);
 
-/* Is [start, end) still in the table, as part of that area? */
-bool ww_ranges_still(struct ww_ranges *self, const struct ww_area *area,
-		     uintptr_t start, uintptr_t end);
+/* The slice of that area that the table has at an address; false: it has none. */
+bool ww_ranges_around(struct ww_ranges *self, const struct ww_area *area,
+		      uintptr_t at, struct ww_slice *out);
 
 /* The first range that ends behind an address: all slices of one ww_watch()
  * call that touch, joined, and what their areas lost, together. */
 bool ww_ranges_next(struct ww_ranges *self, uintptr_t at, struct ww_slice *out,
 		    unsigned *caps_lost, unsigned *lost);
 
-/* As ww_area_mark(), for whatever is watched of [start, end). */
+/* As ww_area_mark() and ww_area_note_lost(), for whatever is watched of [start, end).
+ */
 void ww_ranges_mark(struct ww_ranges *self, uintptr_t start, uintptr_t end);
+void ww_ranges_note_lost(struct ww_ranges *self, uintptr_t start,
+			 uintptr_t end);
 
 /* --- writers --- */
 

@@ -171,6 +171,9 @@ static bool is_taken_by(struct ww *other, void *arg)
 		if (other->claim[i].start < q->s->end &&
 		    q->s->start < other->claim[i].end)
 			return true;
+	if (other->closing &&
+	    ww_table_meets(other->closing, q->s->start, q->s->end))
+		return true;
 	ticket = ww_readers_enter(&other->ranges.readers);
 	taken = ww_table_meets(ww_ranges_table(&other->ranges), q->s->start,
 			       q->s->end);
@@ -206,5 +209,14 @@ void ww_trackers_claim_back(struct ww *ww, const struct ww_slice *slice,
 	ww_lock_take_inside(&trackers.lock);
 	ww->claim = slice;
 	ww->nclaimed = n;
+	ww_lock_drop_inside(&trackers.lock);
+}
+
+void ww_trackers_closing(struct ww *ww, const struct ww_table *t)
+{
+	if (ww_process_is_other(&ww->process))
+		return;
+	ww_lock_take_inside(&trackers.lock);
+	ww->closing = t;
 	ww_lock_drop_inside(&trackers.lock);
 }

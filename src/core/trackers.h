@@ -33,4 +33,8 @@ int ww_trackers_claim(struct ww *ww, const struct ww_slice *slice, size_t n);
 void ww_trackers_claim_back(struct ww *ww, const struct ww_slice *slice,
 			    size_t n);
 
+/* While a tracker that closes lets go of all that it watches, nobody else may watch
+ * that (NULL: it is over). */
+void ww_trackers_closing(struct ww *ww, const struct ww_table *t);
+
 #endif

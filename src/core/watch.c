@@ -149,11 +149,13 @@ int ww_watch_remove_all(struct ww *ww)
 		while (r < 0 && --tries);
 	if (r < 0)
 		return r;
+	ww_trackers_closing(ww, t);
 	ww_ranges_publish(&ww->ranges, ww->ranges.spare_empty);
 	for (i = 0; i < t->n; i++) {
 		count(t->chunk[i]->slice, t->chunk[i]->n);
 		detach(ww, t->chunk[i]->slice, t->chunk[i]->n, false);
 	}
+	ww_trackers_closing(ww, NULL);
 	for (i = 0; i < t->n; i++)
 		retire(ww, t->chunk[i]->slice, t->chunk[i]->n);
 	return 0;
