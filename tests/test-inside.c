@@ -657,6 +657,37 @@ static void a_wipe_of_hot_pages_is_told(void **state)
 
 /* --- queries of several steps --- */
 
+static void look_for_5_and_6(void)
+{
+	void *pages[N];
+	size_t n = N, i, told = 0;
+
+	CHECK(ww_get(f.ww, f.m, N * PAGE, 0, pages, &n, NULL) == 0);
+	for (i = 0; i < n; i++)
+		told += pages[i] == f.m + 5 * PAGE || pages[i] == f.m + 6 * PAGE;
+	CHECK(told == 2);
+}
+
+/* Marks take the room: what does not fit is dirty all the time. */
+static void nothing_is_on_its_way_from_the_kernel(void **state)
+{
+	void *pages[2];
+	size_t n = 2;
+
+	f = test_begin(N, 0);
+	memset(f.m, 1, N * PAGE);
+	test_count(f.ww, f.m, N, WW_RESET);
+	test_write(f.m, 5, 6, -1);
+	assert_int_equal(ww_mark(f.ww, f.m, 2 * PAGE, 0), 0);
+	if (test_is_backend("uffd-async"))
+		behind = look_for_5_and_6;
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL),
+			 0);
+	behind = NULL;
+	EXPECT_DIRTY(f, PAGES(5, 6));
+	test_end(f);
+}
+
 /* Page 1 is written, and a query of 16 pages finds it. (In a child, and where WW_CAP_EXACT
  * is not promised, it may find more.) */
 static bool page_1_is_told(void)
@@ -816,5 +847,6 @@ TEST_MAIN("inside", CASE(the_child_is_first),
 	  CASE(a_wipe_is_told_whatever_is_discarded),
 	  CASE(a_wipe_is_told_whatever_the_child_does_first),
 	  CASE(a_wipe_of_hot_pages_is_told),
+	  CASE(nothing_is_on_its_way_from_the_kernel),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))

@@ -355,6 +355,36 @@ static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
 	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
 }
 
+/* The end of the pages from an address on that are all pending or held, as many as
+ * there is room for, or that all are not. A scan that re-arms ends there: what it
+ * finds has room then, and nobody else misses pages that are on their way from the
+ * kernel to the pending ones, while this thread is stopped. */
+static uintptr_t alike_until(const struct ww_query *q, uintptr_t at,
+			     uintptr_t end)
+{
+	unsigned i;
+
+	for (i = 0; i < q->span.n; i++) {
+		struct ww_slice s = ww_slice_part(&q->span.slice[i], at, end);
+		const struct ww_bits *held;
+		size_t first, stop, run, run_end;
+
+		if (s.start >= s.end)
+			continue;
+		first = ww_area_page(s.area, s.start);
+		stop = ww_area_page(s.area, s.end);
+		held = atomic_load(&s.area->nheld) ? &s.area->held : NULL;
+		if ((!held && ww_bits_quiet(&s.area->pending, first, stop)) ||
+		    !ww_bits_next_of_two(&s.area->pending, held, first, stop,
+					 ww_query_pages_left(q), false, &run,
+					 &run_end))
+			continue;
+		s.start = ww_area_at(s.area, run);
+		return s.start > at ? s.start : ww_area_at(s.area, run_end);
+	}
+	return end;
+}
+
 /* Collect from q->pos to end with one kind of scan, in chunks, after which the
  * kernel drops its lock: long stretches without pages are one step, populated
  * memory takes some 3 ms a GiB. */
@@ -372,6 +402,8 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 		int r;
 
 		s.end = chunk_end(s.start, end, chunk);
+		if (q->reset)
+			s.end = alike_until(q, s.start, s.end);
 		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
 		s.max_pages = q->pages ? room : 0;
 		pages = (s.end - s.start) / q->page;
