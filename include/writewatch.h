@@ -282,7 +282,8 @@ int ww_watch(struct ww *ww, void *start, size_t len, unsigned flags);
  * Stop watching part or all of one or more ranges. Ends the holds there.
  * @param flags  WW_WINDOW; WW_UNMAPPING: cheaper, no page is made writable
  * @return 0, -EINVAL, -ENOENT, -ENOMEM; and without WW_UNMAPPING -EPERM
- * Threads: any. Signals: no.
+ * Threads: any; a reset that another thread is making may still come to the memory:
+ * let it end before you give that to a userfaultfd of your own. Signals: no.
  */
 int ww_unwatch(struct ww *ww, void *start, size_t len, unsigned flags);
 
