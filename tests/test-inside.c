@@ -32,8 +32,8 @@ bool __wrap_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
 
 static struct test_fixture f;
 static bool armed, in_child;
-/* Called once, not a fork: around a call of the kernel, and around a drop. No assertion
- * may jump out of them. */
+/* Called once, not a fork: around a scan, which is outside of all locks, and around a
+ * drop. No assertion may jump out of them. */
 static void (*instead)(void), (*behind)(void);
 static void (*before_drop)(void), (*behind_drop)(void);
 static void (*before_take)(void);
@@ -96,12 +96,14 @@ int __wrap_ww_sys_ioctl(int fd, unsigned long request, void *arg)
 	    ((struct pm_scan_arg *)arg)->size &&
 	    ((struct pm_scan_arg *)arg)->start < (uintptr_t)f.m)
 		strays++;
-	run_hook(&instead);
+	if (request == PAGEMAP_SCAN)
+		run_hook(&instead);
 	ioctls++;
 	fork_here();
 	r = __real_ww_sys_ioctl(fd, request, arg);
 	fork_here();
-	run_hook(&behind);
+	if (request == PAGEMAP_SCAN)
+		run_hook(&behind);
 	return r;
 }
 
@@ -355,19 +357,13 @@ static void a_late_reset_hides_nothing_from_another_tracker(void **state)
 		memset(f.m, 1, N * PAGE);
 		test_count(f.ww, f.m, N, WW_RESET);
 		test_write(f.m, 5, -1);
-		/* others make no ioctl, or where ww_unwatch() would wait for it */
-		if (test_is_backend("uffd-async") ||
-		    (how == 0 && test_is_backend("uffd-sync")))
-			instead = give_to_another_tracker;
-		else
-			give_to_another_tracker();
+		instead = give_to_another_tracker;
 		n = N;
 		if (how == 0)
 			ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL);
 		else
 			ww_reset(f.ww, f.m, N * PAGE, 0);
-		if (instead)
-			run_hook(&instead);
+		run_hook(&instead); /* if nothing was scanned */
 		n = N;
 		assert_int_equal(ww_get(other, f.m, N * PAGE, WW_RESET, pages, &n,
 					NULL),
@@ -483,12 +479,9 @@ static void what_is_watched_anew_beside_a_reset_is_told(void **state)
 	test_count(f.ww, f.m, N, WW_RESET);
 	test_write(f.m, 9, -1);
 	assert_int_equal(ww_mark(f.ww, f.m, 2 * PAGE, 0), 0);
-	if (test_is_backend("uffd-async") || test_is_backend("uffd-sync"))
-		instead = watch_anew;
+	instead = watch_anew;
 	ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL);
-	if (!test_is_backend("uffd-async") && !test_is_backend("uffd-sync"))
-		watch_anew();
-	instead = NULL;
+	run_hook(&instead); /* if nothing was scanned */
 	for (i = 0; i < n; i++)
 		told += pages[i] == f.m + 5 * PAGE || pages[i] == f.m + 6 * PAGE;
 	n = N;
