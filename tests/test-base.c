@@ -123,6 +123,17 @@ static size_t random_below(size_t n)
 	return (size_t)(test_random(&r) % n);
 }
 
+/* What uses the heap has its signals blocked: the mask from before. */
+static uint64_t begin_heap(void)
+{
+	uint64_t mask;
+
+	assert_int_equal(ww_fork_init(), 0);
+	ww_heap_init();
+	ww_sys_block_signals(&mask);
+	return mask;
+}
+
 /* Fuller and emptier in turn, so that blocks split and join. */
 static void a_sorted_list_is_as_an_array(void **state)
 {
@@ -131,9 +142,7 @@ static void a_sorted_list_is_as_an_array(void **state)
 	uint64_t mask;
 	size_t i;
 
-	assert_int_equal(ww_fork_init(), 0);
-	ww_heap_init();
-	ww_sys_block_signals(&mask);
+	mask = begin_heap();
 	for (i = 0; i < 200000; i++) {
 		const bool fuller = i / 20000 % 2 == 0;
 		const uintptr_t at = random_below(ADDRESSES);
@@ -178,9 +187,7 @@ static void the_heap_knows_its_memory(void **state)
 	uint64_t mask;
 	size_t i;
 
-	assert_int_equal(ww_fork_init(), 0);
-	ww_heap_init();
-	ww_sys_block_signals(&mask);
+	mask = begin_heap();
 	for (i = 0; i < 20000; i++) {
 		size_t k = random_below(BLOCKS), n = block[k].bytes;
 

@@ -147,7 +147,7 @@ static void note_existing(struct ww *ww, const struct ww_span *span)
 
 /* Dropped pages lose their populated bits. A query or reset beside this may have
  * seen a page before the drop, and note it afterwards (ww_async_note()), or take
- * the page for written because there is none any more (take_existing()):
+ * the page for written because there is none any more (end_before_gone()):
  * `discards` shows both. What is there behind the drop was written since, even if
  * another thread has reset it by now: it is noted. */
 static int async_discard(struct ww *ww, const struct ww_slice *s)
