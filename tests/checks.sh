@@ -201,7 +201,7 @@ musl() {
 	[ ! -f build-musl/build.ninja ] || set --
 	build build-musl -Dtests=enabled -Dwerror=true "$@"
 	# shellcheck disable=SC2086
-	some musl build-musl ${WRITEWATCH_MUSL_TESTS:-$all beside growth hostile inside judge \
+	some musl build-musl ${WRITEWATCH_MUSL_TESTS:-$all beside growth hostile inside judge late \
 		limits select stopped strangers faults}
 
 	# a program that has it all inside

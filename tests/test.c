@@ -29,6 +29,15 @@ void test_not_promised(const char *what)
 	print_message("not promised: %s\n", what);
 }
 
+void test_run_hook(void (**hook)(void))
+{
+	void (*fn)(void) = *hook;
+
+	*hook = NULL;
+	if (fn)
+		fn();
+}
+
 bool test_is_backend(const char *name)
 {
 	const char *backend = getenv("WRITEWATCH_BACKEND");

@@ -48,6 +48,9 @@ bool test_notices_replaced(const struct ww *ww);
 /* Is WRITEWATCH_BACKEND this one? */
 bool test_is_backend(const char *name);
 
+/* Call what a hook points to, once. */
+void test_run_hook(void (**hook)(void));
+
 /* A backend that compares content (backend-copy.c) does not see a store of what was
  * there, nor what can not be read. Says so, if it is one. */
 bool test_only_compares(void);
