@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 
 #include "core/range.h"
+#include "core/trackers.h"
+#include "kernel/maps.h"
 #include "kernel/uapi/procfs.h"
 #include "kernel/uapi/userfaultfd.h"
 
@@ -84,6 +86,18 @@ void __wrap_ww_ranges_publish(struct ww_ranges *self, struct ww_table *t)
 {
 	__real_ww_ranges_publish(self, t);
 	test_run_hook(&behind_publish);
+}
+
+/* In the middle of ww_close(): the backend has given back what it had. */
+static void (*in_close)(void);
+
+void __real_ww_maps_close(struct ww_maps *self);
+void __wrap_ww_maps_close(struct ww_maps *self);
+
+void __wrap_ww_maps_close(struct ww_maps *self)
+{
+	test_run_hook(&in_close);
+	__real_ww_maps_close(self);
 }
 
 static void discard_all(void)
@@ -488,7 +502,55 @@ static void a_wipe_of_hot_pages_is_told(void **state)
 	test_end(f);
 }
 
-TEST_MAIN("late", CASE(what_is_discarded_behind_a_scan_does_not_exist),
+static pthread_t forker;
+static atomic_bool forked;
+
+static bool count_tracker(struct ww *ww, void *n)
+{
+	++*(int *)n;
+	return false;
+}
+
+static void exit_with_trackers(void *arg)
+{
+	int n = 0;
+
+	ww_trackers_each(count_tracker, &n);
+	_exit(n);
+}
+
+static void *fork_once(void *arg)
+{
+	children_failed += test_child(exit_with_trackers, NULL);
+	atomic_store(&forked, true);
+	return NULL;
+}
+
+/* For as long as a fork() takes that does not wait. */
+static void fork_in_a_thread(void)
+{
+	const long end = test_now_ms() + 500;
+
+	CHECK(pthread_create(&forker, NULL, fork_once, NULL) == 0);
+	while (!atomic_load(&forked) && test_now_ms() < end)
+		usleep(1000);
+}
+
+/* It would make anew what the backend has given back. */
+static void a_child_finds_no_tracker_that_is_half_closed(void **state)
+{
+	struct ww *ww = test_open();
+
+	children_failed = 0;
+	in_close = fork_in_a_thread;
+	ww_close(ww);
+	assert_null(in_close);
+	pthread_join(forker, NULL);
+	assert_int_equal(children_failed, 0);
+}
+
+TEST_MAIN("late", CASE(a_child_finds_no_tracker_that_is_half_closed),
+	  CASE(what_is_discarded_behind_a_scan_does_not_exist),
 	  CASE(nothing_is_opened_that_was_given_away),
 	  CASE(a_late_reset_hides_nothing_from_another_tracker),
 	  CASE(what_is_told_before_a_drop_is_not_told_again),
