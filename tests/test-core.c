@@ -453,9 +453,8 @@ static double since(const struct timespec *t)
 
 /* After eight openings in a row a reset waits 6.4 ms for the writer; a machine that
  * stops us in between takes a part of that, so the most of ten tries counts. */
-static void a_reset_waits_for_a_writer_that_comes_again(void **state)
+static int waits_of_ten(uintptr_t page, uintptr_t start, uintptr_t end)
 {
-	const uintptr_t page = 0x70000000;
 	int i, k, waited = 0;
 
 	for (k = 0; k < 10; k++) {
@@ -465,10 +464,22 @@ static void a_reset_waits_for_a_writer_that_comes_again(void **state)
 		for (i = 0; i < 8; i++)
 			ww_turns_opened(&turns, page, SOMEBODY);
 		clock_gettime(CLOCK_MONOTONIC, &t);
-		ww_turns_wait(&turns, page, page + PAGE);
+		ww_turns_wait(&turns, start, end);
 		waited += since(&t) > 0.003;
 	}
-	assert_true(waited >= 5);
+	return waited;
+}
+
+static void a_reset_waits_for_a_writer_that_comes_again(void **state)
+{
+	const uintptr_t page = 0x70000000;
+
+	assert_true(waits_of_ten(page, page, page + PAGE) >= 5);
+	assert_true(waits_of_ten(page, page - 9 * PAGE, page + PAGE) >= 5);
+	assert_true(waits_of_ten(page, page, page + 999 * PAGE) >= 5);
+	assert_true(waits_of_ten(page, 0, UINTPTR_MAX) >= 5);
+	assert_true(waits_of_ten(page, page - 9 * PAGE, page) < 10);
+	assert_true(waits_of_ten(page, page + PAGE, UINTPTR_MAX) < 10);
 }
 
 /* A page that was closed at once after its opening: its writer may have waited for a

@@ -28,6 +28,21 @@ static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
 	return &self->turn[(h ^ h >> 6 ^ h >> 12) % WW_TURNS];
 }
 
+/* The pages of [start, end) can be in so many places only, of which this is the i-th:
+ * the place of each address, 4 KiB apart as in turn_of(), or all of the table. */
+static unsigned places(uintptr_t start, uintptr_t end)
+{
+	return (end - start) >> 12 < WW_TURNS ? (unsigned)((end - start) >> 12)
+					      : WW_TURNS;
+}
+
+static struct ww_turn *place(struct ww_turns *self, uintptr_t start,
+			     unsigned of, unsigned i)
+{
+	return of < WW_TURNS ? turn_of(self, start + ((uintptr_t)i << 12))
+			     : &self->turn[i];
+}
+
 /* How long a writer is given to run, after so many openings in a row. */
 static uint64_t wait_after(unsigned times)
 {
@@ -103,10 +118,10 @@ static uint64_t longest(struct ww_turns *self, uintptr_t start, uintptr_t end,
 			uint64_t now)
 {
 	uint64_t most = 0;
-	unsigned i, me = 0;
+	unsigned n = places(start, end), i, me = 0;
 
-	for (i = 0; i < WW_TURNS; i++) {
-		struct ww_turn *t = &self->turn[i];
+	for (i = 0; i < n; i++) {
+		struct ww_turn *t = place(self, start, n, i);
 		uintptr_t page = atomic_load(&t->page);
 		uint64_t left;
 
@@ -120,23 +135,25 @@ static uint64_t longest(struct ww_turns *self, uintptr_t start, uintptr_t end,
 }
 
 /* Note which pages are closed right after their opening. Returns the time; 0: no
- * page of [start, end) was opened. */
+ * page of [start, end) was opened twice in a row. */
 static uint64_t note_hasty(struct ww_turns *self, uintptr_t start,
 			   uintptr_t end)
 {
+	unsigned n = places(start, end), i;
+	bool again = false;
 	uint64_t now = 0;
-	unsigned i;
 
-	for (i = 0; i < WW_TURNS; i++) {
-		struct ww_turn *t = &self->turn[i];
+	for (i = 0; i < n; i++) {
+		struct ww_turn *t = place(self, start, n, i);
 		uintptr_t page = atomic_load(&t->page);
 
 		if (page < start || page >= end || !atomic_load(&t->times))
 			continue;
 		now = now ? now : ww_sys_now_ns();
 		atomic_store(&t->hasty, now - atomic_load(&t->when) < AGAIN_NS);
+		again = again || atomic_load(&t->times) > 1;
 	}
-	return now;
+	return again ? now : 0;
 }
 
 void ww_turns_wait(struct ww_turns *self, uintptr_t start, uintptr_t end)
