@@ -36,7 +36,7 @@ WW_OFTEN static int check(const struct ww *ww, const void *start, size_t len,
 	out->end = at + len;
 	if (out->window && len == 0) /* to the end of the address space */
 		out->end = UINTPTR_MAX - (ww->page - 1);
-	if (at % ww->page || out->end % ww->page || out->end <= at)
+	if ((at | out->end) & (ww->page - 1) || out->end <= at)
 		return -EINVAL;
 	return 0;
 }
@@ -285,9 +285,9 @@ WW_OFTEN static int query(struct ww *ww, void *start, size_t len,
 	for (;;) {
 		generation = ww_fork_generation();
 		q->n = 0;
-		r = begin(ww, &e);
+		r = ww_inherit(ww);
 		if (r == 0)
-			r = ww_collect(ww, e.start, e.end, q);
+			r = ww_collect(ww, e.start, e.end, !e.window, q);
 		if (ww_fork_generation() == generation)
 			break;
 		/* A signal handler called _Fork(), and this is the child. What was

@@ -72,6 +72,27 @@ static void memory_not_wholly_watched_is_enoent(void **state)
 	end();
 }
 
+/* More pieces than are looked at in one go. Nothing before the hole is reset. */
+static void a_hole_behind_many_pieces_is_enoent(void **state)
+{
+	enum { PIECES = 200 };
+	char *m = test_map(PIECES + 1);
+	struct ww *ww = test_open();
+	struct ww_range runs[4];
+	size_t i, n = 4;
+
+	for (i = 0; i < PIECES; i++)
+		assert_int_equal(ww_watch(ww, m + i * PAGE, PAGE, 0), 0);
+	test_write(m, 1, 150, -1);
+	assert_int_equal(ww_get_ranges(ww, m, (PIECES + 1) * PAGE, WW_RESET,
+				       runs, &n),
+			 -ENOENT);
+	assert_int_equal(ww_reset(ww, m, (PIECES + 1) * PAGE, 0), -ENOENT);
+	test_expect(ww, m, PIECES, WW_RESET, 1, 150, -1);
+	ww_close(ww);
+	test_unmap(m, PIECES + 1);
+}
+
 static void bad_arguments_are_einval(void **state)
 {
 	struct ww_backend_info info = { .size = sizeof(size_t) };
@@ -254,6 +275,7 @@ static void discarding_passes_over_a_hole(void **state)
 
 TEST_MAIN("errors", CASE(bad_ranges_are_einval),
 	  CASE(memory_not_wholly_watched_is_enoent),
+	  CASE(a_hole_behind_many_pieces_is_enoent),
 	  CASE(bad_arguments_are_einval), CASE(overlap_is_eexist),
 	  CASE(unmapped_memory_and_holes_are_efault),
 	  CASE(protecting_a_hole_is_efault),

@@ -380,7 +380,8 @@ static void nothing_is_told_of_what_was_dropped(void)
 }
 
 /* What is stored while pages are about to be dropped is told once: not in the middle of
- * ww_discard(), and not behind it. */
+ * ww_discard(), and not behind it. (soft-dirty drops pages inside its gate, so a thread
+ * that asks from there would wait for itself. It does not promise exactness.) */
 static void what_is_told_before_a_drop_is_not_told_again(void **state)
 {
 	f = test_begin(N, 0);

@@ -406,7 +406,7 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 			s.end = alike_until(q, s.start, s.end);
 		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
 		s.max_pages = q->pages ? room : 0;
-		pages = (s.end - s.start) / q->page;
+		pages = (s.end - s.start) >> q->span.slice[0].area->page_shift;
 		room = room < pages ? room : pages;
 		s.vec_len = room < c->room->vec_len ? room : c->room->vec_len;
 		r = scan(c, &s);

@@ -229,7 +229,7 @@ static int collect_span(struct ww *ww, struct ww_query *q)
 }
 
 WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
-			    struct ww_query *q)
+			    bool all, struct ww_query *q)
 {
 	struct ww_pins pins;
 	int r = 0;
@@ -238,7 +238,11 @@ WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 		unsigned published = ww_ranges_published();
 		unsigned i, n;
 
-		start = ww_ranges_pin(&ww->ranges, start, end, &pins);
+		start = (all ? ww_ranges_pin_all
+			     : ww_ranges_pin)(&ww->ranges, start, end, &pins);
+		if (!start)
+			return -ENOENT;
+		all = false;
 		for (i = 0; r == 0 && i < pins.n && !ww_query_full(q); i += n) {
 			q->span = next_span(ww, &pins, i);
 			n = q->span.n;
@@ -251,7 +255,7 @@ WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	return r;
 }
 
-WW_OFTEN int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+WW_OFTEN int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end, bool all,
 			struct ww_query *q)
 {
 	int r = 0;
@@ -259,7 +263,7 @@ WW_OFTEN int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end,
 	if (ww->backend->begin)
 		r = ww->backend->begin(ww, q);
 	if (r == 0)
-		r = collect(ww, start, end, q);
+		r = collect(ww, start, end, all, q);
 	/* Queries of a process that has ended succeed, and find nothing. */
 	if (r == 0)
 		r = ww_process_check(&ww->process);

@@ -9,8 +9,8 @@
 #include "core/backend.h"
 
 /* Fill q with what is dirty in [start, end). On failure everything that was
- * dirty still is. */
-int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end,
+ * dirty still is. -ENOENT: `all` of it was to be watched, and is not. */
+int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end, bool all,
 	       struct ww_query *q);
 
 /* Make what is watched of [start, end) clean. On failure all of it is dirty. */

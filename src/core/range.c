@@ -155,40 +155,63 @@ bool ww_table_meets(const struct ww_table *t, uintptr_t start, uintptr_t end)
 
 /* --- readers --- */
 
-WW_OFTEN bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start,
-			      uintptr_t end)
+/* Do the slices from a cursor on cover [start, end)? */
+WW_OFTEN static bool cover(struct ww_cursor c, uintptr_t start, uintptr_t end)
 {
-	struct ww_ticket ticket = ww_readers_enter(&self->readers);
-	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
 	const struct ww_slice *s;
 
 	while (start < end && (s = ww_cursor_slice(&c)) && s->start <= start) {
 		start = s->end;
 		ww_cursor_next(&c);
 	}
-	ww_readers_leave(&self->readers, ticket);
 	return start >= end;
 }
 
-WW_OFTEN uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start,
-				 uintptr_t end, struct ww_pins *pins)
+bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end)
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
-	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
+	bool all = cover(ww_table_seek(atomic_load(&self->table), start), start,
+			 end);
+
+	ww_readers_leave(&self->readers, ticket);
+	return all;
+}
+
+WW_OFTEN static uintptr_t pin(struct ww_cursor c, uintptr_t start,
+			      uintptr_t end, struct ww_pins *pins)
+{
 	const struct ww_slice *at;
-	uintptr_t next = end;
 
 	for (pins->n = 0; (at = ww_cursor_slice(&c)) && at->start < end;
 	     ww_cursor_next(&c)) {
 		struct ww_slice s = ww_slice_part(at, start, end);
 
-		if (pins->n == WW_PIN_MAX) {
-			next = s.start;
-			break;
-		}
+		if (pins->n == WW_PIN_MAX)
+			return s.start;
 		pins->slice[pins->n] = s;
 		pins->ticket[pins->n++] = ww_readers_enter(&s.area->users);
 	}
+	return end;
+}
+
+uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
+			struct ww_pins *pins)
+{
+	struct ww_ticket ticket = ww_readers_enter(&self->readers);
+	uintptr_t next = pin(ww_table_seek(atomic_load(&self->table), start),
+			     start, end, pins);
+
+	ww_readers_leave(&self->readers, ticket);
+	return next;
+}
+
+WW_OFTEN uintptr_t ww_ranges_pin_all(struct ww_ranges *self, uintptr_t start,
+				     uintptr_t end, struct ww_pins *pins)
+{
+	struct ww_ticket ticket = ww_readers_enter(&self->readers);
+	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
+	uintptr_t next = cover(c, start, end) ? pin(c, start, end, pins) : 0;
+
 	ww_readers_leave(&self->readers, ticket);
 	return next;
 }

@@ -94,6 +94,10 @@ bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end);
  * for. Returns `end` if there was room for all, else where to go on. */
 uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 			struct ww_pins *pins);
+
+/* The same, if all of [start, end) is watched. If not: 0, and nothing is pinned. */
+uintptr_t ww_ranges_pin_all(struct ww_ranges *self, uintptr_t start,
+			    uintptr_t end, struct ww_pins *pins);
 void ww_pins_drop(struct ww_pins *pins);
 
 /* The same for one address, small enough for a signal stack. */
