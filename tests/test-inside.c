@@ -339,7 +339,7 @@ static void reset_and_mark_10(void)
 }
 
 /* An array with room for one run: what was dirty is in its answer or the next. */
-static void a_mark_below_a_run_takes_no_room_from_it(void **state)
+static void reset_one_run_after_the_other(bool pending)
 {
 	bool told[N] = { false };
 	struct ww_range run;
@@ -349,6 +349,8 @@ static void a_mark_below_a_run_takes_no_room_from_it(void **state)
 	memset(f.m, 1, N * PAGE);
 	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
 	test_write(f.m, 10, 11, 12, -1);
+	if (pending)
+		assert_int_equal(ww_mark(f.ww, f.m + 40 * PAGE, 1, 0), 0);
 	before_take = reset_and_mark_10;
 	for (round = 0; round < 4; round++) {
 		n = 1;
@@ -361,7 +363,14 @@ static void a_mark_below_a_run_takes_no_room_from_it(void **state)
 	}
 	before_take = NULL;
 	assert_true(told[10] && told[11] && told[12]);
+	assert_true(!pending || told[40]);
 	test_end(f);
+}
+
+static void a_mark_below_a_run_takes_no_room_from_it(void **state)
+{
+	reset_one_run_after_the_other(false);
+	reset_one_run_after_the_other(true);
 }
 
 TEST_MAIN("inside", CASE(the_child_is_first),

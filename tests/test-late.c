@@ -55,6 +55,20 @@ int __wrap_ww_sys_madvise(uintptr_t start, size_t len, int advice)
 	return r;
 }
 
+int __real_ww_sys_mprotect(uintptr_t start, size_t len, int prot);
+int __wrap_ww_sys_mprotect(uintptr_t start, size_t len, int prot);
+
+static void (*behind_close)(void);
+
+int __wrap_ww_sys_mprotect(uintptr_t start, size_t len, int prot)
+{
+	int r = __real_ww_sys_mprotect(start, len, prot);
+
+	if (!(prot & PROT_WRITE))
+		test_run_hook(&behind_close);
+	return r;
+}
+
 /* Behind these: a hold that counts already, a slice that is pinned, a new table. */
 static void (*behind_hold)(void), (*behind_pin)(void), (*behind_publish)(void);
 
@@ -129,6 +143,34 @@ static void what_is_discarded_behind_a_scan_does_not_exist(void **state)
 				 0);
 		if (caps & WW_CAP_EXACT)
 			assert_int_equal(got, 0);
+		test_end(f);
+	}
+}
+
+static void store_to_5(void)
+{
+	test_write(f.m, 5, -1);
+}
+
+/* As it does where something is pending, which takes another way. */
+static void what_is_stored_behind_a_close_is_told(void **state)
+{
+	int pending;
+
+	if (!test_is_backend("mprotect")) {
+		test_not_promised("pages that a query closes itself");
+		return;
+	}
+	for (pending = 0; pending < 2; pending++) {
+		f = test_begin(N, 0);
+		test_write(f.m, 5, 9, -1);
+		if (pending)
+			assert_int_equal(ww_mark(f.ww, f.m + 40 * PAGE, 1, 0),
+					 0);
+		behind_close = store_to_5;
+		test_count(f.ww, f.m, N, WW_RESET);
+		assert_null(behind_close);
+		test_expect(f.ww, f.m, N, WW_RESET, 5, -1);
 		test_end(f);
 	}
 }
@@ -551,6 +593,7 @@ static void a_child_finds_no_tracker_that_is_half_closed(void **state)
 }
 
 TEST_MAIN("late", CASE(a_child_finds_no_tracker_that_is_half_closed),
+	  CASE(what_is_stored_behind_a_close_is_told),
 	  CASE(what_is_discarded_behind_a_scan_does_not_exist),
 	  CASE(nothing_is_opened_that_was_given_away),
 	  CASE(a_late_reset_hides_nothing_from_another_tracker),

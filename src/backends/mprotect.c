@@ -163,9 +163,31 @@ static bool stays_open(struct ww_area *a, size_t run, size_t *end)
 	return stays;
 }
 
-/* Report, and with a reset close, the dirty pages of a slice. A dirty bit is
- * cleared only if its page is closed next: cleared and set again, it would be
- * missing for queries of other threads meanwhile. */
+/* Report, and with a reset close, the dirty pages of a slice: the usual case, in a
+ * short loop. */
+static void collect_plain(struct closing *c, struct ww_query *q,
+			  const struct ww_slice *s)
+{
+	struct ww_area *a = s->area;
+	struct ww_bits *dirty = &ww_mp_state(a)->dirty;
+	size_t at = ww_area_page(a, s->start), stop = ww_area_page(a, s->end);
+	size_t run, run_end;
+
+	for (; !ww_query_full(q) &&
+	       ww_bits_next(dirty, at, stop, ww_query_pages_left(q), q->reset,
+			    &run, &run_end);
+	     at = run_end) {
+		uintptr_t start = ww_area_at(a, run);
+		uintptr_t end = ww_area_at(a, run_end);
+
+		q->pos = ww_query_store(q, start, end);
+		if (q->reset)
+			close_part(c, a, start, end);
+	}
+}
+
+/* A dirty bit is cleared only if its page is closed next: cleared and set again, it
+ * would be missing for queries of other threads meanwhile. */
 static void collect_pages(struct closing *c, struct ww_query *q,
 			  const struct ww_slice *s)
 {
@@ -201,7 +223,6 @@ static void collect_pages(struct closing *c, struct ww_query *q,
 		ww_query_offer(q, ww_area_at(a, run), ww_area_at(a, run_end));
 		close_part(c, a, ww_area_at(a, run), ww_area_at(a, run_end));
 	}
-	close_now(c);
 }
 
 static bool is_clean(struct ww_area *a, uintptr_t start, uintptr_t end)
@@ -227,8 +248,13 @@ static int mp_collect(struct ww *ww, struct ww_query *q)
 	if (q->reset)
 		begin_closing(&c, s, &mask, &ticket);
 	while (!ww_query_full(q) &&
-	       ww_ranges_next_still(&ww->ranges, s, part.end, &part))
-		collect_pages(&c, q, &part);
+	       ww_ranges_next_still(&ww->ranges, s, part.end, &part)) {
+		if (ww_query_is_plain(q, part.end))
+			collect_plain(&c, q, &part);
+		else
+			collect_pages(&c, q, &part);
+		close_now(&c);
+	}
 	if (q->reset)
 		end_closing(&c, mask, ticket);
 	ww_query_done_below(q, s->end);

@@ -75,18 +75,6 @@ static int found_run(void *arg, uintptr_t start, uintptr_t end)
 	return 0;
 }
 
-/* Is there one slice only, with nothing hot, held, or pending between q->pos
- * and an address? */
-WW_OFTEN static bool is_plain(const struct ww_query *q, uintptr_t end)
-{
-	const struct ww_area *a = q->span.slice[0].area;
-
-	return q->span.n == 1 && end > q->pos && !ww_area_has_hot(a) &&
-	       !atomic_load(&a->nheld) &&
-	       ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
-			     ww_area_page(a, end));
-}
-
 /* The usual case in one loop: nothing to be merged with, and no zero pages.
  * Returns how many regions were taken: the first that may be zero ends it. What
  * does not fit becomes pending. */
@@ -96,7 +84,7 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 	struct ww_query q = *c->q;
 	size_t i = 0;
 
-	if (!is_plain(&q, s->walk_end))
+	if (!ww_query_is_plain(&q, s->walk_end))
 		return 0;
 	for (; i < s->vec_len && s->vec[i].end; i++) {
 		uintptr_t start = (uintptr_t)s->vec[i].start;
@@ -167,7 +155,7 @@ static size_t take_written(struct collecting *c, const struct ww_scan *s,
 	size_t i;
 
 	if (s->asked != WW_ASK_WRITTEN || s->vec[0].start < q->pos ||
-	    !is_plain(q, s->walk_end))
+	    !ww_query_is_plain(q, s->walk_end))
 		return 0;
 	i = q->pages ? store_pages(q, s->vec, n) : store_runs(q, s->vec, n);
 	if (i)

@@ -169,7 +169,8 @@ bool ww_bits_next_of_two(struct ww_bits *self, const struct ww_bits *other,
 				 : lowest_run(v, max);
 		if (v) {
 			*run = w * WORD_BITS + (size_t)__builtin_ctzll(v);
-			*run_end = *run + (size_t)__builtin_popcountll(v);
+			*run_end = (w + 1) * WORD_BITS -
+				   (size_t)__builtin_clzll(v);
 			return true;
 		}
 	}

@@ -80,6 +80,18 @@ static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
 
 /* --- what a backend's collect() calls --- */
 
+/* Is there one slice only, with nothing hot, held, or pending between q->pos and an
+ * address? Then a backend may store what it found there itself, and moves q->pos. */
+static inline bool ww_query_is_plain(const struct ww_query *q, uintptr_t end)
+{
+	const struct ww_area *a = q->span.slice[0].area;
+
+	return q->span.n == 1 && end > q->pos && !ww_area_has_hot(a) &&
+	       !atomic_load(&a->nheld) &&
+	       ww_bits_quiet(&a->pending, ww_area_page(a, q->pos),
+			     ww_area_page(a, end));
+}
+
 /* [start, end) is dirty and, if this is a reset, re-armed already. What no
  * longer fits becomes pending. Calls ascend, each with a whole run: two calls
  * for neighbours give one run, too, but not where the array was full between
