@@ -41,7 +41,7 @@ WW_OFTEN static int check(const struct ww *ww, const void *start, size_t len,
 	return 0;
 }
 
-/* Begin a call that looks. -ENOENT: not all is watched, and it is no window. */
+/* Begin a call that resets. -ENOENT: not all is watched, and it is no window. */
 static int begin(struct ww *ww, const struct extent *e)
 {
 	int r = ww_inherit(ww);
@@ -200,7 +200,7 @@ static int each_touched(struct ww *ww, const void *start, size_t len,
 	while (at < end) {
 		unsigned i;
 
-		at = ww_ranges_pin(&ww->ranges, at, end, &pins);
+		at = ww_ranges_pin(&ww->ranges, at, end, false, &pins);
 		for (i = 0; i < pins.n; i++) {
 			int e = fn(ww, &pins.slice[i]);
 

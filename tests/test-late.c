@@ -175,6 +175,30 @@ static void what_is_stored_behind_a_close_is_told(void **state)
 	}
 }
 
+static bool is_asked;
+
+static void ask(void)
+{
+	is_asked = true;
+}
+
+/* Not even of what the backend would do first: it is seen whether all is watched. */
+static void a_query_that_fails_changes_nothing(void **state)
+{
+	void *pages[N];
+	size_t n = N;
+
+	f = test_begin(N, 0);
+	assert_int_equal(ww_unwatch(f.ww, f.m + 9 * PAGE, PAGE, 0), 0);
+	is_asked = false;
+	behind_close = instead = ask;
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL),
+			 -ENOENT);
+	assert_false(is_asked);
+	behind_close = instead = NULL;
+	test_end(f);
+}
+
 static int other_uffd;
 static bool given_away;
 
@@ -594,6 +618,7 @@ static void a_child_finds_no_tracker_that_is_half_closed(void **state)
 
 TEST_MAIN("late", CASE(a_child_finds_no_tracker_that_is_half_closed),
 	  CASE(what_is_stored_behind_a_close_is_told),
+	  CASE(a_query_that_fails_changes_nothing),
 	  CASE(what_is_discarded_behind_a_scan_does_not_exist),
 	  CASE(nothing_is_opened_that_was_given_away),
 	  CASE(a_late_reset_hides_nothing_from_another_tracker),

@@ -232,17 +232,20 @@ WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 			    bool all, struct ww_query *q)
 {
 	struct ww_pins pins;
+	bool first = true;
 	int r = 0;
 
-	while (r == 0 && start < end && !ww_query_full(q)) {
+	for (; r == 0 && start < end && !ww_query_full(q); first = false) {
 		unsigned published = ww_ranges_published();
 		unsigned i, n;
 
-		start = (all ? ww_ranges_pin_all
-			     : ww_ranges_pin)(&ww->ranges, start, end, &pins);
+		start = ww_ranges_pin(&ww->ranges, start, end, first && all,
+				      &pins);
 		if (!start)
 			return -ENOENT;
-		all = false;
+		/* not before: a call that fails has changed nothing */
+		if (first && ww->backend->begin)
+			r = ww->backend->begin(ww, q);
 		for (i = 0; r == 0 && i < pins.n && !ww_query_full(q); i += n) {
 			q->span = next_span(ww, &pins, i);
 			n = q->span.n;
@@ -258,12 +261,8 @@ WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 WW_OFTEN int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end, bool all,
 			struct ww_query *q)
 {
-	int r = 0;
+	int r = collect(ww, start, end, all, q);
 
-	if (ww->backend->begin)
-		r = ww->backend->begin(ww, q);
-	if (r == 0)
-		r = collect(ww, start, end, all, q);
 	/* Queries of a process that has ended succeed, and find nothing. */
 	if (r == 0)
 		r = ww_process_check(&ww->process);
@@ -311,7 +310,7 @@ int ww_collect_nothing(struct ww *ww, uintptr_t start, uintptr_t end)
 		struct ww_span span;
 		unsigned i;
 
-		at = ww_ranges_pin(&ww->ranges, at, end, &pins);
+		at = ww_ranges_pin(&ww->ranges, at, end, false, &pins);
 		for (i = 0; r == 0 && i < pins.n; i += span.n) {
 			span = next_span(ww, &pins, i);
 			r = rearm_span(ww, &span);

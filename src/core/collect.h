@@ -9,7 +9,7 @@
 #include "core/backend.h"
 
 /* Fill q with what is dirty in [start, end). On failure everything that was
- * dirty still is. -ENOENT: `all` of it was to be watched, and is not. */
+ * dirty still is. With `all`: -ENOENT if some of it is not watched. */
 int ww_collect(struct ww *ww, uintptr_t start, uintptr_t end, bool all,
 	       struct ww_query *q);
 

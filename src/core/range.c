@@ -182,7 +182,7 @@ WW_OFTEN static uintptr_t pin(struct ww_cursor c, uintptr_t start,
 {
 	const struct ww_slice *at;
 
-	for (pins->n = 0; (at = ww_cursor_slice(&c)) && at->start < end;
+	for (; (at = ww_cursor_slice(&c)) && at->start < end;
 	     ww_cursor_next(&c)) {
 		struct ww_slice s = ww_slice_part(at, start, end);
 
@@ -194,24 +194,16 @@ WW_OFTEN static uintptr_t pin(struct ww_cursor c, uintptr_t start,
 	return end;
 }
 
-uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
-			struct ww_pins *pins)
-{
-	struct ww_ticket ticket = ww_readers_enter(&self->readers);
-	uintptr_t next = pin(ww_table_seek(atomic_load(&self->table), start),
-			     start, end, pins);
-
-	ww_readers_leave(&self->readers, ticket);
-	return next;
-}
-
-WW_OFTEN uintptr_t ww_ranges_pin_all(struct ww_ranges *self, uintptr_t start,
-				     uintptr_t end, struct ww_pins *pins)
+WW_OFTEN uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start,
+				 uintptr_t end, bool all, struct ww_pins *pins)
 {
 	struct ww_ticket ticket = ww_readers_enter(&self->readers);
 	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), start);
-	uintptr_t next = cover(c, start, end) ? pin(c, start, end, pins) : 0;
+	uintptr_t next = 0;
 
+	pins->n = 0;
+	if (!all || cover(c, start, end))
+		next = pin(c, start, end, pins);
 	ww_readers_leave(&self->readers, ticket);
 	return next;
 }
@@ -317,7 +309,7 @@ static void each_area(struct ww_ranges *self, uintptr_t start, uintptr_t end,
 	while (start < end) {
 		unsigned i;
 
-		start = ww_ranges_pin(self, start, end, &pins);
+		start = ww_ranges_pin(self, start, end, false, &pins);
 		for (i = 0; i < pins.n; i++)
 			fn(pins.slice[i].area, pins.slice[i].start,
 			   pins.slice[i].end);

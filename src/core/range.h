@@ -91,16 +91,13 @@ bool ww_table_meets(const struct ww_table *t, uintptr_t start, uintptr_t end);
 bool ww_ranges_cover(struct ww_ranges *self, uintptr_t start, uintptr_t end);
 
 /* Pin slices that meet [start, end), clipped to it, as many as there is room
- * for. Returns `end` if there was room for all, else where to go on. */
+ * for. Returns `end` if there was room for all, else where to go on. 0, and nothing
+ * is pinned: `all` of it was to be watched, and is not. */
 uintptr_t ww_ranges_pin(struct ww_ranges *self, uintptr_t start, uintptr_t end,
-			struct ww_pins *pins);
-
-/* The same, if all of [start, end) is watched. If not: 0, and nothing is pinned. */
-uintptr_t ww_ranges_pin_all(struct ww_ranges *self, uintptr_t start,
-			    uintptr_t end, struct ww_pins *pins);
+			bool all, struct ww_pins *pins);
 void ww_pins_drop(struct ww_pins *pins);
 
-/* The same for one address, small enough for a signal stack. */
+/* Pin the slice that has an address: small enough for a signal stack. */
 bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
 		       struct ww_slice *out, struct ww_ticket *ticket);
 

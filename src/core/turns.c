@@ -28,14 +28,16 @@ static struct ww_turn *turn_of(struct ww_turns *self, uintptr_t page)
 	return &self->turn[(h ^ h >> 6 ^ h >> 12) % WW_TURNS];
 }
 
-/* The pages of [start, end) can be in so many places only, of which this is the i-th:
- * the place of each address, 4 KiB apart as in turn_of(), or all of the table. */
+/* How many places of the table can have pages of [start, end): one for each 4 KiB, by
+ * which turn_of() goes, or all of them if those are fewer. */
 static unsigned places(uintptr_t start, uintptr_t end)
 {
-	return (end - start) >> 12 < WW_TURNS ? (unsigned)((end - start) >> 12)
-					      : WW_TURNS;
+	uintptr_t n = (end - start) >> 12;
+
+	return n < WW_TURNS ? (unsigned)n : WW_TURNS;
 }
 
+/* The i-th of them. */
 static struct ww_turn *place(struct ww_turns *self, uintptr_t start,
 			     unsigned of, unsigned i)
 {
