@@ -89,7 +89,6 @@ static void close_now(struct closing *c)
 /* Held pages must not be closed, and hot ones, which are dirty, need not be. */
 static bool may_close_gap(const struct closing *c, size_t first, size_t end)
 {
-	size_t run, run_end;
 	bool held;
 
 	if (end - first > GAP_PAGES ||
@@ -97,8 +96,7 @@ static bool may_close_gap(const struct closing *c, size_t first, size_t end)
 	    ww_area_held_run(c->a, first, end, &held) != end || held)
 		return false;
 	return !ww_area_has_hot(c->a) ||
-	       !ww_bits_next(&ww_mp_state(c->a)->dirty, first, end, 1, false,
-			     &run, &run_end);
+	       ww_bits_none(&ww_mp_state(c->a)->dirty, first, end);
 }
 
 static void close_pages(struct closing *c, size_t first, size_t end)
@@ -163,8 +161,9 @@ static bool stays_open(struct ww_area *a, size_t run, size_t *end)
 	return stays;
 }
 
-/* Report, and with a reset close, the dirty pages of a slice: the usual case, in a
- * short loop. */
+/* Report, and with a reset close, the dirty pages of a slice, where
+ * ww_query_is_plain(). A page that begins to be held meanwhile gets its bit back
+ * (may_close()), and is reported to others because it is held. */
 static void collect_plain(struct closing *c, struct ww_query *q,
 			  const struct ww_slice *s)
 {
@@ -186,8 +185,9 @@ static void collect_plain(struct closing *c, struct ww_query *q,
 	}
 }
 
-/* A dirty bit is cleared only if its page is closed next: cleared and set again, it
- * would be missing for queries of other threads meanwhile. */
+/* The same everywhere. What is held or hot stays open, and its dirty bit is not even
+ * cleared: cleared and set again, it would be missing for queries of other threads
+ * meanwhile. */
 static void collect_pages(struct closing *c, struct ww_query *q,
 			  const struct ww_slice *s)
 {
@@ -227,10 +227,8 @@ static void collect_pages(struct closing *c, struct ww_query *q,
 
 static bool is_clean(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
-	size_t run, run_end;
-
-	return !ww_bits_next(&ww_mp_state(a)->dirty, ww_area_page(a, start),
-			     ww_area_page(a, end), 1, false, &run, &run_end);
+	return ww_bits_none(&ww_mp_state(a)->dirty, ww_area_page(a, start),
+			    ww_area_page(a, end));
 }
 
 static int mp_collect(struct ww *ww, struct ww_query *q)

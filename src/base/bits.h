@@ -36,7 +36,7 @@ bool ww_bits_test(const struct ww_bits *self, size_t bit);
 bool ww_bits_next(struct ww_bits *self, size_t first, size_t end, size_t max,
 		  bool take, size_t *run, size_t *run_end);
 
-/* The same of bits that are set in either bitmap; only self's are cleared. */
+/* As ww_bits_next(), of bits that are set in either bitmap; only self's are cleared. */
 bool ww_bits_next_of_two(struct ww_bits *self, const struct ww_bits *other,
 			 size_t first, size_t end, size_t max, bool take,
 			 size_t *run, size_t *run_end);
@@ -69,6 +69,15 @@ static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
 			return false;
 	}
 	return true;
+}
+
+/* Is no bit set in [first, end)? */
+static inline bool ww_bits_none(struct ww_bits *self, size_t first, size_t end)
+{
+	size_t run, run_end;
+
+	return ww_bits_quiet(self, first, end) ||
+	       !ww_bits_next(self, first, end, 1, false, &run, &run_end);
 }
 
 /* True: all bits of [first, end) and their summary bit are set, so that

@@ -54,7 +54,8 @@
  *   - collect() reports each run in one call, in order, from q->pos on: with
  *     ww_query_offer() what it re-arms afterwards, as far as that was stored;
  *     with ww_query_found() what it has re-armed already, of which the rest
- *     becomes pending. It may stop when the array is full. It ends with
+ *     becomes pending. Where ww_query_is_plain() it may store runs itself.
+ *     It may stop when the array is full. It ends with
  *     ww_query_done_below() for the place that it came to. Pending and held
  *     pages are no business of a backend: the core reports them.
  *   - A backend closes pages (makes a store fault) inside of area->changers
