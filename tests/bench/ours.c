@@ -8,6 +8,7 @@
 
 static struct ww *ww;
 static unsigned flags;
+static bool holds, releases; /* the first page, before it is asked */
 
 int ours_open(const char *name)
 {
@@ -25,6 +26,8 @@ int ours_open(const char *name)
 		flags = WW_WATCH_COARSE_OK;
 	if (strstr(name, "HOT_OK"))
 		flags = WW_WATCH_HOT_OK;
+	holds = strstr(name, "held");
+	releases = strstr(name, "was held");
 	return ww_open(&ww, &o);
 }
 
@@ -35,7 +38,13 @@ void ours_close(void)
 
 int ours_watch(char *m, size_t len)
 {
-	return ww_watch(ww, m, len, flags);
+	int r = ww_watch(ww, m, len, flags);
+
+	if (r == 0 && holds)
+		r = ww_hold(ww, m, 1, 0);
+	if (r == 0 && releases)
+		r = ww_release(ww, m, 1, 0);
+	return r;
 }
 
 void ours_unwatch(char *m, size_t len)

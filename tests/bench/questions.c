@@ -276,6 +276,28 @@ static void ask_runs(bool clustered)
 		    32 * MIB, clustered);
 }
 
+/* Ours alone: a page is held, or was, as around a system call that writes to it. */
+static void ask_held(void)
+{
+	static const struct technique all[] = {
+		OURS("uffd-async", GIB, 0),
+		OURS("uffd-async, one is held", GIB, 0),
+		OURS("uffd-async, one was held", GIB, 0),
+		OURS("mprotect", GIB, 0),
+		OURS("mprotect, one is held", GIB, 0),
+		OURS("mprotect, one was held", GIB, 0),
+	};
+	const struct technique *list[COUNT(all)];
+	struct field f;
+	size_t i;
+
+	for (i = 0; i < COUNT(all); i++)
+		list[i] = &all[i];
+	f = field_of(list, COUNT(all));
+	ask_density(&f, "held", "32 MiB, scattered, beside a page that is held",
+		    32 * MIB, false);
+}
+
 void ask_query(void)
 {
 	static const size_t sizes[] = { 64 << 10,  MIB,	    16 * MIB,
@@ -291,6 +313,7 @@ void ask_query(void)
 		    32 * MIB, true);
 	ask_runs(false);
 	ask_runs(true);
+	ask_held();
 
 	begin(&plot, &f, "query-clean", "a query of memory that is clean",
 	      "bytes", "ns a page of region");
