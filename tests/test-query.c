@@ -320,6 +320,64 @@ static void mark_reports_whole_pages(void **state)
 	test_end(f);
 }
 
+/* Ranges that touch, one of them with a mark, one with a page that is held. */
+static void ask_in_pieces(size_t room, bool runs)
+{
+	enum { RANGE = 4, MARKED = 10, HELD = 18 };
+	struct ww *ww = test_open();
+	char *m = test_map(N);
+	bool told[N] = { false };
+	size_t i, k, n, rounds;
+
+	for (i = 0; i < N; i += RANGE)
+		assert_int_equal(ww_watch(ww, m + i * PAGE, RANGE * PAGE, 0), 0);
+	for (i = 1; i < N; i += RANGE)
+		test_write(m, (int)i, -1);
+	assert_int_equal(ww_mark(ww, m + MARKED * PAGE, 1, 0), 0);
+	assert_int_equal(ww_hold(ww, m + HELD * PAGE, 1, 0), 0);
+	for (rounds = 0, k = 0; k < N && rounds < 2 * N; rounds++) {
+		struct ww_range run[N] = { 0 };
+		void *pages[N];
+		char *at = m + k * PAGE, *last = at - PAGE;
+
+		n = room;
+		if (runs)
+			assert_int_equal(ww_get_ranges(ww, at, (N - k) * PAGE,
+						       WW_RESET, run, &n),
+					 0);
+		else
+			assert_int_equal(ww_get(ww, at, (N - k) * PAGE, WW_RESET,
+						pages, &n, NULL),
+					 0);
+		for (i = 0; i < n; i++) {
+			char *page = runs ? run[i].start : pages[i];
+
+			assert_true(page > last);
+			for (last = page;
+			     last < page + (runs ? run[i].len : PAGE);
+			     last += PAGE)
+				told[(size_t)(last - m) / PAGE] = true;
+			last -= PAGE;
+		}
+		k = n < room ? N : (size_t)(last - m) / PAGE + 1;
+	}
+	for (i = 0; i < N; i++)
+		assert_int_equal(told[i], i % RANGE == 1 || i == MARKED ||
+						  i == HELD);
+	ww_close(ww);
+	test_unmap(m, N);
+}
+
+static void touching_ranges_are_asked_in_pieces(void **state)
+{
+	size_t room;
+
+	for (room = 1; room <= 24; room++) {
+		ask_in_pieces(room, false);
+		ask_in_pieces(room, true);
+	}
+}
+
 static void marks_beyond_a_full_array_stay(void **state)
 {
 	struct test_fixture f = test_begin(N, 0);
@@ -467,6 +525,7 @@ TEST_MAIN("query", CASE(fresh_memory_is_clean),
 	  CASE(unwatch_of_a_part_splits),
 	  CASE(memory_is_writable_after_unwatch_and_close),
 	  CASE(mark_reports_whole_pages), CASE(marks_beyond_a_full_array_stay),
+	  CASE(touching_ranges_are_asked_in_pieces),
 	  CASE(discard_cleans_and_empties),
 	  CASE(protect_neither_dirties_nor_cleans),
 	  CASE(reserved_memory_can_be_watched_and_committed),

@@ -95,7 +95,7 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 		note(c, s, start, end);
 		q.pos = ww_query_store(&q, start, end);
 		if (q.reset && q.pos < end)
-			ww_area_mark(c->q->span.slice[0].area, q.pos, end);
+			ww_span_each(&c->q->span, q.pos, end, ww_area_mark);
 		s->vec[i].end = 0; /* as it was found */
 	}
 	c->q->n = q.n;

@@ -158,6 +158,28 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 	return false;
 }
 
+WW_OFTEN bool ww_query_is_plain(const struct ww_query *q, uintptr_t end)
+{
+	unsigned i = find_slice(&q->span, q->pos);
+
+	if (end <= q->pos || ww_area_has_hot(q->span.slice[0].area))
+		return false;
+	for (; i < q->span.n && q->span.slice[i].start < end; i++) {
+		struct ww_slice s =
+			ww_slice_part(&q->span.slice[i], q->pos, end);
+		struct ww_area *a = s.area;
+		size_t first = ww_area_page(a, s.start);
+		size_t stop = ww_area_page(a, s.end);
+
+		/* in this order: a page that is released is pending first */
+		if ((atomic_load(&a->nheld) &&
+		     !ww_bits_none(&a->held, first, stop)) ||
+		    !ww_bits_none(&a->pending, first, stop))
+			return false;
+	}
+	return true;
+}
+
 WW_OFTEN static bool flush_pending(struct ww_query *q, uintptr_t end)
 {
 	unsigned i = find_slice(&q->span, q->pos);

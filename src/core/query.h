@@ -80,21 +80,10 @@ static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
 
 /* --- what a backend's collect() calls --- */
 
-/* Is there one slice only, of an area without hot pages, and nothing held or pending
- * between q->pos and an address? Then a backend may call ww_query_store() itself for what
- * it finds there, and moves q->pos. What becomes pending meanwhile is for the next
- * query. */
-static inline bool ww_query_is_plain(const struct ww_query *q, uintptr_t end)
-{
-	struct ww_area *a = q->span.slice[0].area;
-	size_t first = ww_area_page(a, q->pos), stop = ww_area_page(a, end);
-
-	/* in this order: a page that is released is pending first */
-	return q->span.n == 1 && end > q->pos && !ww_area_has_hot(a) &&
-	       (!atomic_load(&a->nheld) ||
-		ww_bits_none(&a->held, first, stop)) &&
-	       ww_bits_none(&a->pending, first, stop);
-}
+/* Have the areas no hot pages, and is nothing held or pending between q->pos and an
+ * address? Then a backend may call ww_query_store() itself for what it finds there, and
+ * moves q->pos. What becomes pending meanwhile is for the next query. */
+bool ww_query_is_plain(const struct ww_query *q, uintptr_t end);
 
 /* [start, end) is dirty and, if this is a reset, re-armed already. What no
  * longer fits becomes pending. Calls ascend, each with a whole run: two calls
