@@ -161,9 +161,10 @@ static bool stays_open(struct ww_area *a, size_t run, size_t *end)
 	return stays;
 }
 
-/* Report, and with a reset close, the dirty pages of a slice, where
- * ww_query_is_plain(). A page that begins to be held meanwhile gets its bit back
- * (may_close()), and is reported to others because it is held. */
+/* Report, and with a reset close, dirty pages where ww_query_is_plain(). A page that
+ * begins to be held meanwhile gets its dirty bit back (may_close()). Others may miss it
+ * until then, as if they had come between this query and ww_hold(), which does not return
+ * before this thread has left `changers`. */
 static void collect_plain(struct closing *c, struct ww_query *q,
 			  const struct ww_slice *s)
 {
@@ -185,9 +186,9 @@ static void collect_plain(struct closing *c, struct ww_query *q,
 	}
 }
 
-/* The same everywhere. What is held or hot stays open, and its dirty bit is not even
- * cleared: cleared and set again, it would be missing for queries of other threads
- * meanwhile. */
+/* The same where some pages are held, hot or pending. What is held or hot stays open,
+ * and its dirty bit is not even cleared: cleared and set again, it would be missing for
+ * queries of other threads meanwhile. */
 static void collect_pages(struct closing *c, struct ww_query *q,
 			  const struct ww_slice *s)
 {
@@ -225,6 +226,34 @@ static void collect_pages(struct closing *c, struct ww_query *q,
 	}
 }
 
+/* How far collect_part() looks for pending pages, of which a small array may have no
+ * use: their words are read one by one. */
+#define PIECE_PAGES 4096u
+
+/* All that is watched still of a part of a slice. */
+static void collect_part(struct closing *c, struct ww_query *q,
+			 const struct ww_slice *part)
+{
+	struct ww_area *a = part->area;
+	struct ww_slice piece = *part;
+	size_t at = ww_area_page(a, part->start), run, run_end;
+	const size_t stop = ww_area_page(a, part->end);
+
+	for (;
+	     !ww_query_full(q) && ww_bits_next(&ww_mp_state(a)->dirty, at, stop,
+					       1, false, &run, &run_end);
+	     at = run_end) {
+		run_end = stop - run > PIECE_PAGES ? run + PIECE_PAGES : stop;
+		piece.start = ww_area_at(a, run);
+		piece.end = ww_area_at(a, run_end);
+		if (ww_query_is_plain(q, piece.end))
+			collect_plain(c, q, &piece);
+		else
+			collect_pages(c, q, &piece);
+	}
+	close_now(c);
+}
+
 static bool is_clean(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	return ww_bits_none(&ww_mp_state(a)->dirty, ww_area_page(a, start),
@@ -246,13 +275,8 @@ static int mp_collect(struct ww *ww, struct ww_query *q)
 	if (q->reset)
 		begin_closing(&c, s, &mask, &ticket);
 	while (!ww_query_full(q) &&
-	       ww_ranges_next_still(&ww->ranges, s, part.end, &part)) {
-		if (ww_query_is_plain(q, part.end))
-			collect_plain(&c, q, &part);
-		else
-			collect_pages(&c, q, &part);
-		close_now(&c);
-	}
+	       ww_ranges_next_still(&ww->ranges, s, part.end, &part))
+		collect_part(&c, q, &part);
 	if (q->reset)
 		end_closing(&c, mask, ticket);
 	ww_query_done_below(q, s->end);

@@ -71,7 +71,8 @@ static inline bool ww_bits_quiet(const struct ww_bits *self, size_t first,
 	return true;
 }
 
-/* Is no bit set in [first, end)? */
+/* Is no bit set in [first, end)? If it is not quiet, 512 words are read for each
+ * chunk. */
 static inline bool ww_bits_none(struct ww_bits *self, size_t first, size_t end)
 {
 	size_t run, run_end;

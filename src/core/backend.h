@@ -54,7 +54,8 @@
  *   - collect() reports each run in one call, in order, from q->pos on: with
  *     ww_query_offer() what it re-arms afterwards, as far as that was stored;
  *     with ww_query_found() what it has re-armed already, of which the rest
- *     becomes pending. Where ww_query_is_plain() it may store runs itself.
+ *     becomes pending. Where ww_query_is_plain() it may call ww_query_store()
+ *     itself, moves q->pos, and marks what it re-armed and has no room for.
  *     It may stop when the array is full. It ends with
  *     ww_query_done_below() for the place that it came to. Pending and held
  *     pages are no business of a backend: the core reports them.
@@ -206,8 +207,8 @@ struct ww_backend {
 	 * NULL: nothing to do. */
 	void (*detach)(struct ww *ww, const struct ww_slice *s, bool open);
 
-	/* Before the first collect() of a query. May wait for other threads.
-	 * NULL: nothing to do. */
+	/* Before the first collect() of a query, whose slices are pinned. May
+	 * wait for other threads, not for `users`. NULL: nothing to do. */
 	int (*begin)(struct ww *ww, const struct ww_query *q);
 
 	/* mprotect(2), of the whole slice or, on failure, of none of it. What

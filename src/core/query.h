@@ -80,9 +80,9 @@ static inline uintptr_t ww_query_store(struct ww_query *q, uintptr_t start,
 
 /* --- what a backend's collect() calls --- */
 
-/* Have the areas no hot pages, and is nothing held or pending between q->pos and an
- * address? Then a backend may call ww_query_store() itself for what it finds there, and
- * moves q->pos. What becomes pending meanwhile is for the next query. */
+/* Have the areas no hot pages, and is nothing held or pending in [q->pos, end)? Then a
+ * backend may call ww_query_store() itself for what it finds there, and moves q->pos.
+ * What becomes pending or held meanwhile is for the next query. */
 bool ww_query_is_plain(const struct ww_query *q, uintptr_t end);
 
 /* [start, end) is dirty and, if this is a reset, re-armed already. What no
