@@ -33,7 +33,7 @@ static bool armed, in_child;
 /* Called once, not a fork: around a scan, which is outside of all locks. No assertion
  * may jump out of them. */
 static void (*instead)(void), (*behind)(void);
-static void (*before_take)(void);
+static void (*before_take)(void), (*before_look)(void);
 static int forks, children_failed, ioctls;
 static int strays; /* scans of a child outside of the memory */
 
@@ -71,8 +71,7 @@ unsigned __wrap_ww_fork_generation(void)
 bool __wrap_ww_bits_next(struct ww_bits *self, size_t first, size_t end,
 			 size_t max, bool take, size_t *run, size_t *run_end)
 {
-	if (take)
-		test_run_hook(&before_take);
+	test_run_hook(take ? &before_take : &before_look);
 	return __real_ww_bits_next(self, first, end, max, take, run, run_end);
 }
 
@@ -373,9 +372,43 @@ static void a_mark_below_a_run_takes_no_room_from_it(void **state)
 	reset_one_run_after_the_other(true);
 }
 
+/* Page 10, which was pending, is held, and then reset by another query. */
+static void hold_and_reset_10(void)
+{
+	void *page;
+	size_t n = 1;
+
+	CHECK(ww_hold(f.ww, f.m + 10 * PAGE, 1, 0) == 0);
+	CHECK(ww_get(f.ww, f.m + 10 * PAGE, PAGE, WW_RESET, &page, &n, NULL) ==
+	      0);
+	CHECK(n == 1);
+}
+
+/* It was dirty all the time. */
+static void a_page_that_begins_to_be_held_is_told(void **state)
+{
+	void *pages[N];
+	size_t n = N, i, told = 0;
+
+	f = (struct test_fixture){ test_open(), test_map(N), N };
+	memset(f.m, 1, N * PAGE);
+	assert_int_equal(ww_watch(f.ww, f.m, N * PAGE, 0), 0);
+	assert_int_equal(ww_mark(f.ww, f.m + 10 * PAGE, 1, 0), 0);
+	test_write(f.m, 20, -1);
+	before_look = hold_and_reset_10;
+	assert_int_equal(ww_get(f.ww, f.m, N * PAGE, 0, pages, &n, NULL), 0);
+	test_run_hook(&before_look); /* other backends may make no such call */
+	for (i = 0; i < n; i++)
+		told += pages[i] == f.m + 10 * PAGE ||
+			pages[i] == f.m + 20 * PAGE;
+	assert_int_equal(told, 2);
+	test_end(f);
+}
+
 TEST_MAIN("inside", CASE(the_child_is_first),
 	  CASE(a_child_asks_the_other_process_for_no_more),
 	  CASE(a_mark_below_a_run_takes_no_room_from_it),
+	  CASE(a_page_that_begins_to_be_held_is_told),
 	  CASE(nothing_is_on_its_way_from_the_kernel),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))

@@ -162,8 +162,11 @@ bool ww_bits_next_of_two(struct ww_bits *self, const struct ww_bits *other,
 	for (; (w = skip_both(self, other, w, stop)) < stop; w++) {
 		uint64_t also = other ? atomic_load(&other->word[w]) : 0;
 		uint64_t m = mask(w, first, end);
-		uint64_t v = (atomic_load(&self->word[w]) | also) & m;
+		uint64_t v = atomic_load(&self->word[w]);
 
+		/* before and behind: a bit may go from either to the other */
+		also |= other ? atomic_load(&other->word[w]) : 0;
+		v = (v | also) & m;
 		if (v)
 			v = take ? take_run(&self->word[w], also, m, max)
 				 : lowest_run(v, max);

@@ -132,7 +132,6 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 {
 	struct ww_area *a = s->area;
 	uintptr_t from = s->start > q->pos ? s->start : q->pos;
-	const struct ww_bits *held;
 	size_t first, run_end, stop;
 
 	if (end > s->end)
@@ -141,13 +140,13 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 		return true;
 	first = ww_area_page(a, from);
 	stop = ww_area_page(a, end);
-	held = atomic_load(&a->nheld) ? &a->held : NULL;
-	if (!held && ww_bits_quiet(&a->pending, first, stop))
+	if (!atomic_load(&a->nheld) &&
+	    ww_bits_quiet(&a->pending, first, stop) && !atomic_load(&a->nheld))
 		return true;
 	while (!ww_query_full(q)) {
 		size_t run;
 
-		if (!ww_bits_next_of_two(&a->pending, held, first, stop,
+		if (!ww_bits_next_of_two(&a->pending, &a->held, first, stop,
 					 ww_query_pages_left(q), q->reset, &run,
 					 &run_end))
 			return true;
@@ -156,6 +155,11 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 		first = run_end;
 	}
 	return false;
+}
+
+static inline bool holds_none(struct ww_area *a, size_t first, size_t end)
+{
+	return !atomic_load(&a->nheld) || ww_bits_none(&a->held, first, end);
 }
 
 WW_OFTEN bool ww_query_is_plain(const struct ww_query *q, uintptr_t end)
@@ -171,10 +175,12 @@ WW_OFTEN bool ww_query_is_plain(const struct ww_query *q, uintptr_t end)
 		size_t first = ww_area_page(a, s.start);
 		size_t stop = ww_area_page(a, s.end);
 
-		/* in this order: a page that is released is pending first */
-		if ((atomic_load(&a->nheld) &&
-		     !ww_bits_none(&a->held, first, stop)) ||
-		    !ww_bits_none(&a->pending, first, stop))
+		/* A page that is released is pending first. One that begins to
+		 * be held may be pending, until another query resets it: so
+		 * `held` is looked at before and behind. */
+		if (!holds_none(a, first, stop) ||
+		    !ww_bits_none(&a->pending, first, stop) ||
+		    !holds_none(a, first, stop))
 			return false;
 	}
 	return true;
