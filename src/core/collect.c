@@ -246,6 +246,10 @@ WW_OFTEN static int collect(struct ww *ww, uintptr_t start, uintptr_t end,
 		/* not before: a call that fails has changed nothing */
 		if (first && ww->backend->begin)
 			r = ww->backend->begin(ww, q);
+		if (r < 0) {
+			ww_pins_drop(&pins);
+			return r;
+		}
 		for (i = 0; r == 0 && i < pins.n && !ww_query_full(q); i += n) {
 			q->span = next_span(ww, &pins, i);
 			n = q->span.n;
