@@ -82,6 +82,16 @@ struct field field_of(const struct technique *const *list, size_t n)
 	return f;
 }
 
+struct field field_of_ours(const struct technique *first, size_t n)
+{
+	const struct technique *list[PLOT_SERIES];
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		list[i] = &first[i];
+	return field_of(list, n);
+}
+
 struct field field_all(void)
 {
 	static const struct technique *const references[] = {

@@ -81,6 +81,7 @@ char *map(size_t len);
 void dirty(char *m, const struct work *w);
 
 struct field field_of(const struct technique *const *list, size_t n);
+struct field field_of_ours(const struct technique *first, size_t n);
 struct field field_all(void); /* ours and the references */
 void begin(struct plot *plot, const struct field *f, const char *name,
 	   const char *title, const char *x, const char *y);

@@ -267,8 +267,7 @@ static void ask_runs(bool clustered)
 		{ "uffd-async, ranges", ours_open, ours_close, ours_watch,
 		  ours_unwatch, ours_get_runs, GIB, 0 },
 	};
-	const struct technique *const list[] = { &two[0], &two[1] };
-	struct field f = field_of(list, 2);
+	struct field f = field_of_ours(two, COUNT(two));
 
 	ask_density(&f, clustered ? "runs-clustered" : "runs-scattered",
 		    clustered ? "addresses or ranges, 32 MiB, clustered"
@@ -287,13 +286,8 @@ static void ask_held(void)
 		OURS("mprotect, one is held", GIB, 0),
 		OURS("mprotect, one was held", GIB, 0),
 	};
-	const struct technique *list[COUNT(all)];
-	struct field f;
-	size_t i;
+	struct field f = field_of_ours(all, COUNT(all));
 
-	for (i = 0; i < COUNT(all); i++)
-		list[i] = &all[i];
-	f = field_of(list, COUNT(all));
 	ask_density(&f, "held", "32 MiB, scattered, beside a page that is held",
 		    32 * MIB, false);
 }
@@ -607,8 +601,7 @@ static void ask_huge(void)
 	static const struct technique two[] = {
 		OURS("uffd-async", 0, 0), OURS("uffd-async, HUGE", 0, 0)
 	};
-	const struct technique *const list[] = { &two[0], &two[1] };
-	struct field f = field_of(list, 2);
+	struct field f = field_of_ours(two, COUNT(two));
 	struct plot plot;
 	size_t i;
 
@@ -657,9 +650,7 @@ void ask_modes(void)
 		measure(&plot, &f, (double)i, cost_of_frame,
 			&(struct work){ .len = FRAME_LEN, .clustered = i });
 	end(&plot);
-	for (i = 0; i < 4; i++)
-		list[i] = &coarse[i];
-	f = field_of(list, 4);
+	f = field_of_ours(coarse, COUNT(coarse));
 	begin(&plot, &f, "coarse", "writing all pages side by side", "bytes",
 	      "ns a page");
 	for (i = 1; i <= 16; i *= 4)
