@@ -395,6 +395,28 @@ static void marks_beyond_a_full_array_stay(void **state)
 	test_end(f);
 }
 
+/* More than a GiB, of which a backend may ask the kernel in several calls, with more
+ * pages that are pending than those calls would be. */
+static void marks_in_a_large_range_are_all_reported(void **state)
+{
+	const size_t npages = (size_t)0x50000000 / PAGE;
+	struct test_fixture f = test_begin(npages, 0);
+	void *pages[64];
+	size_t i, n = 64;
+
+	for (i = 0; i < 60; i++)
+		assert_int_equal(ww_mark(f.ww, f.m + i * 10 * PAGE, PAGE, 0),
+				 0);
+	assert_int_equal(ww_get(f.ww, f.m, npages * PAGE, WW_RESET, pages, &n,
+				NULL),
+			 0);
+	assert_int_equal(n, 60);
+	for (i = 0; i < n; i++)
+		assert_ptr_equal(pages[i], f.m + i * 10 * PAGE);
+	assert_int_equal(test_count(f.ww, f.m, 600, 0), 0);
+	test_end(f);
+}
+
 static void discard_cleans_and_empties(void **state)
 {
 	struct test_fixture f = test_begin(N, 0);
@@ -526,6 +548,7 @@ TEST_MAIN("query", CASE(fresh_memory_is_clean),
 	  CASE(memory_is_writable_after_unwatch_and_close),
 	  CASE(mark_reports_whole_pages), CASE(marks_beyond_a_full_array_stay),
 	  CASE(touching_ranges_are_asked_in_pieces),
+	  CASE(marks_in_a_large_range_are_all_reported),
 	  CASE(discard_cleans_and_empties),
 	  CASE(protect_neither_dirties_nor_cleans),
 	  CASE(reserved_memory_can_be_watched_and_committed),

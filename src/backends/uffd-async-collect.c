@@ -385,7 +385,8 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 
 	while (s.start < end && !ww_query_full(q)) {
 		size_t room = q->room - q->n, pages;
-		bool timed = end - s.start > CHUNK, gone;
+		const uintptr_t start = s.start;
+		bool timed = end - start > CHUNK, gone;
 		uint64_t t = timed ? ww_sys_now_ns() : 0;
 		int r;
 
@@ -408,8 +409,8 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 		if (gone) /* the caller looks again which pages all exist */
 			break;
 		s.start = s.walk_end;
-		/* After a call that got to its end quickly, a longer one. */
-		if (timed && s.walk_end == s.end)
+		/* After a whole chunk that was quick, a longer one. */
+		if (timed && s.walk_end - start == chunk)
 			chunk = ww_sys_now_ns() - t < CHUNK_NS ? chunk * 4
 							       : CHUNK;
 		if (r > 0 && !c->any && !ww_query_full(q)) {
