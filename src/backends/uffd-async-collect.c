@@ -10,7 +10,6 @@
 #include "backends/uffd-async.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/fork.h"
 #include "kernel/sys.h"
@@ -82,14 +81,12 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 {
 	/* a copy, which the compiler keeps in registers */
 	struct ww_query q = *c->q;
+	uintptr_t start, end;
 	size_t i = 0;
 
 	if (!ww_query_is_plain(&q, s->walk_end))
 		return 0;
-	for (; i < s->vec_len && s->vec[i].end; i++) {
-		uintptr_t start = (uintptr_t)s->vec[i].start;
-		uintptr_t end = (uintptr_t)s->vec[i].end;
-
+	for (; ww_scan_region(s, i, &start, &end); i++) {
 		if (start < q.pos || is_zero(c->q, s, i))
 			break;
 		note(c, s, start, end);
@@ -104,23 +101,21 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 }
 
 /* One page after the other, of n regions. Returns how many regions fitted. */
-static size_t store_pages(struct ww_query *q, const struct page_region *vec,
-			  size_t n)
+static size_t store_pages(struct ww_query *q, const struct ww_scan *s, size_t n)
 {
 	void **out = q->pages + q->n;
 	const size_t page = q->page;
 	size_t left = (q->room - q->n) * page, i; /* bytes */
+	uintptr_t at, end;
 
-	for (i = 0; i < n; i++) {
-		uintptr_t at = (uintptr_t)vec[i].start;
-		const uintptr_t end = (uintptr_t)vec[i].end;
-
+	for (i = 0; i < n && ww_scan_region(s, i, &at, &end); i++) {
 		if (end - at > left)
 			break;
 		left -= end - at;
 		do
 			*out++ = (void *)at;
 		while ((at += page) < end);
+		q->pos = end;
 	}
 	q->n = (size_t)(out - q->pages);
 	return i;
@@ -128,22 +123,25 @@ static size_t store_pages(struct ww_query *q, const struct page_region *vec,
 
 /* Only the first region may go on where the array ends: the kernel has joined the
  * others. */
-static size_t store_runs(struct ww_query *q, const struct page_region *vec,
-			 size_t n)
+static size_t store_runs(struct ww_query *q, const struct ww_scan *s, size_t n)
 {
-	struct ww_range *out;
+	struct ww_range *out = NULL;
+	uintptr_t at, end;
 	size_t i;
 
 	if (n > q->room - q->n)
 		return 0;
-	ww_query_store(q, (uintptr_t)vec[0].start, (uintptr_t)vec[0].end);
-	out = q->ranges + q->n - 1;
-	for (i = 1; i < n; i++)
-		out[i] = (struct ww_range){ (void *)(uintptr_t)vec[i].start,
-					    (size_t)(vec[i].end -
-						     vec[i].start) };
-	q->n += n - 1;
-	return n;
+	for (i = 0; i < n && ww_scan_region(s, i, &at, &end); i++) {
+		if (i == 0) {
+			ww_query_store(q, at, end);
+			out = q->ranges + q->n - 1;
+		} else {
+			out[i] = (struct ww_range){ (void *)at, end - at };
+		}
+		q->pos = end;
+	}
+	q->n += i ? i - 1 : 0;
+	return i;
 }
 
 /* The usual case in the shortest loop: nothing to be merged with, and no zero pages.
@@ -157,10 +155,9 @@ static size_t take_written(struct collecting *c, const struct ww_scan *s,
 	if (s->asked != WW_ASK_WRITTEN || s->vec[0].start < q->pos ||
 	    !ww_query_is_plain(q, s->walk_end))
 		return 0;
-	i = q->pages ? store_pages(q, s->vec, n) : store_runs(q, s->vec, n);
-	if (i)
-		q->pos = (uintptr_t)s->vec[i - 1].end;
-	memset(s->vec, 0, i * sizeof(s->vec[0])); /* as they were found */
+	i = q->pages ? store_pages(q, s, n) : store_runs(q, s, n);
+	if (c->room->used < i)
+		c->room->used = i;
 	return i;
 }
 
@@ -169,13 +166,11 @@ WW_OFTEN static void take(struct collecting *c, const struct ww_scan *s,
 			  int found)
 {
 	size_t i = found > 0 ? take_written(c, s, (size_t)found) : 0;
+	uintptr_t start, end;
 
 	i = i ? i : take_plain(c, s);
 	c->any = i > 0;
-	for (; i < s->vec_len && s->vec[i].end; i++) {
-		uintptr_t start = (uintptr_t)s->vec[i].start;
-		uintptr_t end = (uintptr_t)s->vec[i].end;
-
+	for (; ww_scan_region(s, i, &start, &end); i++) {
 		/* Of zero pages only those that were something else before. */
 		if (is_zero(c->q, s, i)) {
 			ww_span_runs(&c->q->span, start, end,
@@ -292,6 +287,7 @@ static int reopen(const struct collecting *c, const struct ww_scan *s,
 		  uintptr_t from)
 {
 	const struct ww_async *u = c->ww->priv;
+	uintptr_t start, end;
 	uint64_t mask;
 	size_t i;
 	int r;
@@ -299,12 +295,8 @@ static int reopen(const struct collecting *c, const struct ww_scan *s,
 	/* no handler forks, and none stops a thread that others wait for */
 	ww_sys_block_signals(&mask);
 	r = ww_fd_ok(&u->uffd) ? 0 : -EPERM;
-	for (i = 0; r == 0 && i < s->vec_len && s->vec[i].end; i++) {
-		uintptr_t start = (uintptr_t)s->vec[i].start;
-
-		r = reopen_region(c, start < from ? from : start,
-				  (uintptr_t)s->vec[i].end);
-	}
+	for (i = 0; r == 0 && ww_scan_region(s, i, &start, &end); i++)
+		r = reopen_region(c, start < from ? from : start, end);
 	ww_sys_restore_signals(mask);
 	return r;
 }
@@ -314,26 +306,25 @@ static int reopen(const struct collecting *c, const struct ww_scan *s,
  * Returns how many regions are left. */
 static size_t end_before_gone(const struct collecting *c, struct ww_scan *s)
 {
-	uintptr_t gone = s->walk_end;
+	uintptr_t gone, start, end;
 	size_t n, i;
 
-	for (n = 0; n < s->vec_len && s->vec[n].end; n++) {
-		uintptr_t end = (uintptr_t)s->vec[n].end;
-
-		gone = full_until(&c->q->span, (uintptr_t)s->vec[n].start);
+	for (n = 0;; n++) {
+		if (!ww_scan_region(s, n, &start, &end))
+			return n;
+		gone = full_until(&c->q->span, start);
 		if (gone < end)
 			break;
 	}
-	if (n == s->vec_len || !s->vec[n].end ||
-	    (s->flags && reopen(c, s, gone) < 0)) /* then all is reported */
+	if (s->flags && reopen(c, s, gone) < 0) /* then all is reported */
 		return n;
 	s->walk_end = gone;
 	i = n;
-	if (s->vec[i].start < gone) {
+	if (start < gone) {
 		s->vec[i].end = gone;
 		n = ++i;
 	}
-	for (; i < s->vec_len && s->vec[i].end; i++)
+	for (; ww_scan_region(s, i, &start, &end); i++)
 		s->vec[i].end = 0;
 	return n;
 }
@@ -538,9 +529,10 @@ static int collect_run(struct collecting *c, uintptr_t start, uintptr_t end)
 /* Some pages are hot: a scan that re-arms nothing shows first what is dirty. */
 static int collect_around(struct collecting *c)
 {
-	struct page_region vec[32];
+	struct ww_range runs[32];
 	struct ww_query *q = c->q;
 	struct ww_scan s = { .start = q->pos };
+	uintptr_t start, end;
 	int r = 0;
 
 	s.asked =
@@ -549,16 +541,18 @@ static int collect_around(struct collecting *c)
 		size_t i, n = 0;
 
 		s.end = chunk_end(s.start, c->end, CHUNK);
-		s.vec_len = sizeof(vec) / sizeof(vec[0]);
+		s.vec_len = sizeof(runs) / sizeof(runs[0]);
 		r = scan(c, &s);
 		/* collect_run() scans into the same room */
-		for (; n < s.vec_len && s.vec[n].end; n++) {
-			vec[n] = s.vec[n];
+		for (; ww_scan_region(&s, n, &start, &end); n++) {
+			runs[n].start = (void *)start;
+			runs[n].len = end - start;
 			s.vec[n].end = 0;
 		}
-		for (i = 0, r = r < 0 ? r : 0; r == 0 && i < n; i++)
-			r = collect_run(c, (uintptr_t)vec[i].start,
-					(uintptr_t)vec[i].end);
+		for (i = 0, r = r < 0 ? r : 0; r == 0 && i < n; i++) {
+			start = (uintptr_t)runs[i].start;
+			r = collect_run(c, start, start + runs[i].len);
+		}
 		if (r == 0 && !ww_query_full(q))
 			ww_query_done_below(q, s.walk_end);
 		s.start = s.walk_end;

@@ -19,6 +19,7 @@ WW_OFTEN void ww_async_room_take(struct ww_async_room *self)
 {
 	self->generation = ww_fork_generation();
 	self->scratch = ww_scratch_take();
+	self->used = 0;
 	if (self->scratch) {
 		self->vec = self->scratch->vec;
 		self->vec_len = WW_SCRATCH_VEC;
@@ -32,7 +33,7 @@ WW_OFTEN void ww_async_room_take(struct ww_async_room *self)
 
 void ww_async_room_drop(struct ww_async_room *self)
 {
-	ww_scratch_drop(self->scratch, self->generation);
+	ww_scratch_drop(self->scratch, self->generation, self->used);
 }
 
 /* --- scans --- */
@@ -44,6 +45,7 @@ static int scan(const struct ww *ww, struct ww_scan *s,
 
 	s->vec = room->vec;
 	s->scratch = room->scratch;
+	s->generation = room->generation;
 	return ww_pagemap_scan(&u->pagemap, s);
 }
 
@@ -55,13 +57,14 @@ static int scan(const struct ww *ww, struct ww_scan *s,
  * last. */
 #define WASTE_PAGES 8u
 
-/* Leave the vector as it was found; *end: where the last region ended, if any. */
+/* Leave the vector without regions; *end: where the last region ended, if any. */
 static void drop_answer(const struct ww_scan *s, uintptr_t *end)
 {
+	uintptr_t at, stop;
 	size_t i;
 
-	for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
-		*end = (uintptr_t)s->vec[i].end;
+	for (i = 0; ww_scan_region(s, i, &at, &stop); i++) {
+		*end = stop;
 		s->vec[i].end = 0;
 	}
 }
@@ -185,14 +188,13 @@ int ww_async_note_existing(const struct ww *ww, const struct ww_span *span,
 	s->vec_len = room->vec_len;
 	while (r >= 0 && s->start < s->end) {
 		unsigned discards = ww_async_discards(ww);
+		uintptr_t start, end;
 		size_t i;
 
 		r = ww_async_scan(ww, s, room, span->slice[0].area);
-		for (i = 0; i < s->vec_len && s->vec[i].end; i++) {
+		for (i = 0; ww_scan_region(s, i, &start, &end); i++) {
 			if (!(s->vec[i].categories & PAGE_IS_PFNZERO))
-				ww_async_note(ww, span, discards,
-					      (uintptr_t)s->vec[i].start,
-					      (uintptr_t)s->vec[i].end);
+				ww_async_note(ww, span, discards, start, end);
 			s->vec[i].end = 0;
 		}
 		s->start = s->walk_end;

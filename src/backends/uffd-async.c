@@ -234,7 +234,7 @@ static bool kernel_loses_data(void)
 static int try_page(const struct ww_async *u, volatile char *page)
 {
 	uintptr_t at = (uintptr_t)page;
-	struct page_region vec[1] = { { 0, 0, 0 } };
+	struct page_region vec[1];
 	struct ww_scan s = { .start = at,
 			     .end = at + ww_sys_page_size(),
 			     .asked = WW_ASK_EXISTING,
@@ -245,10 +245,12 @@ static int try_page(const struct ww_async *u, volatile char *page)
 	for (i = 0; r == 0 && i < 2; i++) {
 		page[0] = 1;
 		s.flags = PM_SCAN_WP_MATCHING;
+		vec[0].end = 0;
 		r = ww_pagemap_scan(&u->pagemap, &s);
 		if (r != 1)
 			return r < 0 ? r : -ENOSYS;
 		s.flags = 0;
+		vec[0].end = 0;
 		r = ww_pagemap_scan(&u->pagemap, &s);
 		if (r > 0)
 			return -ENOSYS;

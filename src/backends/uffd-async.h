@@ -55,6 +55,7 @@ struct ww_async_room {
 	unsigned generation; /* fork generation when taken */
 	struct page_region *vec;
 	size_t vec_len;
+	size_t used;		    /* regions of it that may not be zero */
 	struct page_region few[32]; /* without a scratch */
 };
 

@@ -82,6 +82,19 @@ static int scan_with_signals_blocked(const struct ww_pagemap *self,
 	return r;
 }
 
+/* Mark the end of an answer. r: the number of regions; or an error, of which the kernel
+ * does not say how many regions it found before. Those that earlier scans left are below
+ * this one. */
+static void end_vector(const struct ww_scan *s, int r)
+{
+	size_t n = r > 0 ? (size_t)r : 0;
+
+	while (r < 0 && n < s->vec_len && s->vec[n].end > s->start)
+		n++;
+	if (n < s->vec_len)
+		s->vec[n].end = 0;
+}
+
 /* A signal handler may fork anywhere in here:
  *
  *	before the argument is there	the check sees that we are the child
@@ -97,12 +110,15 @@ WW_OFTEN int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s)
 	atomic_signal_fence(memory_order_seq_cst); /* the check comes after */
 	if (!s->scratch)
 		r = scan_with_signals_blocked(self, arg);
-	else if (is_our_process(self))
+	else if (is_our_process(self) && s->generation == ww_fork_generation())
 		r = ww_sys_ioctl(self->fd.fd, PAGEMAP_SCAN, arg);
 	s->walk_end = (uintptr_t)arg->walk_end;
 	atomic_signal_fence(
-		memory_order_seq_cst);	/* read before it is checked */
-	return arg->size ? r : -EINVAL; /* 0: wiped */
+		memory_order_seq_cst); /* read before it is checked */
+	if (!arg->size)		       /* wiped */
+		r = -EINVAL;
+	end_vector(s, r);
+	return r;
 }
 
 int ww_pagemap_init(struct ww_pagemap *self)

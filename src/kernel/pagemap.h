@@ -39,14 +39,16 @@ struct ww_scan {
 	enum ww_asked asked;
 	uint64_t flags;	  /* PM_SCAN_WP_MATCHING */
 	size_t max_pages; /* 0: no limit */
-	/* Out: zeroed regions, and how many; 0: no vector. The scan fills them
-	 * from the first on. */
+	/* Out: regions, and how many; 0: no vector. The scan fills them from the
+	 * first on. Before it, each region is zero or ends below `start`. */
 	struct page_region *vec;
 	size_t vec_len;
 	uintptr_t walk_end; /* out: below it all was handled */
-	/* Room for the argument, wiped in a fork child. NULL: none; then
-	 * signals are blocked during the call instead. */
+	/* Room for the argument, wiped in a fork child, and the generation of the
+	 * process when it was taken. NULL: none; then signals are blocked during the
+	 * call instead. */
 	struct ww_scratch *scratch;
+	unsigned generation;
 };
 
 /* Find out what the kernel can do. -ENOTTY: it has no PAGEMAP_SCAN. */
@@ -58,9 +60,23 @@ int ww_pagemap_init(struct ww_pagemap *self);
 bool ww_pagemap_ok(const struct ww_pagemap *self);
 
 /* Returns the number of regions, or -errno: then vec has the regions that were
- * found before the failure, up to the first whose end is 0. -EPERM: memory that
- * is not registered with WP_ASYNC. */
+ * found before the failure. In both cases they end where the vector does, or before the
+ * first region whose end is 0. -EPERM: memory that is not registered with WP_ASYNC. */
 int ww_pagemap_scan(const struct ww_pagemap *self, struct ww_scan *s);
+
+/* The i-th region of an answer. False: there are no more; or a signal handler has forked,
+ * and the child's vector is wiped from here on. */
+static inline bool ww_scan_region(const struct ww_scan *s, size_t i,
+				  uintptr_t *start, uintptr_t *end)
+{
+	const volatile struct page_region *region = &s->vec[i];
+
+	if (i >= s->vec_len)
+		return false;
+	*start = (uintptr_t)region->start;
+	*end = (uintptr_t)region->end;
+	return *start >= s->start && *end;
+}
 
 /* --- entries read from the file: one word (PM_ in uapi/procfs.h) a page --- */
 

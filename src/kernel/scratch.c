@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/fork.h"
 #include "base/heap.h"
@@ -71,13 +72,15 @@ WW_OFTEN struct ww_scratch *ww_scratch_take(void)
 	return &p->slot[i];
 }
 
-WW_OFTEN void ww_scratch_drop(struct ww_scratch *self, unsigned generation)
+WW_OFTEN void ww_scratch_drop(struct ww_scratch *self, unsigned generation,
+			      size_t used)
 {
 	struct pool *p = atomic_load(&pool);
 
 	/* In a child it was given back already, by the wipe. */
 	if (!self || generation != ww_fork_generation())
 		return;
+	memset(self->vec, 0, used * sizeof(self->vec[0]));
 	/* A handler may have forked in a query, and its child have asked in the
 	 * handler, too: the argument must not look like the outer query's. */
 	self->arg.size = 0;

@@ -14,6 +14,8 @@
 #ifndef WW_SCRATCH_H
 #define WW_SCRATCH_H
 
+#include <stddef.h>
+
 #include "kernel/uapi/procfs.h"
 
 /* The kernel gathers as many regions before it copies them out and drops the
@@ -23,7 +25,7 @@
 
 struct ww_scratch {
 	struct pm_scan_arg arg;
-	/* All zeros, also when it is given back. */
+	/* Its ends are zeros, also when it is given back. */
 	struct page_region vec[WW_SCRATCH_VEC];
 };
 
@@ -34,7 +36,8 @@ int ww_scratch_init(void);
  * memory at fork (before 4.14). Lock-free and async-signal-safe. */
 struct ww_scratch *ww_scratch_take(void);
 
-/* generation: of the process when it was taken (base/fork.h). */
-void ww_scratch_drop(struct ww_scratch *self, unsigned generation);
+/* generation: of the process when it was taken (base/fork.h); used: regions that may
+ * not be zero. */
+void ww_scratch_drop(struct ww_scratch *self, unsigned generation, size_t used);
 
 #endif
