@@ -31,6 +31,12 @@ struct collecting {
 	uintptr_t end;
 	/* Before the scan or, for pages that all exist, before that was seen. */
 	unsigned discards;
+	/* A reset: pages up to here, from the scan on, are all pending or held, or all
+	 * are not: then they are plain. Good while ww_area_additions() is what it was. */
+	uintptr_t alike;
+	bool plain;
+	unsigned additions;
+	bool hot; /* pages are counted, for WW_WATCH_HOT_OK */
 	bool any; /* some page of the scan was reported */
 };
 
@@ -84,7 +90,7 @@ static size_t take_plain(struct collecting *c, const struct ww_scan *s)
 	uintptr_t start, end;
 	size_t i = 0;
 
-	if (!ww_query_is_plain(&q, s->walk_end))
+	if (c->hot || (!c->plain && !ww_query_is_plain(&q, s->walk_end)))
 		return 0;
 	for (; ww_scan_region(s, i, &start, &end); i++) {
 		if (start < q.pos || is_zero(c->q, s, i))
@@ -152,8 +158,9 @@ static size_t take_written(struct collecting *c, const struct ww_scan *s,
 	struct ww_query *q = c->q;
 	size_t i;
 
-	if (s->asked != WW_ASK_WRITTEN || s->vec[0].start < q->pos ||
-	    !ww_query_is_plain(q, s->walk_end))
+	if (s->asked != WW_ASK_WRITTEN || c->hot ||
+	    (!c->plain &&
+	     (s->vec[0].start < q->pos || !ww_query_is_plain(q, s->walk_end))))
 		return 0;
 	i = q->pages ? store_pages(q, s, n) : store_runs(q, s, n);
 	if (c->room->used < i)
@@ -165,9 +172,12 @@ static size_t take_written(struct collecting *c, const struct ww_scan *s,
 WW_OFTEN static void take(struct collecting *c, const struct ww_scan *s,
 			  int found)
 {
-	size_t i = found > 0 ? take_written(c, s, (size_t)found) : 0;
 	uintptr_t start, end;
+	size_t i;
 
+	/* What became pending or held since the look may be in the kernel no more. */
+	c->plain = c->plain && c->additions == ww_area_additions();
+	i = found > 0 ? take_written(c, s, (size_t)found) : 0;
 	i = i ? i : take_plain(c, s);
 	c->any = i > 0;
 	for (; ww_scan_region(s, i, &start, &end); i++) {
@@ -334,34 +344,65 @@ static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
 	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
 }
 
-/* The end of the pages from an address on that are all pending or held, as many as
- * there is room for, or that all are not. A scan that re-arms ends there: what it
- * finds has room then, and nobody else misses pages that are on their way from the
- * kernel to the pending ones, while this thread is stopped. */
-static uintptr_t alike_until(const struct ww_query *q, uintptr_t at,
-			     uintptr_t end)
+/* Do all pages of [start, end) lie in areas of which nothing is pending or held? A page
+ * that begins to be held may be pending, until another query resets it: so `nheld` is
+ * looked at before and behind. */
+static bool is_quiet(const struct ww_slice *s)
 {
+	struct ww_area *a = s->area;
+
+	return !atomic_load(&a->nheld) &&
+	       ww_bits_quiet(&a->pending, ww_area_page(a, s->start),
+			     ww_area_page(a, s->end)) &&
+	       !atomic_load(&a->nheld);
+}
+
+/* Set c->alike, for pages from an address on: not behind `end`, and those that are
+ * pending or held not more than there is room for. A scan that re-arms ends there: what
+ * it finds has room then, and nobody else misses pages that are on their way from the
+ * kernel to the pending ones, while this thread is stopped. The look is good for many
+ * scans: between two of them the bitmaps' memory need not be touched, of which each page
+ * costs a walk through the page tables when a scan has emptied the TLB. */
+static void look_ahead(struct collecting *c, uintptr_t at, uintptr_t end)
+{
+	const struct ww_query *q = c->q;
 	unsigned i;
 
+	c->additions = ww_area_additions(); /* before the look */
+	c->alike = end;
+	c->plain = true;
 	for (i = 0; i < q->span.n; i++) {
 		struct ww_slice s = ww_slice_part(&q->span.slice[i], at, end);
-		const struct ww_bits *held;
-		size_t first, stop, run, run_end;
+		size_t run, run_end;
 
-		if (s.start >= s.end)
-			continue;
-		first = ww_area_page(s.area, s.start);
-		stop = ww_area_page(s.area, s.end);
-		held = atomic_load(&s.area->nheld) ? &s.area->held : NULL;
-		if ((!held && ww_bits_quiet(&s.area->pending, first, stop)) ||
-		    !ww_bits_next_of_two(&s.area->pending, held, first, stop,
+		if (s.start >= s.end || is_quiet(&s) ||
+		    !ww_bits_next_of_two(&s.area->pending, &s.area->held,
+					 ww_area_page(s.area, s.start),
+					 ww_area_page(s.area, s.end),
 					 ww_query_pages_left(q), false, &run,
 					 &run_end))
 			continue;
-		s.start = ww_area_at(s.area, run);
-		return s.start > at ? s.start : ww_area_at(s.area, run_end);
+		c->alike = ww_area_at(s.area, run);
+		if (c->alike == at) {
+			c->plain = false;
+			c->alike = ww_area_at(s.area, run_end);
+		}
+		return;
 	}
-	return end;
+}
+
+/* Where a scan ends that begins at `start`: after a chunk, and at `stop`, at the latest; if
+ * it re-arms, where the pages are alike no more. */
+static uintptr_t scan_end(struct collecting *c, uintptr_t start, uintptr_t stop,
+			  uint64_t chunk)
+{
+	uintptr_t end = chunk_end(start, stop, chunk);
+
+	if (!c->q->reset)
+		return end;
+	if (start >= c->alike || c->additions != ww_area_additions())
+		look_ahead(c, start, chunk_end(start, c->end, chunk));
+	return end < c->alike ? end : c->alike;
 }
 
 /* Collect from q->pos to end with one kind of scan, in chunks, after which the
@@ -374,6 +415,8 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 	struct ww_scan s = { .start = q->pos, .asked = asked };
 	uint64_t chunk = CHUNK;
 
+	c->alike = 0;
+	c->plain = false;
 	while (s.start < end && !ww_query_full(q)) {
 		size_t room = q->room - q->n, pages;
 		const uintptr_t start = s.start;
@@ -381,9 +424,7 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 		uint64_t t = timed ? ww_sys_now_ns() : 0;
 		int r;
 
-		s.end = chunk_end(s.start, end, chunk);
-		if (q->reset)
-			s.end = alike_until(q, s.start, s.end);
+		s.end = scan_end(c, start, end, chunk);
 		s.flags = q->reset ? PM_SCAN_WP_MATCHING : 0;
 		s.max_pages = q->pages ? room : 0;
 		pages = (s.end - s.start) >> q->span.slice[0].area->page_shift;
@@ -396,7 +437,10 @@ WW_OFTEN static int collect_stretch(struct collecting *c, uintptr_t end,
 		take(c, &s, r);
 		if (r < 0)
 			return r;
-		ww_query_done_below(q, s.walk_end);
+		if (!c->plain)
+			ww_query_done_below(q, s.walk_end);
+		else if (!ww_query_full(q))
+			q->pos = s.walk_end;
 		if (gone) /* the caller looks again which pages all exist */
 			break;
 		s.start = s.walk_end;
@@ -564,7 +608,9 @@ WW_OFTEN int ww_async_collect(struct ww *ww, struct ww_query *q)
 {
 	const struct ww_area *a = q->span.slice[0].area;
 	struct ww_async_room room;
-	struct collecting c = { .ww = ww, .q = q, .room = &room };
+	struct collecting c = {
+		.ww = ww, .q = q, .room = &room, .hot = ww_area_has_hot(a)
+	};
 	int r;
 
 	c.end = ww_span_end(&q->span);

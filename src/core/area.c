@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "base/heap.h"
+#include "base/place.h"
 #include "kernel/sys.h"
 #include "writewatch.h"
 
@@ -65,9 +66,18 @@ void ww_area_free(struct ww_area *area)
 
 /* --- pending pages --- */
 
+/* Global: a query reads it between any two scans, whichever areas they are of. */
+WW_DATA static atomic_uint additions;
+
+WW_OFTEN unsigned ww_area_additions(void)
+{
+	return atomic_load(&additions);
+}
+
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	ww_bits_set(&a->pending, ww_area_page(a, start), ww_area_page(a, end));
+	atomic_fetch_add(&additions, 1);
 }
 
 void ww_area_forget(struct ww_area *a, uintptr_t start, uintptr_t end)
@@ -103,6 +113,7 @@ void ww_area_hold(struct ww_area *a, uintptr_t start, uintptr_t end)
 		ww_bits_set(&a->held, first, stop);
 		ww_readers_wait(&a->changers);
 	} while (ww_bits_first_clear(&a->held, first, stop) < stop);
+	atomic_fetch_add(&additions, 1);
 }
 
 static void release(struct ww_area *a, size_t page)

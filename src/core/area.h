@@ -118,6 +118,12 @@ static inline void ww_slice_block(struct ww_slice *s, uintptr_t at)
 
 /* --- pending pages. Lock-free and async-signal-safe --- */
 
+/* How often pages became pending or held, of all areas. A call counts when its bits are
+ * set, before it returns. So if two looks find the same number, pages that were neither
+ * at the first look are neither at the second, or a call that makes them so has not
+ * returned. */
+unsigned ww_area_additions(void);
+
 /* Report [start, end) with the next query. */
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end);
 
