@@ -417,6 +417,37 @@ static void marks_in_a_large_range_are_all_reported(void **state)
 	test_end(f);
 }
 
+/* Every other page of 16 MiB: the first are written, the others are read, which makes
+ * them zero pages; and a page at the end. */
+static void zero_pages_behind_many_dirty_ones_are_not_reported(void **state)
+{
+	const size_t npages = ((size_t)16 << 20) / PAGE, written = npages * 3 / 8;
+	struct test_fixture f = test_begin(npages, 0);
+	static void *pages[4096];
+	size_t n = 4096, i;
+	unsigned lost;
+
+	for (i = 0; i < npages - 4; i += 2)
+		if (i < written)
+			f.m[i * PAGE] = 1;
+		else
+			(void)*(volatile char *)(f.m + i * PAGE);
+	f.m[(npages - 2) * PAGE] = 1;
+	if (PROMISED(f.ww, WW_CAP_EXACT)) {
+		assert_int_equal(ww_get(f.ww, f.m, npages * PAGE, WW_RESET,
+					pages, &n, NULL),
+				 0);
+		assert_int_equal(n, written / 2 + 1);
+		assert_ptr_equal(pages[n - 1], f.m + (npages - 2) * PAGE);
+		for (i = 0; i < n - 1; i++)
+			assert_ptr_equal(pages[i], f.m + i * 2 * PAGE);
+		assert_int_equal(
+			test_range_info(f.ww, f.m, NULL, NULL, &lost), 0);
+		assert_int_equal(lost, 0);
+	}
+	test_end(f);
+}
+
 static void discard_cleans_and_empties(void **state)
 {
 	struct test_fixture f = test_begin(N, 0);
@@ -549,6 +580,7 @@ TEST_MAIN("query", CASE(fresh_memory_is_clean),
 	  CASE(mark_reports_whole_pages), CASE(marks_beyond_a_full_array_stay),
 	  CASE(touching_ranges_are_asked_in_pieces),
 	  CASE(marks_in_a_large_range_are_all_reported),
+	  CASE(zero_pages_behind_many_dirty_ones_are_not_reported),
 	  CASE(discard_cleans_and_empties),
 	  CASE(protect_neither_dirties_nor_cleans),
 	  CASE(reserved_memory_can_be_watched_and_committed),
