@@ -48,6 +48,11 @@ double median(double *v, size_t n)
 	return v[n / 2];
 }
 
+double median_if_any(double *v)
+{
+	return isnan(v[0]) ? NAN : median(v, REPEATS);
+}
+
 char *map(size_t len)
 {
 	char *m = mmap(NULL, len, PROT_READ | PROT_WRITE,
@@ -120,23 +125,28 @@ void begin(struct plot *plot, const struct field *f, const char *name,
 		plot_series(plot, f->t[i]->name);
 }
 
+FILE *create(const char *name, const char *type)
+{
+	return plot_create(dir, name, type);
+}
+
 void end(const struct plot *plot)
 {
 	plot_end(plot, dir);
 	fflush(stdout);
 }
 
-static double once(const struct technique *t, char *m, cost_fn *cost,
-		   const struct work *w)
+double cost_once(const struct side *s, char *m, const struct work *w)
 {
+	const struct technique *t = s->t;
 	double v = NAN;
 
 	if (t->open(t->name) != 0)
 		return v;
 	if (w->unwatched) {
-		v = cost(t, m, w);
+		v = s->cost(t, m, w);
 	} else if (t->watch(m, w->len) == 0) {
-		v = cost(t, m, w);
+		v = s->cost(t, m, w);
 		t->unwatch(m, w->len);
 	}
 	t->close();
@@ -154,11 +164,11 @@ void measure(struct plot *plot, const struct field *f, double x, cost_fn *cost,
 		memset(m, 1, w->len);
 	for (k = 0; k < REPEATS; k++)
 		for (i = 0; i < f->n; i++) {
-			const struct technique *t = f->t[i];
-			size_t most =
-				w->untouched ? t->most_untouched : t->most;
+			const struct side s = { f->t[i], cost };
+			size_t most = w->untouched ? s.t->most_untouched :
+						     s.t->most;
 
-			v[i][k] = w->len > most ? NAN : once(t, m, cost, w);
+			v[i][k] = w->len > most ? NAN : cost_once(&s, m, w);
 			if (w->untouched) {
 				munmap(m, w->len);
 				m = map(w->len);
@@ -167,7 +177,7 @@ void measure(struct plot *plot, const struct field *f, double x, cost_fn *cost,
 	munmap(m, w->len);
 	plot_row(plot, x);
 	for (i = 0; i < f->n; i++)
-		plot_value(plot, isnan(v[i][0]) ? NAN : median(v[i], REPEATS));
+		plot_value(plot, median_if_any(v[i]));
 }
 
 void pin(int cpu)
@@ -230,9 +240,10 @@ int main(int argc, char **argv)
 	} questions[] = {
 		{ "open", ask_open },		{ "watch", ask_watch },
 		{ "write", ask_write },		{ "query", ask_query },
-		{ "ranges", ask_ranges },	{ "modes", ask_modes },
-		{ "setups", ask_setups },	{ "threads", ask_threads },
-		{ "being", ask_cost_of_being },	{ "windows", ask_windows },
+		{ "ranges", ask_ranges },	{ "ratios", ask_ratios },
+		{ "modes", ask_modes },		{ "setups", ask_setups },
+		{ "threads", ask_threads },	{ "being", ask_cost_of_being },
+		{ "windows", ask_windows },
 	};
 	size_t i;
 	int k;

@@ -15,6 +15,8 @@
 #define PAGE ((size_t)4096)
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
+#define RANGE (16 * PAGE)
+#define APART (2 * RANGE)
 #define REPEATS 5
 #define MOST_PAGES ((size_t)2 << 20)
 
@@ -66,10 +68,18 @@ struct work {
 	double density; /* of dirty pages */
 	bool clustered, untouched, unwatched;
 	size_t room; /* entries of the array; 0: all */
+	/* Many ranges of RANGE bytes instead; step: from one to the next. */
+	size_t count, step;
 };
 
 typedef double cost_fn(const struct technique *t, char *m,
 		       const struct work *w);
+
+/* What is measured. */
+struct side {
+	const struct technique *t;
+	cost_fn *cost;
+};
 
 extern void *pages[MOST_PAGES];
 
@@ -85,10 +95,32 @@ struct field field_of_ours(const struct technique *first, size_t n);
 struct field field_all(void); /* ours and the references */
 void begin(struct plot *plot, const struct field *f, const char *name,
 	   const char *title, const char *x, const char *y);
+/* On memory that is not watched. NAN: the technique does not work here. */
+double cost_once(const struct side *s, char *m, const struct work *w);
+/* Of REPEATS values; NAN if the first is. */
+double median_if_any(double *v);
 /* One row: the median cost of each technique. Interleaved. */
 void measure(struct plot *plot, const struct field *f, double x, cost_fn *cost,
 	     const struct work *w);
 void end(const struct plot *plot);
+/* A file of the same folder. */
+FILE *create(const char *name, const char *type);
+
+/* questions.c. ns for all of w, or for each page of it: a pass over w, in queries that
+ * fill the array. ns for one such query. ns a page written after a reset. us for a cycle:
+ * all pages written, get-and-reset. */
+cost_fn cost_of_pass, cost_a_page, cost_a_query, cost_after_reset,
+	cost_of_cycle;
+/* ns of a process's first open, and of its second; NAN. */
+void first_open(const struct technique *t, double v[2]);
+
+/* ranges.c: ns a range; for the last, to watch one more and unwatch it. */
+cost_fn cost_of_one_call, cost_of_call_each, cost_of_bare_each,
+	cost_of_watching, cost_of_one_more;
+
+/* windows.c: ns for 64 KiB, allocated with a write watch and given back; the second is
+ * without the library's Win32 face. */
+cost_fn cost_of_allocation, cost_of_mapping;
 
 /* On one processor, or on all. */
 void pin(int cpu);
@@ -100,6 +132,7 @@ void ask_watch(void);
 void ask_write(void);
 void ask_query(void);
 void ask_ranges(void);
+void ask_ratios(void);
 void ask_modes(void);
 void ask_setups(void);
 void ask_threads(void);

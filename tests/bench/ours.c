@@ -64,19 +64,22 @@ size_t ours_get_reset(char *m, size_t len, void **out, size_t room)
 size_t ours_get_runs(char *m, size_t len, void **out, size_t room)
 {
 	static struct ww_range runs[16384];
-	size_t n, i, all = 0;
+	char *end = m ? m + len : NULL, *at = m;
+	size_t n, all = 0;
 
 	if (room > 16384)
 		room = 16384;
 	/* m NULL: everything that is watched */
 	do {
 		n = room;
-		if (ww_get_ranges(ww, m, len,
+		if (ww_get_ranges(ww, at, (size_t)(end - at),
 				  WW_RESET | (m ? 0 : WW_WINDOW), runs,
 				  &n) != 0)
 			abort();
-		for (i = 0; i < n; i++)
-			all += runs[i].len / PAGE;
-	} while (n == room);
+		/* the runs of a work are of one length (dirty()) */
+		all += n ? n * (runs[0].len / PAGE) : 0;
+		if (m && n)
+			at = (char *)runs[n - 1].start + runs[n - 1].len;
+	} while (n == room && at < end);
 	return all;
 }

@@ -64,12 +64,12 @@ static void print_table(const struct plot *p)
 	printf("\n");
 }
 
-static FILE *create(const struct plot *p, const char *dir, const char *type)
+FILE *plot_create(const char *dir, const char *name, const char *type)
 {
 	char path[512];
 	FILE *f;
 
-	snprintf(path, sizeof(path), "%s/%s.%s", dir, p->name, type);
+	snprintf(path, sizeof(path), "%s/%s.%s", dir, name, type);
 	f = fopen(path, "w");
 	if (!f) {
 		perror(path);
@@ -200,10 +200,10 @@ void plot_end(const struct plot *self, const char *dir)
 	FILE *f;
 
 	print_table(self);
-	f = create(self, dir, "csv");
+	f = plot_create(dir, self->name, "csv");
 	write_csv(self, f);
 	fclose(f);
-	f = create(self, dir, "svg");
+	f = plot_create(dir, self->name, "svg");
 	write_svg(self, f);
 	fclose(f);
 }

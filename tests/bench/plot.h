@@ -4,6 +4,7 @@
 #define PLOT_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 #define PLOT_SERIES 14
 #define PLOT_ROWS 16
@@ -19,6 +20,9 @@ void plot_begin(struct plot *self, const char *name, const char *title,
 void plot_series(struct plot *self, const char *name);
 void plot_row(struct plot *self, double x);
 void plot_value(struct plot *self, double y); /* NAN: none */
+
+/* DIR/NAME.TYPE, or the program ends. */
+FILE *plot_create(const char *dir, const char *name, const char *type);
 
 /* Print the table; write DIR/NAME.csv and DIR/NAME.svg. */
 void plot_end(const struct plot *self, const char *dir);

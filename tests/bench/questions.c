@@ -14,7 +14,7 @@
 
 /* ns of a process's first open, and of its second. In a child of its own, as
  * what the library finds out about the kernel it finds out once. */
-static void first_open(const struct technique *t, double v[2])
+void first_open(const struct technique *t, double v[2])
 {
 	int back[2], i;
 
@@ -65,9 +65,7 @@ void ask_open(void)
 	for (k = 0; k < 2; k++) {
 		plot_row(&plot, (double)k + 1);
 		for (i = 0; i < COUNT(all); i++)
-			plot_value(&plot, isnan(v[k][i][0])
-						  ? NAN
-						  : median(v[k][i], REPEATS));
+			plot_value(&plot, median_if_any(v[k][i]));
 	}
 	end(&plot);
 }
@@ -127,8 +125,7 @@ static double first_write(const struct technique *t, char *m,
 	return time_of_writes(m, w->len, PAGE);
 }
 
-static double write_after_reset(const struct technique *t, char *m,
-				const struct work *w)
+double cost_after_reset(const struct technique *t, char *m, const struct work *w)
 {
 	t->get_reset(m, w->len, pages, MOST_PAGES);
 	return time_of_writes(m, w->len, PAGE);
@@ -137,7 +134,7 @@ static double write_after_reset(const struct technique *t, char *m,
 static double second_write(const struct technique *t, char *m,
 			   const struct work *w)
 {
-	write_after_reset(t, m, w);
+	cost_after_reset(t, m, w);
 	return time_of_writes(m, w->len, PAGE);
 }
 
@@ -151,7 +148,7 @@ void ask_write(void)
 		{ "write-first", "the first write ever to a page", first_write,
 		  true },
 		{ "write", "the first write to a page after a reset",
-		  write_after_reset, false },
+		  cost_after_reset, false },
 		{ "write-second", "the second write to a page", second_write,
 		  false },
 	};
@@ -181,8 +178,7 @@ static size_t written(const struct work *w)
 }
 
 /* A pass over all of it: ns. Twice before, as programs ask again and again. */
-static double time_of_pass(const struct technique *t, char *m,
-			   const struct work *w)
+double cost_of_pass(const struct technique *t, char *m, const struct work *w)
 {
 	const size_t room = w->room ? w->room : MOST_PAGES;
 	double v[5];
@@ -210,20 +206,18 @@ static double time_of_pass(const struct technique *t, char *m,
 	return median(v, 5);
 }
 
-static double cost_a_page(const struct technique *t, char *m,
-			  const struct work *w)
+double cost_a_page(const struct technique *t, char *m, const struct work *w)
 {
-	return time_of_pass(t, m, w) / (double)(w->len / PAGE);
+	return cost_of_pass(t, m, w) / (double)(w->len / PAGE);
 }
 
 static double cost_a_report(const struct technique *t, char *m,
 			    const struct work *w)
 {
-	return time_of_pass(t, m, w) / (double)written(w);
+	return cost_of_pass(t, m, w) / (double)written(w);
 }
 
-static double cost_a_query(const struct technique *t, char *m,
-			   const struct work *w)
+double cost_a_query(const struct technique *t, char *m, const struct work *w)
 {
 	double v[101];
 	size_t i;
@@ -233,7 +227,7 @@ static double cost_a_query(const struct technique *t, char *m,
 
 		dirty(m, w);
 		start = now();
-		if (t->get_reset(m, w->len, pages, w->room) != 1)
+		if (t->get_reset(m, w->len, pages, w->room) != written(w))
 			abort();
 		v[i] = now() - start;
 	}
@@ -369,13 +363,6 @@ static double cost_of_frame(const struct technique *t, char *m,
 	return median(v, 40);
 }
 
-/* ns a page to write all of it, side by side, after a reset. */
-static double cost_side_by_side(const struct technique *t, char *m,
-				const struct work *w)
-{
-	return write_after_reset(t, m, w);
-}
-
 /* ns for one of 64 random reads a huge page: what a TLB that misses less saves.
  */
 static double cost_of_reads(const struct technique *t, char *m,
@@ -480,7 +467,7 @@ void ask_modes(void)
 	begin(&plot, &f, "coarse", "writing all pages side by side", "bytes",
 	      "ns a page");
 	for (i = 1; i <= 16; i *= 4)
-		measure(&plot, &f, (double)(i * MIB), cost_side_by_side,
+		measure(&plot, &f, (double)(i * MIB), cost_after_reset,
 			&(struct work){ .len = i * MIB });
 	end(&plot);
 	ask_huge();
@@ -489,8 +476,7 @@ void ask_modes(void)
 /* --- set-ups that others published --- */
 
 /* us a cycle: write each of 1000 pages, get-and-reset. */
-static double cost_of_cycle(const struct technique *t, char *m,
-			    const struct work *w)
+double cost_of_cycle(const struct technique *t, char *m, const struct work *w)
 {
 	double start = now();
 	size_t c, i;

@@ -7,7 +7,6 @@
 #include "bench.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define RANGE (16 * PAGE)
 
 static double one_call(char *m, size_t n, size_t step)
 {
@@ -57,34 +56,55 @@ static int watch_ranges(const struct technique *t, char *m, size_t n,
 	return 0;
 }
 
+static void unwatch_ranges(const struct technique *t, char *m, size_t n,
+			   size_t step)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		t->unwatch(m + i * step, RANGE);
+}
+
 typedef double ranges_fn(char *m, size_t n, size_t step);
 
-static double time_ranges(const struct technique *t, ranges_fn *fn, size_t n,
-			  size_t step)
+static double cost_of_ranges(const struct technique *t, char *m,
+			     const struct work *w, ranges_fn *fn)
 {
-	char *m = map(n * step);
+	const size_t n = w->count;
 	double v[REPEATS];
 	size_t i;
 
-	memset(m, 1, n * step);
-	for (i = 0; i < REPEATS; i++)
-		v[i] = NAN;
-	if (t->open("uffd-async") != 0)
+	if (watch_ranges(t, m, n, w->step) != 0)
 		return NAN;
-	if (watch_ranges(t, m, n, step) == 0)
-		for (i = 0; i < REPEATS; i++) {
-			touch_ranges(m, n, step);
-			v[i] = fn(m, n, step);
-		}
-	t->close();
-	munmap(m, n * step);
-	return isnan(v[0]) ? NAN : median(v, REPEATS);
+	for (i = 0; i < REPEATS; i++) {
+		touch_ranges(m, n, w->step);
+		v[i] = fn(m, n, w->step);
+	}
+	unwatch_ranges(t, m, n, w->step);
+	return median(v, REPEATS);
 }
 
-/* One more range of 64 KiB, watched and let go, where n are watched. */
-static double one_more(const struct technique *t, char *m, size_t n)
+double cost_of_one_call(const struct technique *t, char *m,
+			const struct work *w)
 {
-	char *at = m + n * 2 * RANGE;
+	return cost_of_ranges(t, m, w, one_call);
+}
+
+double cost_of_call_each(const struct technique *t, char *m,
+			 const struct work *w)
+{
+	return cost_of_ranges(t, m, w, call_each);
+}
+
+double cost_of_bare_each(const struct technique *t, char *m,
+			 const struct work *w)
+{
+	return cost_of_ranges(t, m, w, bare_each);
+}
+
+/* One range more, watched and let go, where n are watched. */
+static double one_more(const struct technique *t, char *at)
+{
 	double v[101];
 	size_t i;
 
@@ -99,82 +119,99 @@ static double one_more(const struct technique *t, char *m, size_t n)
 	return median(v, 101);
 }
 
-/* ns for each of n, and for one more. */
-static void time_many(const struct technique *t, size_t n, double *each,
-		      double *more)
+/* ns for each range. */
+double cost_of_watching(const struct technique *t, char *m,
+			const struct work *w)
 {
-	char *m = map((n + 1) * 2 * RANGE);
-	double start;
+	const size_t n = w->count;
+	double start = now();
 
-	*each = *more = NAN;
-	memset(m, 1, (n + 1) * 2 * RANGE);
-	if (t->open(t->name) != 0)
-		return;
-	start = now();
-	if (watch_ranges(t, m, n, 2 * RANGE) == 0) {
-		*each = (now() - start) / (double)n;
-		*more = one_more(t, m, n);
-	}
-	t->close();
-	munmap(m, (n + 1) * 2 * RANGE);
+	if (watch_ranges(t, m, n, w->step) != 0)
+		return NAN;
+	start = (now() - start) / (double)n;
+	unwatch_ranges(t, m, n, w->step);
+	return start;
 }
 
-static void ask_many(void)
+/* ns for one range more, watched and let go where so many are watched. */
+double cost_of_one_more(const struct technique *t, char *m,
+			const struct work *w)
 {
-	static const struct technique mine = OURS("uffd-async", 0, 0);
+	const size_t n = w->count;
+	double v;
+
+	if (watch_ranges(t, m, n, w->step) != 0)
+		return NAN;
+	v = one_more(t, m + n * w->step);
+	unwatch_ranges(t, m, n, w->step);
+	return v;
+}
+
+struct column {
+	const char *name;
+	struct side side;
+	size_t step;
+};
+
+static void ask_columns(struct plot *plot, const struct column *c, size_t n)
+{
 	static const size_t counts[] = { 1, 10, 100, 1000, 10000 };
-	struct plot plot;
-	size_t i, k;
+	const size_t len = (counts[COUNT(counts) - 1] + 1) * APART;
+	char *m = map(len);
+	size_t row, i, k;
 
-	plot_begin(&plot, "watch-many",
-		   "watching scattered ranges of 64 KiB, written before",
-		   "watched ranges", "ns");
-	plot_series(&plot, "uffd-async, each of them");
-	plot_series(&plot, "uffd-async, one more and away");
-	plot_series(&plot, "by hand, each of them");
-	plot_series(&plot, "by hand, one more and away");
-	for (i = 0; i < COUNT(counts); i++) {
-		double v[4][REPEATS];
+	memset(m, 1, len);
+	for (i = 0; i < n; i++)
+		plot_series(plot, c[i].name);
+	for (row = 0; row < COUNT(counts); row++) {
+		double v[PLOT_SERIES][REPEATS];
 
-		for (k = 0; k < REPEATS; k++) {
-			time_many(&mine, counts[i], &v[0][k], &v[1][k]);
-			time_many(&reference_lazy, counts[i], &v[2][k],
-				  &v[3][k]);
-		}
-		plot_row(&plot, (double)counts[i]);
-		for (k = 0; k < 4; k++)
-			plot_value(&plot, isnan(v[k][0])
-						  ? NAN
-						  : median(v[k], REPEATS));
+		for (k = 0; k < REPEATS; k++)
+			for (i = 0; i < n; i++)
+				v[i][k] = cost_once(
+					&c[i].side, m,
+					&(struct work){ .count = counts[row],
+							.step = c[i].step,
+							.unwatched = true });
+		plot_row(plot, (double)counts[row]);
+		for (i = 0; i < n; i++)
+			plot_value(plot, median_if_any(v[i]));
 	}
-	end(&plot);
+	munmap(m, len);
+	end(plot);
 }
 
 void ask_ranges(void)
 {
-	static const struct technique mine = OURS("uffd-async", 0, 0);
-	static const size_t counts[] = { 1, 10, 100, 1000, 10000 };
+	static const struct technique mine = OURS("uffd-async", GIB, GIB);
+	static const struct column gets[] = {
+		{ "touching, one call", { &mine, cost_of_one_call }, RANGE },
+		{ "touching, a call each", { &mine, cost_of_call_each }, RANGE },
+		{ "scattered, one call", { &mine, cost_of_one_call }, APART },
+		{ "scattered, a call each", { &mine, cost_of_call_each }, APART },
+		{ "scattered, a bare ioctl each",
+		  { &reference_bare, cost_of_bare_each },
+		  APART },
+	};
+	static const struct column watches[] = {
+		{ "uffd-async, each of them", { &mine, cost_of_watching }, APART },
+		{ "uffd-async, one more and away",
+		  { &mine, cost_of_one_more },
+		  APART },
+		{ "by hand, each of them",
+		  { &reference_lazy, cost_of_watching },
+		  APART },
+		{ "by hand, one more and away",
+		  { &reference_lazy, cost_of_one_more },
+		  APART },
+	};
 	struct plot plot;
-	size_t i;
 
 	plot_begin(&plot, "ranges", "get-and-reset of ranges of 64 KiB",
 		   "watched ranges", "ns a range");
-	plot_series(&plot, "touching, one call");
-	plot_series(&plot, "touching, a call each");
-	plot_series(&plot, "scattered, one call");
-	plot_series(&plot, "scattered, a call each");
-	plot_series(&plot, "scattered, a bare ioctl each");
-	for (i = 0; i < COUNT(counts); i++) {
-		size_t n = counts[i];
-
-		plot_row(&plot, (double)n);
-		plot_value(&plot, time_ranges(&mine, one_call, n, RANGE));
-		plot_value(&plot, time_ranges(&mine, call_each, n, RANGE));
-		plot_value(&plot, time_ranges(&mine, one_call, n, 2 * RANGE));
-		plot_value(&plot, time_ranges(&mine, call_each, n, 2 * RANGE));
-		plot_value(&plot, time_ranges(&reference_bare, bare_each, n,
-					      2 * RANGE));
-	}
-	end(&plot);
-	ask_many();
+	ask_columns(&plot, gets, COUNT(gets));
+	plot_begin(&plot, "watch-many",
+		   "watching scattered ranges of 64 KiB, written before",
+		   "watched ranges", "ns");
+	ask_columns(&plot, watches, COUNT(watches));
 }

@@ -65,6 +65,29 @@ static double time_of(void (*fn)(void))
 	return median(v, COUNT(v));
 }
 
+double cost_of_allocation(const struct technique *t, char *m,
+			  const struct work *w)
+{
+	return time_of(allocation_watched);
+}
+
+double cost_of_mapping(const struct technique *t, char *m, const struct work *w)
+{
+	double v[101];
+	size_t i;
+
+	for (i = 0; i < COUNT(v); i++) {
+		v[i] = now();
+		m = map(w->len);
+		if (t->watch(m, w->len) != 0)
+			abort();
+		t->unwatch(m, w->len);
+		munmap(m, w->len);
+		v[i] = now() - v[i];
+	}
+	return median(v, COUNT(v));
+}
+
 static void ask_allocations(void)
 {
 	static const size_t counts[] = { 1, 10, 100, 1000, MOST_ALLOCATIONS };
