@@ -111,8 +111,6 @@ FILE *create(const char *name, const char *type);
  * all pages written, get-and-reset. */
 cost_fn cost_of_pass, cost_a_page, cost_a_query, cost_after_reset,
 	cost_of_cycle;
-/* ns of a process's first open, and of its second; NAN. */
-void first_open(const struct technique *t, double v[2]);
 
 /* ranges.c: ns a range; for the last, to watch one more and unwatch it. */
 cost_fn cost_of_one_call, cost_of_call_each, cost_of_bare_each,

@@ -14,7 +14,7 @@
 
 /* ns of a process's first open, and of its second. In a child of its own, as
  * what the library finds out about the kernel it finds out once. */
-void first_open(const struct technique *t, double v[2])
+static void first_open(const struct technique *t, double v[2])
 {
 	int back[2], i;
 

@@ -162,18 +162,6 @@ static void ask_small(void)
 
 /* --- watching, and many ranges --- */
 
-static void ask_first_open(void)
-{
-	double v[REPEATS], two[2];
-	size_t k;
-
-	for (k = 0; k < REPEATS; k++) {
-		first_open(&async, two);
-		v[k] = two[0] / 1e3;
-	}
-	tell("first open, us", "uffd-async", 80, v);
-}
-
 /* Of the same work, with no other range. */
 static double cost_of_only_one(const struct technique *t, char *m,
 			       const struct work *w)
@@ -228,7 +216,6 @@ static void ask_many(void)
 	ask(&touching, "10,000 ranges of 64 KiB", &w);
 	ask(&windows, "64 KiB",
 	    &(struct work){ .len = SMALL, .unwatched = true });
-	ask_first_open();
 }
 
 /* --- mprotect --- */
