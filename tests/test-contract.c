@@ -46,6 +46,28 @@ static void replaced_memory_is_dirty_once_and_armed_again(void **state)
 	test_end(f);
 }
 
+/* A scan of the kernel fails where memory was replaced, after some pages that it found. An
+ * earlier answer had more of them. */
+static void replaced_memory_brings_no_older_answer_back(void **state)
+{
+	size_t i;
+
+	f = test_begin(N, 0);
+	memset(f.m, 1, N * PAGE);
+	assert_int_equal(test_count(f.ww, f.m, N, WW_RESET), N);
+	for (i = 0; i < N; i += 2)
+		f.m[i * PAGE]++;
+	assert_int_equal(test_count(f.ww, f.m, N, WW_RESET), N / 2);
+	mmap(f.m + (N - 4) * PAGE, 2 * PAGE, RW,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	if (test_notices_replaced(f.ww)) {
+		test_write(f.m, 1, 3, -1);
+		EXPECT_RESET(f, PAGES(1, 3, N - 4, N - 3));
+		EXPECT_DIRTY(f, NO_PAGES);
+	}
+	test_end(f);
+}
+
 static void a_small_array_does_not_lose_replaced_memory(void **state)
 {
 	void *pages[3];
@@ -346,6 +368,7 @@ static void no_descriptor_or_mapping_leaks(void **state)
 
 TEST_MAIN("contract", CASE(unmapped_pages_are_neither_reported_nor_an_error),
 	  CASE(replaced_memory_is_dirty_once_and_armed_again),
+	  CASE(replaced_memory_brings_no_older_answer_back),
 	  CASE(a_small_array_does_not_lose_replaced_memory),
 	  CASE(what_is_beside_replaced_memory_is_not_lost),
 	  CASE(memory_in_the_place_of_discarded_pages_is_dirty),
