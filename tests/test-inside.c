@@ -218,6 +218,94 @@ static void nothing_is_on_its_way_from_the_kernel(void **state)
 	test_end(f);
 }
 
+#define MANY 2000
+#define ROOM 600
+
+static int missing[MANY]; /* in how many queries that were made in between */
+
+static void look_behind_each(void)
+{
+	static struct ww_range ranges[MANY];
+	size_t n = MANY, i, page = 0, end;
+
+	CHECK(ww_get_ranges(f.ww, f.m, MANY * PAGE, 0, ranges, &n) == 0);
+	for (i = 0; i < n; i++) {
+		end = (size_t)((char *)ranges[i].start - f.m) / PAGE;
+		while (page < end)
+			missing[page++]++;
+		page += ranges[i].len / PAGE;
+	}
+	while (page < MANY)
+		missing[page++]++;
+	behind = look_behind_each;
+}
+
+static void mark_1191(void)
+{
+	CHECK(ww_mark(f.ww, f.m + 1191 * PAGE, PAGE, 0) == 0);
+}
+
+/* A query that makes several scans is stopped behind each. What is marked before the first
+ * takes no room of pages that a later one has re-armed. */
+static void a_mark_between_two_scans_hides_nothing(void **state)
+{
+	static void *pages[ROOM];
+	size_t n = ROOM, i;
+
+	f = test_begin(MANY, 0);
+	for (i = 0; i < MANY; i += 2)
+		f.m[i * PAGE] = 1;
+	if (test_is_backend("uffd-async")) {
+		memset(missing, 0, sizeof(missing));
+		instead = mark_1191;
+		behind = look_behind_each;
+		assert_int_equal(ww_get(f.ww, f.m, MANY * PAGE, WW_RESET, pages,
+					&n, NULL),
+				 0);
+		behind = NULL;
+		assert_int_equal(n, ROOM);
+		assert_null(instead);
+		for (i = 0; i < n; i++)
+			missing[((char *)pages[i] - f.m) / (long)PAGE] = 0;
+		for (i = 0; i < MANY; i += 2)
+			assert_int_equal(missing[i], 0);
+	} else {
+		test_not_promised("a reset that can be interrupted");
+	}
+	test_end(f);
+}
+
+static void hold_and_reset_5(void)
+{
+	void *pages[N];
+	size_t n = N;
+
+	CHECK(ww_hold(f.ww, f.m + 5 * PAGE, PAGE, 0) == 0);
+	CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+	CHECK(n == 1);
+}
+
+/* Behind the look at what is held, and before the scan. */
+static void a_page_that_is_held_and_reset_before_the_scan_is_told(void **state)
+{
+	f = test_begin(N, 0);
+	test_write(f.m, 5, -1);
+	if (test_is_backend("uffd-async")) {
+		void *pages[N];
+		size_t n = N;
+
+		instead = hold_and_reset_5;
+		assert_int_equal(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages,
+					&n, NULL),
+				 0);
+		assert_int_equal(n, 1);
+		assert_int_equal(ww_release(f.ww, f.m + 5 * PAGE, PAGE, 0), 0);
+	} else {
+		test_not_promised("a reset that can be interrupted");
+	}
+	test_end(f);
+}
+
 /* Page 1 is written, and a query of 16 pages finds it. (In a child, and where WW_CAP_EXACT
  * is not promised, it may find more.) */
 static bool page_1_is_told(void)
@@ -409,6 +497,8 @@ TEST_MAIN("inside", CASE(the_child_is_first),
 	  CASE(a_child_asks_the_other_process_for_no_more),
 	  CASE(a_mark_below_a_run_takes_no_room_from_it),
 	  CASE(a_page_that_begins_to_be_held_is_told),
+	  CASE(a_page_that_is_held_and_reset_before_the_scan_is_told),
+	  CASE(a_mark_between_two_scans_hides_nothing),
 	  CASE(nothing_is_on_its_way_from_the_kernel),
 	  CASE(a_short_query_looks_before_it_resets),
 	  CASE(a_failing_reset_of_several_resets_none))
