@@ -38,8 +38,9 @@ update_suite() {
 	[ "$suite" = bullseye ] ||
 		echo "deb [signed-by=$keyring] $updates $suite-security main" \
 			>>"$state/sources.list"
-	if ! load_lists; then
-		# the security part may be in the middle of a change
+	if ! load_lists && ! { sleep 15 && load_lists; }; then
+		# the security part may be in the middle of a change, or another run
+		# loads the lists just now
 		sed -i '2,$d' "$state/sources.list"
 		load_lists || return 1
 	fi
@@ -92,7 +93,11 @@ fetch_package() {
 	fi
 	found=$cache/apt/$1-$2/found.$$
 	find_packages "$1" "$2" "$3" >"$found"
-	[ -s "$found" ] || echo "no package $3 in $1"
+	if [ ! -s "$found" ]; then
+		# the lists may lack a part
+		package=$(cached_package "$2" "$3")
+		[ -n "$package" ] || echo "no package $3 in $1"
+	fi
 	while read -r candidate version; do
 		unpack_package "$1" "$2" "$candidate" "$version" && break
 		echo "$candidate can not be fetched: $(tail -n 1 "$package.log")"
