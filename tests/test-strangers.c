@@ -230,6 +230,8 @@ static void a_child_that_returns_into_a_query_leaves_the_parent_alone(
 	}
 	setitimer(ITIMER_REAL, &never, NULL);
 	signal(SIGALRM, SIG_DFL);
+	if (syscall(SYS_getpid) != parent)
+		_exit(0); /* made behind the last question */
 	while (waitpid(-1, NULL, 0) > 0)
 		;
 	signal(SIGCHLD, SIG_DFL);
