@@ -215,6 +215,78 @@ static void the_heap_knows_its_memory(void **state)
 	test_unmap(ours, 1);
 }
 
+static atomic_bool quit;
+
+static void *allocate_and_free(void *arg)
+{
+	char *block[40] = { NULL };
+	uint64_t random = 7, mask;
+	size_t i;
+
+	ww_sys_block_signals(&mask);
+	while (!atomic_load(&quit)) {
+		i = (size_t)(test_random(&random) % 40);
+		if (block[i])
+			ww_heap_free(block[i], (i + 1) * 3000);
+		block[i] = block[i] ? NULL : ww_heap_new((i + 1) * 3000);
+	}
+	for (i = 0; i < 40; i++)
+		ww_heap_free(block[i], (i + 1) * 3000);
+	ww_sys_restore_signals(mask);
+	return NULL;
+}
+
+/* Of a bare clone(2): what it inherited is its own, as is what it gets, and it can
+ * free both. */
+static void use_heap_in_child(char *const *block, size_t n, const char *program)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		CHECK(is_ours(block[i]));
+	CHECK(!is_ours(program));
+	for (i = 0; i < n; i += 2) {
+		char *at = ww_heap_new(20000);
+
+		CHECK(at && is_ours(at));
+		at[0] = 1;
+		ww_heap_free(block[i], 20000);
+		CHECK(!is_ours(block[i]));
+		CHECK(is_ours(block[i + 1]));
+	}
+	_exit(0);
+}
+
+static void the_heap_knows_its_memory_in_a_child(void **state)
+{
+	char *block[50], *program = test_map(1);
+	pthread_t t;
+	uint64_t mask;
+	size_t i;
+	int k;
+
+	mask = begin_heap();
+	for (i = 0; i < 50; i++)
+		assert_non_null(block[i] = ww_heap_new(20000));
+	pthread_create(&t, NULL, allocate_and_free, NULL);
+	for (k = 0; k < 200; k++) {
+		pid_t pid = test_bare_fork();
+		int status;
+
+		if (pid == 0)
+			use_heap_in_child(block, 50, program);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	atomic_store(&quit, true);
+	pthread_join(t, NULL);
+	for (i = 0; i < 50; i++)
+		ww_heap_free(block[i], 20000);
+	ww_sys_restore_signals(mask);
+	test_unmap(program, 1);
+}
+
 TEST_MAIN("base", CASE(bits_are_found_in_runs),
 	  CASE(the_first_clear_bit_is_found), CASE(words_lie_where_words_may),
-	  CASE(a_sorted_list_is_as_an_array), CASE(the_heap_knows_its_memory))
+	  CASE(a_sorted_list_is_as_an_array), CASE(the_heap_knows_its_memory),
+	  CASE(the_heap_knows_its_memory_in_a_child))

@@ -615,39 +615,66 @@ static size_t writable(uintptr_t *start, uintptr_t *end)
 	return n;
 }
 
-/* What is gone again was the C library's (musl's stdio). */
+/* What is gone again was the C library's (musl's stdio), or the parent's. */
 static void check_refused(uintptr_t at)
 {
 	int r = ww_watch(f.ww, (void *)at, PAGE, 0);
 	unsigned char there;
 
 	if (r != -EFAULT || mincore((void *)at, PAGE, &there) == 0)
-		assert_int_equal(r, -EOPNOTSUPP);
+		CHECK(r == -EOPNOTSUPP);
 }
 
-/* Also what it has mapped beside its heap: a helper thread's stack and its bell. */
-static void what_a_tracker_maps_is_refused(void **state)
-{
-	static uintptr_t before[MOST_MAPPINGS], start[MOST_MAPPINGS],
+static struct {
+	uintptr_t before[MOST_MAPPINGS], start[MOST_MAPPINGS],
 		end[MOST_MAPPINGS];
-	size_t nbefore = writable(before, end), n, i, k;
-	struct ww *second;
+	size_t nbefore, n;
+} writables;
 
-	begin();
-	second = test_open();
-	n = writable(start, end);
-	for (i = 0; i < n; i++) {
-		uintptr_t at = start[i];
+static void all_is_refused(void *arg)
+{
+	size_t i, k;
 
-		for (k = 0; k < nbefore && before[k] != at; k++)
+	for (i = 0; i < writables.n; i++) {
+		uintptr_t at = writables.start[i];
+
+		for (k = 0; k < writables.nbefore && writables.before[k] != at;
+		     k++)
 			;
-		if (k < nbefore || at == (uintptr_t)f.m)
+		if (k < writables.nbefore || at == (uintptr_t)f.m)
 			continue;
-		for (; at < end[i] && at < start[i] + 64 * PAGE; at += PAGE)
+		for (; at < writables.end[i] &&
+		       at < writables.start[i] + 64 * PAGE;
+		     at += PAGE)
 			if (at < (uintptr_t)f.m ||
 			    at >= (uintptr_t)f.m + N * PAGE)
 				check_refused(at);
 	}
+}
+
+/* Also what it has mapped beside its heap: a helper thread's stack and its bell. And
+ * in children, what they inherited of it. */
+static void what_a_tracker_maps_is_refused(void **state)
+{
+	struct ww *second;
+	int status;
+	pid_t pid;
+
+	writables.nbefore = writable(writables.before, writables.end);
+	begin();
+	watch();
+	second = test_open();
+	writables.n = writable(writables.start, writables.end);
+	all_is_refused(NULL);
+	assert_int_equal(test_child(all_is_refused, NULL), 0);
+	pid = test_bare_fork();
+	if (pid == 0) {
+		alarm(60);
+		all_is_refused(NULL);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
 	ww_close(second);
 	test_end(f);
 }

@@ -7,7 +7,8 @@
  * and stay with the process; larger ones are mappings of their own. Small areas
  * that are watched one after the other so lie side by side. Invariants: a free
  * block is on the list of its class, its first word being the link; all mappings
- * are in a search tree by address.
+ * are in a search tree by address, and on a list that is whole at each moment: a
+ * child makes its tree from it.
  *
  * Global: the lists and the tree. Memory is the process's, as with malloc().
  */
@@ -35,6 +36,8 @@ static const uint16_t class_bytes[CLASSES] = { 64,   128,  192,	 256,  320,
  * random, so the tree is as deep as a random one: some 3 log(n). */
 struct mapping {
 	struct mapping *left, *right;
+	_Atomic(struct mapping *) older;
+	struct mapping *newer;
 	size_t len;
 };
 
@@ -52,11 +55,12 @@ WW_DATA static struct {
 	struct block *free[CLASSES];
 	char *fresh, *fresh_end; /* what is left of the newest chunk */
 	struct mapping *root;
+	_Atomic(struct mapping *) newest;
 	struct {
 		uintptr_t start;
 		size_t len;
 	} adopted[ADOPTED];
-	size_t nadopted;
+	atomic_size_t nadopted;
 } heap;
 
 extern char __start_ww_data[] __attribute__((visibility("hidden")));
@@ -65,6 +69,15 @@ extern char __stop_ww_data[] __attribute__((visibility("hidden")));
 static void still_whole(void)
 {
 	heap.generation = ww_fork_generation();
+}
+
+static void adopt(uintptr_t start, size_t len)
+{
+	size_t n = atomic_load(&heap.nadopted);
+
+	heap.adopted[n].start = start;
+	heap.adopted[n].len = len;
+	atomic_store(&heap.nadopted, n + 1);
 }
 
 int ww_heap_init(void)
@@ -78,25 +91,11 @@ int ww_heap_init(void)
 		ww_lock_init(&heap.lock, WW_LOCK_HEAP);
 		still_whole();
 		ww_fork_on_child(WW_FORK_HEAP, still_whole);
-		heap.adopted[heap.nadopted].start = ww_fork_page();
-		heap.adopted[heap.nadopted++].len = ww_sys_page_size();
+		adopt(ww_fork_page(), ww_sys_page_size());
 		atomic_store(&heap.ready, true);
 	}
 	ww_lock_drop(&once);
 	return 0;
-}
-
-/* In a child of _Fork() or of a bare clone(2) another thread of the parent may
- * have been changing the lists: leave what is on them alone. */
-static void take_heap(void)
-{
-	ww_lock_take_inside(&heap.lock);
-	if (heap.generation == ww_fork_generation())
-		return;
-	memset(heap.free, 0, sizeof(heap.free));
-	heap.fresh = heap.fresh_end = NULL;
-	heap.root = NULL;
-	still_whole();
 }
 
 /* --- mappings --- */
@@ -143,14 +142,14 @@ static void insert(struct mapping *m)
 }
 
 /* Put what is below m in its place. */
-static void remove_mapping(struct mapping *m)
+static bool remove_from_tree(struct mapping *m)
 {
 	struct mapping **at = &heap.root, *left = m->left, *right = m->right;
 
 	while (*at && *at != m)
 		at = is_below(m, *at) ? &(*at)->left : &(*at)->right;
 	if (!*at)
-		return; /* a child left it alone */
+		return false;
 	while (left && right) {
 		if (rank_of(left) > rank_of(right)) {
 			*at = left;
@@ -163,6 +162,55 @@ static void remove_mapping(struct mapping *m)
 		}
 	}
 	*at = left ? left : right;
+	return true;
+}
+
+static void add_mapping(struct mapping *m)
+{
+	struct mapping *older = atomic_load(&heap.newest);
+
+	atomic_store(&m->older, older);
+	if (older)
+		older->newer = m;
+	atomic_store(&heap.newest, m);
+	insert(m);
+}
+
+static void remove_mapping(struct mapping *m)
+{
+	struct mapping *older = atomic_load(&m->older);
+
+	/* Another thread of the parent's was just freeing it. */
+	if (!remove_from_tree(m))
+		return;
+	atomic_store(m->newer ? &m->newer->older : &heap.newest, older);
+	if (older)
+		older->newer = m->newer;
+}
+
+/* In a child of _Fork() or of a bare clone(2) another thread of the parent may
+ * have been changing the lists of free blocks and the tree: leave those blocks alone,
+ * and make the tree anew. */
+static void begin_anew(void)
+{
+	struct mapping *m, *newer = NULL;
+
+	memset(heap.free, 0, sizeof(heap.free));
+	heap.fresh = heap.fresh_end = NULL;
+	heap.root = NULL;
+	for (m = atomic_load(&heap.newest); m; m = atomic_load(&m->older)) {
+		m->newer = newer;
+		newer = m;
+		insert(m);
+	}
+	still_whole();
+}
+
+static void take_heap(void)
+{
+	ww_lock_take_inside(&heap.lock);
+	if (heap.generation != ww_fork_generation())
+		begin_anew();
 }
 
 /* The last mapping that begins below an address. */
@@ -200,7 +248,7 @@ static void *map(size_t bytes)
 		return NULL;
 	m = memory;
 	m->len = len;
-	insert(m);
+	add_mapping(m);
 	return (char *)memory + HEAD;
 }
 
@@ -281,10 +329,8 @@ void ww_heap_adopt(const void *memory, size_t bytes)
 
 	ww_sys_block_signals(&mask);
 	take_heap();
-	if (heap.nadopted < ADOPTED) {
-		heap.adopted[heap.nadopted].start = (uintptr_t)memory;
-		heap.adopted[heap.nadopted++].len = bytes;
-	}
+	if (atomic_load(&heap.nadopted) < ADOPTED)
+		adopt((uintptr_t)memory, bytes);
 	ww_lock_drop_inside(&heap.lock);
 	ww_sys_restore_signals(mask);
 }
