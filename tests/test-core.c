@@ -505,6 +505,24 @@ static void a_writer_that_waits_for_a_processor_is_in_a_row(void **state)
 	assert_true(counted >= 5);
 }
 
+/* Who resets what it wrote itself starves nobody. */
+static void what_its_writer_resets_is_not_in_a_row(void **state)
+{
+	const uintptr_t page = 0x70000000;
+	struct ww_turns turns = { 0 };
+	unsigned most = 0;
+	int i, k;
+
+	for (k = 0; k < 100; k++) {
+		ww_turns_opened(&turns, page, 0);
+		for (i = 0; i < (int)WW_TURNS; i++)
+			if (atomic_load(&turns.turn[i].times) > most)
+				most = atomic_load(&turns.turn[i].times);
+		ww_turns_wait(&turns, page - PAGE, page + PAGE);
+	}
+	assert_int_equal(most, 1);
+}
+
 /* A writer whose page is opened eight times in a row. */
 enum then { ENDS, SPINS, SLEPT_BEFORE };
 
@@ -575,6 +593,7 @@ static void a_reset_does_not_wait_for_a_writer_that_ran(void **state)
 TEST_MAIN("core", CASE(probing_clears_no_bit_of_this_process),
 	  CASE(a_reset_waits_for_a_writer_that_comes_again),
 	  CASE(a_writer_that_waits_for_a_processor_is_in_a_row),
+	  CASE(what_its_writer_resets_is_not_in_a_row),
 	  CASE(a_reset_does_not_wait_for_a_writer_that_ran),
 	  CASE(kernels_that_lose_data_are_refused),
 	  CASE(what_was_re_armed_and_does_not_fit_is_pending),

@@ -21,7 +21,9 @@
 
 struct ww_turn {
 	atomic_uintptr_t page;
-	/* The writer's thread id; 0: not asked for yet. */
+	/* The writer, where it opened the page itself: ww_sys_thread_word(). */
+	atomic_uintptr_t writer;
+	/* Its thread id, which is then asked for at the eighth opening only. */
 	atomic_uint thread;
 	/* How often in a row the page was opened for the writer. */
 	atomic_uint times;
