@@ -169,7 +169,7 @@ static void drop_all(void)
 {
 	struct ww_lock *l;
 
-	for (l = forks.list.prev; l != &forks.list; l = l->prev)
+	for (l = forks.list.next; l != &forks.list; l = l->next)
 		if (l->rank != WW_LOCK_GATE)
 			ww_lock_drop_inside(l);
 }
