@@ -21,7 +21,7 @@
 
 /* --- words --- */
 
-static uint32_t generation_bits(void)
+WW_OFTEN static uint32_t generation_bits(void)
 {
 	return ww_fork_generation() << GENERATION_SHIFT & GENERATION_MASK;
 }
@@ -31,19 +31,19 @@ bool ww_mp_is_ours(uint32_t word)
 	return (word & GENERATION_MASK) == generation_bits();
 }
 
-static int wanted(const struct ww_area *a, size_t page)
+WW_OFTEN static int wanted(const struct ww_area *a, size_t page)
 {
 	return ww_prots_at(&ww_mp_state(a)->prots, a, page);
 }
 
-static size_t same(const struct ww_area *a, size_t page, size_t end)
+WW_OFTEN static size_t same(const struct ww_area *a, size_t page, size_t end)
 {
 	return ww_prots_same(&ww_mp_state(a)->prots, a, page, end);
 }
 
 /* --- opening --- */
 
-static void begin_open(struct ww_area *a, size_t first, size_t end)
+WW_OFTEN static void begin_open(struct ww_area *a, size_t first, size_t end)
 {
 	uint32_t generation = generation_bits();
 
@@ -60,7 +60,7 @@ static void begin_open(struct ww_area *a, size_t first, size_t end)
 	}
 }
 
-static void end_open(struct ww_area *a, size_t first, size_t end)
+WW_OFTEN static void end_open(struct ww_area *a, size_t first, size_t end)
 {
 	uint32_t generation = generation_bits();
 
@@ -78,7 +78,7 @@ static void end_open(struct ww_area *a, size_t first, size_t end)
 	}
 }
 
-static int open_run(struct ww_area *a, size_t first, size_t end)
+WW_OFTEN static int open_run(struct ww_area *a, size_t first, size_t end)
 {
 	int r;
 
@@ -163,7 +163,7 @@ static bool open_more(const struct ww_slice *s, size_t first, size_t end)
 }
 
 /* Open a page, or the block around it where that was asked for. */
-static bool open_page(const struct ww_slice *s, size_t page)
+WW_OFTEN static bool open_page(const struct ww_slice *s, size_t page)
 {
 	size_t first = page, end = page + 1;
 	struct ww_slice block = *s;
@@ -182,7 +182,7 @@ static bool open_page(const struct ww_slice *s, size_t page)
 	       open_more(s, first, end);
 }
 
-bool ww_mp_fault(struct ww *ww, uintptr_t at)
+WW_OFTEN bool ww_mp_fault(struct ww *ww, uintptr_t at)
 {
 	struct ww_ticket ticket, changing;
 	struct ww_slice s;

@@ -58,14 +58,14 @@ int ww_prots_way_back(int prot)
 	return r < 0 ? -EPERM : 0;
 }
 
-int ww_prots_at(const struct ww_prots *self, const struct ww_area *a,
-		size_t page)
+WW_OFTEN int ww_prots_at(const struct ww_prots *self, const struct ww_area *a,
+			 size_t page)
 {
 	return a->prot ^ unpack(atomic_load(&self->word[page]));
 }
 
-size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
-		     size_t page, size_t end)
+WW_OFTEN size_t ww_prots_same(struct ww_prots *self, const struct ww_area *a,
+			      size_t page, size_t end)
 {
 	int prot = ww_prots_at(self, a, page);
 	size_t run, run_end;
@@ -126,8 +126,8 @@ int ww_prots_closed(int prot)
 	return prot & PROT_WRITE ? (prot & ~PROT_WRITE) | PROT_READ : prot;
 }
 
-int ww_prots_apply(struct ww_prots *self, const struct ww_area *a, size_t first,
-		   size_t end, bool open)
+WW_OFTEN int ww_prots_apply(struct ww_prots *self, const struct ww_area *a,
+			    size_t first, size_t end, bool open)
 {
 	int r = 0;
 

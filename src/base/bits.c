@@ -62,7 +62,7 @@ static void chunk_set(struct ww_bits *self, size_t chunk)
 				UINT64_C(1) << (chunk % WORD_BITS));
 }
 
-void ww_bits_set(struct ww_bits *self, size_t first, size_t end)
+WW_OFTEN void ww_bits_set(struct ww_bits *self, size_t first, size_t end)
 {
 	size_t w;
 

@@ -57,7 +57,7 @@ static long count_splits(void)
 /* `used` only grows, because mappings that merge again are not noticed; at the
  * budget, count what is really split. Not if nothing was closed since the last
  * count: it would find the same. */
-bool ww_mapcount_take_two(void)
+WW_OFTEN bool ww_mapcount_take_two(void)
 {
 	long budget = atomic_load(&splits.budget);
 	bool left;

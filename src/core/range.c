@@ -217,8 +217,8 @@ WW_OFTEN void ww_pins_drop(struct ww_pins *pins)
 	}
 }
 
-bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
-		       struct ww_slice *out, struct ww_ticket *ticket)
+WW_OFTEN bool ww_ranges_pin_one(struct ww_ranges *self, uintptr_t at,
+				struct ww_slice *out, struct ww_ticket *ticket)
 {
 	struct ww_ticket reading = ww_readers_enter(&self->readers);
 	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), at);
@@ -251,8 +251,9 @@ bool ww_ranges_next_still(struct ww_ranges *self, const struct ww_slice *s,
 	return part->start < part->end;
 }
 
-bool ww_ranges_around(struct ww_ranges *self, const struct ww_area *area,
-		      uintptr_t at, struct ww_slice *out)
+WW_OFTEN bool ww_ranges_around(struct ww_ranges *self,
+			       const struct ww_area *area, uintptr_t at,
+			       struct ww_slice *out)
 {
 	struct ww_ticket reading = ww_readers_enter(&self->readers);
 	struct ww_cursor c = ww_table_seek(atomic_load(&self->table), at);
@@ -477,7 +478,7 @@ void ww_ranges_discard(struct ww_ranges *self, struct ww_table *t)
 
 WW_DATA static atomic_uint published;
 
-unsigned ww_ranges_published(void)
+WW_OFTEN unsigned ww_ranges_published(void)
 {
 	return atomic_load(&published);
 }

@@ -55,7 +55,7 @@ static bool is_executable(struct ww *ww, uintptr_t at)
 	return prot & PROT_EXEC;
 }
 
-static bool is_handled(struct ww *ww, void *arg)
+WW_OFTEN static bool is_handled(struct ww *ww, void *arg)
 {
 	const struct fault *f = arg;
 
@@ -65,7 +65,8 @@ static bool is_handled(struct ww *ww, void *arg)
 }
 
 /* Signals are blocked. */
-static int handle(int signo, const siginfo_t *info, const ucontext_t *uc)
+WW_OFTEN static int handle(int signo, const siginfo_t *info,
+			   const ucontext_t *uc)
 {
 	unsigned published, looks = 0;
 	struct fault f;
@@ -176,7 +177,7 @@ static void chain(int signo, siginfo_t *info, void *ucontext)
 		old.sa_handler(signo);
 }
 
-void ww_sigsegv_on_signal(int signo, siginfo_t *info, void *ucontext)
+WW_OFTEN void ww_sigsegv_on_signal(int signo, siginfo_t *info, void *ucontext)
 {
 	if (!handle(signo, info, ucontext))
 		chain(signo, info, ucontext);

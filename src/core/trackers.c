@@ -34,7 +34,7 @@ static size_t roster_bytes(size_t n)
 	return sizeof(struct roster) + n * sizeof(struct ww *);
 }
 
-struct ww_ticket ww_trackers_enter(void)
+WW_OFTEN struct ww_ticket ww_trackers_enter(void)
 {
 	return ww_readers_enter(&trackers.readers);
 }
@@ -44,7 +44,7 @@ void ww_trackers_leave(struct ww_ticket ticket)
 	ww_readers_leave(&trackers.readers, ticket);
 }
 
-bool ww_trackers_each(bool (*fn)(struct ww *ww, void *arg), void *arg)
+WW_OFTEN bool ww_trackers_each(bool (*fn)(struct ww *ww, void *arg), void *arg)
 {
 	struct ww_ticket ticket = ww_trackers_enter();
 	const struct roster *r = atomic_load(&trackers.roster);

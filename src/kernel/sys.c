@@ -57,7 +57,7 @@ size_t ww_sys_page_size(void)
 	return bytes;
 }
 
-uint64_t ww_sys_now_ns(void)
+WW_OFTEN uint64_t ww_sys_now_ns(void)
 {
 	struct timespec t;
 
@@ -286,7 +286,7 @@ int ww_sys_munmap(void *at, size_t len)
 	return (int)call2(SYS_munmap, at, len);
 }
 
-int ww_sys_mprotect(uintptr_t start, size_t len, int prot)
+WW_OFTEN int ww_sys_mprotect(uintptr_t start, size_t len, int prot)
 {
 	return (int)call3(SYS_mprotect, start, len, prot);
 }
