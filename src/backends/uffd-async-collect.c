@@ -344,19 +344,6 @@ static uintptr_t chunk_end(uintptr_t start, uintptr_t end, uint64_t chunk)
 	return end - start > chunk ? (uintptr_t)(start + chunk) : end;
 }
 
-/* Do all pages of [start, end) lie in areas of which nothing is pending or held? A page
- * that begins to be held may be pending, until another query resets it: so `nheld` is
- * looked at before and behind. */
-static bool is_quiet(const struct ww_slice *s)
-{
-	struct ww_area *a = s->area;
-
-	return !atomic_load(&a->nheld) &&
-	       ww_bits_quiet(&a->pending, ww_area_page(a, s->start),
-			     ww_area_page(a, s->end)) &&
-	       !atomic_load(&a->nheld);
-}
-
 /* Set c->alike, for pages from an address on: not behind `end`, and those that are
  * pending or held not more than there is room for. A scan that re-arms ends there: what
  * it finds has room then, and nobody else misses pages that are on their way from the
@@ -373,14 +360,16 @@ static void look_ahead(struct collecting *c, uintptr_t at, uintptr_t end)
 	c->plain = true;
 	for (i = 0; i < q->span.n; i++) {
 		struct ww_slice s = ww_slice_part(&q->span.slice[i], at, end);
-		size_t run, run_end;
+		size_t first, stop, run, run_end;
 
-		if (s.start >= s.end || is_quiet(&s) ||
-		    !ww_bits_next_of_two(&s.area->pending, &s.area->held,
-					 ww_area_page(s.area, s.start),
-					 ww_area_page(s.area, s.end),
-					 ww_query_pages_left(q), false, &run,
-					 &run_end))
+		if (s.start >= s.end)
+			continue;
+		first = ww_area_page(s.area, s.start);
+		stop = ww_area_page(s.area, s.end);
+		if (ww_area_is_quiet(s.area, first, stop) ||
+		    !ww_bits_next_of_two(&s.area->pending, &s.area->held, first,
+					 stop, ww_query_pages_left(q), false,
+					 &run, &run_end))
 			continue;
 		c->alike = ww_area_at(s.area, run);
 		if (c->alike == at) {

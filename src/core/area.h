@@ -124,6 +124,16 @@ static inline void ww_slice_block(struct ww_slice *s, uintptr_t at)
  * returned. */
 unsigned ww_area_additions(void);
 
+/* Is no page of [first, end) pending or held? One that begins to be held may be
+ * pending, until another query resets it: so `nheld` is looked at before and behind. */
+static inline bool ww_area_is_quiet(const struct ww_area *a, size_t first,
+				    size_t end)
+{
+	return !atomic_load(&a->nheld) &&
+	       ww_bits_quiet(&a->pending, first, end) &&
+	       !atomic_load(&a->nheld);
+}
+
 /* Report [start, end) with the next query. */
 void ww_area_mark(struct ww_area *a, uintptr_t start, uintptr_t end);
 

@@ -140,8 +140,7 @@ static bool flush_slice(struct ww_query *q, const struct ww_slice *s,
 		return true;
 	first = ww_area_page(a, from);
 	stop = ww_area_page(a, end);
-	if (!atomic_load(&a->nheld) &&
-	    ww_bits_quiet(&a->pending, first, stop) && !atomic_load(&a->nheld))
+	if (ww_area_is_quiet(a, first, stop))
 		return true;
 	while (!ww_query_full(q)) {
 		size_t run;
