@@ -222,34 +222,29 @@ static void ask_many(void)
 
 static void ask_mprotect(const struct technique *bound, const char *name)
 {
-	const struct goal pass = { name,
-				   { &mprot, cost_a_page },
-				   { bound, cost_a_page },
-				   1,
-				   0 };
-	const struct goal query = { name,
-				    { &mprot, cost_a_query },
-				    { bound, cost_a_query },
-				    1,
-				    0 };
-	const struct goal cycle = { name,
-				    { &mprot, cost_of_cycle },
-				    { bound, cost_of_cycle },
-				    1,
-				    0 };
-	const struct goal writes = { name,
-				     { &mprot, cost_after_reset },
-				     { bound, cost_after_reset },
-				     1,
-				     0 };
+	static const struct {
+		cost_fn *cost;
+		const char *what;
+		struct work work;
+	} rows[] = {
+		{ cost_a_query,
+		  "64 KiB, 1 dirty, room for 1",
+		  { .len = SMALL, .density = 1.0 / 16, .room = 1 } },
+		{ cost_of_cycle, "a cycle of 1000 pages", { .len = 1000 * PAGE } },
+		{ cost_after_reset, "a write after a reset", { .len = 32 * MIB } },
+	};
+	struct goal g = {
+		name, { &mprot, cost_a_page }, { bound, cost_a_page }, 1, 0
+	};
 	char *m = map_written(32 * MIB);
+	size_t i;
 
-	ask_densities(&pass, m, 32 * MIB, 7);
+	ask_densities(&g, m, 32 * MIB, 7);
 	munmap(m, 32 * MIB);
-	ask(&query, "64 KiB, 1 dirty, room for 1",
-	    &(struct work){ .len = SMALL, .density = 1.0 / 16, .room = 1 });
-	ask(&cycle, "a cycle of 1000 pages", &(struct work){ .len = 1000 * PAGE });
-	ask(&writes, "a write after a reset", &(struct work){ .len = 32 * MIB });
+	for (i = 0; i < COUNT(rows); i++) {
+		g.mine.cost = g.bound.cost = rows[i].cost;
+		ask(&g, rows[i].what, &rows[i].work);
+	}
 }
 
 void ask_ratios(void)
