@@ -65,6 +65,20 @@ static bool may_close(struct ww_area *a, size_t page)
 	return false;
 }
 
+/* May all pages of a run be closed? Mostly nobody opens, holds or unwatches any. If
+ * not, or if that is not seen at once, each page is asked for. */
+static bool may_close_all(struct ww_area *a, size_t page, size_t stop)
+{
+	const struct ww_mp_area *m = ww_mp_state(a);
+	uint32_t words = 0;
+	size_t i;
+
+	for (i = page; i < stop; i++)
+		words |= atomic_load(&m->prots.word[i]);
+	return !WW_MP_OPENERS(words) && !atomic_load(&a->nheld) &&
+	       !is_leaving(a, ww_area_at(a, page), ww_area_at(a, stop));
+}
+
 /* --- closing --- */
 
 /* Pages to close, with as few calls as possible: a run grows over gaps. The
@@ -115,9 +129,11 @@ static int close_part(void *arg, struct ww_area *a, uintptr_t start,
 {
 	struct closing *c = arg;
 	size_t page = ww_area_page(a, start), stop = ww_area_page(a, end);
-	size_t first;
+	size_t first = page;
 
-	for (first = page; page < stop; page++) {
+	if (may_close_all(a, page, stop))
+		page = stop;
+	for (; page < stop; page++) {
 		if (may_close(a, page))
 			continue;
 		if (first < page)
