@@ -126,6 +126,51 @@ static void wiped_memory_that_a_child_touched_is_dirty(void **state)
 	test_end(f);
 }
 
+static void third_is_told(void *arg)
+{
+	void *pages[N];
+	size_t n = N, i;
+	bool told = false;
+
+	CHECK(ww_get(f.ww, f.m, N * PAGE, WW_RESET, pages, &n, NULL) == 0);
+	for (i = 0; i < n; i++)
+		told = told || pages[i] == f.m + 3 * PAGE;
+	_exit(!told);
+}
+
+/* Of a page that was known, and is replaced or dropped before the parent has asked. */
+static void what_was_replaced_before_a_fork_is_told_in_the_child(void **state)
+{
+	int dropped, status;
+	pid_t pid;
+
+	for (dropped = 0; dropped < 2; dropped++) {
+		begin();
+		watch();
+		test_write(f.m, 3, -1);
+		EXPECT_RESET(f, PAGES(3));
+		if (dropped)
+			madvise(f.m + 3 * PAGE, PAGE, MADV_DONTNEED);
+		else
+			assert_ptr_equal(mmap(f.m + 3 * PAGE, PAGE, RW,
+					      MAP_PRIVATE | MAP_ANONYMOUS |
+						      MAP_FIXED,
+					      -1, 0),
+					 f.m + 3 * PAGE);
+		if (test_is_backend("uffd-async")) {
+			assert_int_equal(test_child(third_is_told, NULL), 0);
+			pid = test_bare_fork();
+			if (pid == 0)
+				third_is_told(NULL);
+			assert_int_equal(waitpid(pid, &status, 0), pid);
+			assert_int_equal(status, 0);
+		} else {
+			test_not_promised("replaced memory in a child");
+		}
+		test_end(f);
+	}
+}
+
 static void one_is_told(void *arg)
 {
 	_exit(test_count(f.ww, f.m, N, WW_RESET) == 1 ? 0 : 1);
@@ -682,6 +727,7 @@ static void what_a_tracker_maps_is_refused(void **state)
 TEST_MAIN("strangers", CASE(what_a_tracker_maps_is_refused),
 	  CASE(wiped_memory_is_dirty_in_a_child),
 	  CASE(wiped_memory_that_a_child_touched_is_dirty),
+	  CASE(what_was_replaced_before_a_fork_is_told_in_the_child),
 	  CASE(a_child_that_has_one_page_reports_one),
 	  CASE(memory_that_a_child_has_not_is_not_watched_there),
 	  CASE(a_child_that_returns_into_a_query_leaves_the_parent_alone),

@@ -347,6 +347,19 @@ static bool async_was_empty(struct ww_area *a, uintptr_t start, uintptr_t end)
 			     ww_area_page(a, end), 1, false, &run, &run_end);
 }
 
+/* In a child: a page that the parent knew and that is not there any more was dropped, or
+ * other memory was put in its place. */
+static void mark_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
+{
+	size_t at = ww_area_page(a, start), stop = ww_area_page(a, end);
+	size_t run, run_end;
+
+	for (; ww_bits_next(ww_async_populated(a), at, stop, SIZE_MAX, true,
+			    &run, &run_end);
+	     at = run_end)
+		ww_area_mark(a, ww_area_at(a, run), ww_area_at(a, run_end));
+}
+
 /* The kernel cleared the protection in the child, so private pages that exist
  * are dirty as they are, and are noted again when they are reported. */
 static int async_inherit(struct ww *ww, const struct ww_slice *s,
@@ -355,7 +368,7 @@ static int async_inherit(struct ww *ww, const struct ww_slice *s,
 	const struct ww_async *u = ww->priv;
 	int r = ww_uffd_register(&u->uffd, s->start, s->end);
 
-	ww_async_forget_populated(s->area, s->start, s->end);
+	mark_populated(s->area, s->start, s->end);
 	if (r == 0 && kind != WW_KIND_ANON)
 		r = ww_uffd_protect(&u->uffd, s->start, s->end);
 	return r;
