@@ -482,6 +482,16 @@ static void a_reset_waits_for_a_writer_that_comes_again(void **state)
 	assert_true(waits_of_ten(page, page + PAGE, UINTPTR_MAX) < 10);
 }
 
+static unsigned times_of(const struct ww_turns *turns)
+{
+	unsigned times = 0;
+	int i;
+
+	for (i = 0; i < (int)WW_TURNS; i++)
+		times += atomic_load(&turns->turn[i].times);
+	return times;
+}
+
 /* A page that was closed at once after its opening: its writer may have waited for a
  * processor, so what comes some ms later is in a row. */
 static void a_writer_that_waits_for_a_processor_is_in_a_row(void **state)
@@ -492,35 +502,34 @@ static void a_writer_that_waits_for_a_processor_is_in_a_row(void **state)
 
 	for (k = 0; k < 10; k++) {
 		struct ww_turns turns = { 0 };
-		int i, times = 0;
 
 		ww_turns_opened(&turns, page, SOMEBODY);
 		ww_turns_wait(&turns, page, page + PAGE);
 		nanosleep(&later, NULL);
 		ww_turns_opened(&turns, page, SOMEBODY);
-		for (i = 0; i < (int)WW_TURNS; i++)
-			times += (int)atomic_load(&turns.turn[i].times);
-		counted += times == 2;
+		counted += times_of(&turns) == 2;
 	}
 	assert_true(counted >= 5);
 }
 
-/* Who resets what it wrote itself starves nobody. */
-static void what_its_writer_resets_is_not_in_a_row(void **state)
+/* Who resets what it wrote itself is seldom counted as the same one, which costs a
+ * system call; but a writer that starves then is. */
+static void what_its_writer_resets_is_seldom_in_a_row(void **state)
 {
 	const uintptr_t page = 0x70000000;
 	struct ww_turns turns = { 0 };
-	unsigned most = 0;
-	int i, k;
+	int k, counted = 0;
 
 	for (k = 0; k < 100; k++) {
 		ww_turns_opened(&turns, page, 0);
-		for (i = 0; i < (int)WW_TURNS; i++)
-			if (atomic_load(&turns.turn[i].times) > most)
-				most = atomic_load(&turns.turn[i].times);
+		counted += times_of(&turns) > 1;
 		ww_turns_wait(&turns, page - PAGE, page + PAGE);
 	}
-	assert_int_equal(most, 1);
+	print_message("  counted %d of 100 openings\n", counted);
+	assert_true(counted > 0 && counted <= 30);
+	for (k = 0; k < 16; k++)
+		ww_turns_opened(&turns, page, 0);
+	assert_true(times_of(&turns) >= 8);
 }
 
 /* A writer whose page is opened eight times in a row. */
@@ -593,7 +602,7 @@ static void a_reset_does_not_wait_for_a_writer_that_ran(void **state)
 TEST_MAIN("core", CASE(probing_clears_no_bit_of_this_process),
 	  CASE(a_reset_waits_for_a_writer_that_comes_again),
 	  CASE(a_writer_that_waits_for_a_processor_is_in_a_row),
-	  CASE(what_its_writer_resets_is_not_in_a_row),
+	  CASE(what_its_writer_resets_is_seldom_in_a_row),
 	  CASE(a_reset_does_not_wait_for_a_writer_that_ran),
 	  CASE(kernels_that_lose_data_are_refused),
 	  CASE(what_was_re_armed_and_does_not_fit_is_pending),

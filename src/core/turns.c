@@ -50,6 +50,9 @@ static struct ww_turn *place(struct ww_turns *self, uintptr_t start,
 #define NOTE(to, value)                                                        \
 	atomic_store_explicit(&(to), value, memory_order_relaxed)
 
+/* Openings that are not counted after a reset by the writer itself. */
+#define TRUSTED 6u
+
 /* How long a writer is given to run, after so many openings in a row. */
 static uint64_t wait_after(unsigned times)
 {
@@ -69,28 +72,10 @@ static void before_long_wait(struct ww_turn *t, unsigned times, unsigned thread,
 		NOTE(t->sleeps, ww_sys_sleeps_of_thread());
 	if (times == 0 || times % 8)
 		return;
-	if (own && atomic_load(&t->sleeps) != ww_sys_sleeps_of_thread()) {
+	if (own && atomic_load(&t->sleeps) != ww_sys_sleeps_of_thread())
 		NOTE(t->times, 1);
-		return;
-	}
-	if (own) {
-		thread = ww_sys_thread_id();
-		NOTE(t->thread, thread);
-	}
-	NOTE(t->cpu, ww_sys_thread_ns(thread));
-}
-
-/* Note the writer. Was it the same the last time? */
-static bool same_writer(struct ww_turn *t, uintptr_t writer, unsigned thread)
-{
-	bool same = writer ? atomic_load(&t->writer) == writer
-			   : atomic_load(&t->thread) == thread;
-
-	if (writer)
-		NOTE(t->writer, writer);
 	else
-		NOTE(t->thread, thread);
-	return same;
+		NOTE(t->cpu, ww_sys_thread_ns(thread));
 }
 
 WW_OFTEN void ww_turns_opened(struct ww_turns *self, uintptr_t page,
@@ -99,20 +84,25 @@ WW_OFTEN void ww_turns_opened(struct ww_turns *self, uintptr_t page,
 	struct ww_turn *t = turn_of(self, page);
 	uint64_t now = ww_sys_now_ns();
 	uint64_t again = atomic_load(&t->hasty) ? LATE_NS : AGAIN_NS;
-	uintptr_t writer = thread ? 0 : ww_sys_thread_word();
-	bool same;
+	bool own = !thread;
 
 	if (atomic_load(&t->page) != page ||
 	    now - atomic_load(&t->when) >
 		    again + wait_after(atomic_load(&t->times))) {
 		NOTE(t->page, page);
-		same_writer(t, writer, thread);
+		NOTE(t->thread, thread);
 		NOTE(t->times, 1);
+		NOTE(t->trusted, 0);
+	} else if (atomic_load(&t->trusted)) {
+		NOTE(t->trusted, atomic_load(&t->trusted) - 1);
 	} else {
-		same = same_writer(t, writer, thread);
-		if (same || atomic_load(&t->times) == 1)
+		/* asked for only now: most faults need no such system call */
+		if (own)
+			thread = ww_sys_thread_id();
+		if (atomic_exchange(&t->thread, thread) == thread ||
+		    atomic_load(&t->times) == 1)
 			before_long_wait(t, atomic_fetch_add(&t->times, 1) + 1,
-					 thread, writer);
+					 thread, own);
 	}
 	NOTE(t->when, now);
 }
@@ -137,15 +127,11 @@ static uint64_t time_left(const struct ww_turn *t, uint64_t now)
 	return wait - since;
 }
 
-/* Is the calling thread the writer? *id: its thread id; 0: not asked for yet. */
-static bool is_writer(const struct ww_turn *t, unsigned *id)
+/* Its writer resets a page: its store has landed. */
+static void trust(struct ww_turn *t)
 {
-	uintptr_t writer = atomic_load(&t->writer);
-
-	if (writer)
-		return writer == ww_sys_thread_word();
-	*id = *id ? *id : ww_sys_thread_id();
-	return atomic_load(&t->thread) == *id;
+	NOTE(t->times, 1);
+	NOTE(t->trusted, TRUSTED);
 }
 
 /* The longest time that the writer of a page of [start, end) has to be given. */
@@ -162,14 +148,19 @@ static uint64_t longest(struct ww_turns *self, uintptr_t start, uintptr_t end,
 
 		if (page < start || page >= end || atomic_load(&t->times) < 2)
 			continue;
-		left = is_writer(t, &me) ? 0 : time_left(t, now);
+		me = me ? me : ww_sys_thread_id();
+		if (atomic_load(&t->thread) == me) {
+			trust(t);
+			continue;
+		}
+		left = time_left(t, now);
 		most = left > most ? left : most;
 	}
 	return most;
 }
 
 /* Note which pages are closed right after their opening. Returns the time; 0: no
- * page of [start, end) was opened twice in a row for another thread. */
+ * page of [start, end) was opened twice in a row. */
 static uint64_t note_hasty(struct ww_turns *self, uintptr_t start,
 			   uintptr_t end)
 {
@@ -183,10 +174,6 @@ static uint64_t note_hasty(struct ww_turns *self, uintptr_t start,
 
 		if (page < start || page >= end || !atomic_load(&t->times))
 			continue;
-		if (atomic_load(&t->writer) == ww_sys_thread_word()) {
-			NOTE(t->times, 0); /* its store has landed */
-			continue;
-		}
 		now = now ? now : ww_sys_now_ns();
 		NOTE(t->hasty, now - atomic_load(&t->when) < AGAIN_NS);
 		again = again || atomic_load(&t->times) > 1;

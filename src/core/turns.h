@@ -10,6 +10,10 @@
  * next time, and so on. At each eighth time it waits until the writer has run. Not
  * each time: a page that is written again and again looks the same as one whose
  * writer starves. Lock-free and async-signal-safe; no thread-local storage.
+ *
+ * Who the writer is costs a system call, asked for at its second opening in a row. If it
+ * is the one who resets the page then, the next few openings are not counted: so a thread
+ * that writes and resets in turn seldom pays for it.
  */
 #ifndef WW_TURNS_H
 #define WW_TURNS_H
@@ -21,12 +25,12 @@
 
 struct ww_turn {
 	atomic_uintptr_t page;
-	/* The writer, where it opened the page itself: ww_sys_thread_word(). */
-	atomic_uintptr_t writer;
-	/* Its thread id, which is then asked for at the eighth opening only. */
+	/* The writer's thread id; 0: not asked for yet. */
 	atomic_uint thread;
 	/* How often in a row the page was opened for the writer. */
 	atomic_uint times;
+	/* So many of the next openings are not counted. */
+	atomic_uint trusted;
 	/* A reset closed the page so soon that its writer may not have run. */
 	atomic_uint hasty;
 	/* How often the writer had slept, at the seventh opening. */

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -70,11 +69,6 @@ int ww_sys_raise(int signo)
 unsigned ww_sys_thread_id(void)
 {
 	return (unsigned)call1(SYS_gettid, 0);
-}
-
-WW_OFTEN uintptr_t ww_sys_thread_word(void)
-{
-	return (uintptr_t)pthread_self();
 }
 
 uint64_t ww_sys_thread_ns(unsigned thread)

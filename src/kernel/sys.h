@@ -92,9 +92,6 @@ int ww_sys_sigaction(int signo, const struct sigaction *act,
 		     struct sigaction *old);
 int ww_sys_raise(int signo); /* at the calling thread */
 unsigned ww_sys_thread_id(void);
-/* Tells the living threads apart without a system call; not 0. One that libc did not
- * make may have that of another. */
-uintptr_t ww_sys_thread_word(void);
 /* Processor time that a thread of this process has used; 0: not known, or it has
  * ended. */
 uint64_t ww_sys_thread_ns(unsigned thread);
