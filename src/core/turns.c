@@ -50,8 +50,9 @@ static struct ww_turn *place(struct ww_turns *self, uintptr_t start,
 #define NOTE(to, value)                                                        \
 	atomic_store_explicit(&(to), value, memory_order_relaxed)
 
-/* Openings that are not counted after a reset by the writer itself. */
-#define TRUSTED 6u
+/* Openings that are not counted after a reset by the writer itself: not always as many,
+ * or two writers that take turns might be counted at the same one of them for ever. */
+#define TRUSTED(now) (2 + (unsigned)((now)&7))
 
 /* How long a writer is given to run, after so many openings in a row. */
 static uint64_t wait_after(unsigned times)
@@ -84,6 +85,7 @@ WW_OFTEN void ww_turns_opened(struct ww_turns *self, uintptr_t page,
 	struct ww_turn *t = turn_of(self, page);
 	uint64_t now = ww_sys_now_ns();
 	uint64_t again = atomic_load(&t->hasty) ? LATE_NS : AGAIN_NS;
+	unsigned trusted = atomic_load(&t->trusted);
 	bool own = !thread;
 
 	if (atomic_load(&t->page) != page ||
@@ -93,8 +95,8 @@ WW_OFTEN void ww_turns_opened(struct ww_turns *self, uintptr_t page,
 		NOTE(t->thread, thread);
 		NOTE(t->times, 1);
 		NOTE(t->trusted, 0);
-	} else if (atomic_load(&t->trusted)) {
-		NOTE(t->trusted, atomic_load(&t->trusted) - 1);
+	} else if (trusted) {
+		NOTE(t->trusted, trusted - 1);
 	} else {
 		/* asked for only now: most faults need no such system call */
 		if (own)
@@ -128,10 +130,10 @@ static uint64_t time_left(const struct ww_turn *t, uint64_t now)
 }
 
 /* Its writer resets a page: its store has landed. */
-static void trust(struct ww_turn *t)
+static void trust(struct ww_turn *t, uint64_t now)
 {
 	NOTE(t->times, 1);
-	NOTE(t->trusted, TRUSTED);
+	NOTE(t->trusted, TRUSTED(now));
 }
 
 /* The longest time that the writer of a page of [start, end) has to be given. */
@@ -150,7 +152,7 @@ static uint64_t longest(struct ww_turns *self, uintptr_t start, uintptr_t end,
 			continue;
 		me = me ? me : ww_sys_thread_id();
 		if (atomic_load(&t->thread) == me) {
-			trust(t);
+			trust(t, now);
 			continue;
 		}
 		left = time_left(t, now);
