@@ -348,16 +348,18 @@ static bool async_was_empty(struct ww_area *a, uintptr_t start, uintptr_t end)
 }
 
 /* In a child: a page that the parent knew and that is not there any more was dropped, or
- * other memory was put in its place. */
+ * other memory was put in its place. The bits go only when all is marked: the child may
+ * fork meanwhile. */
 static void mark_populated(struct ww_area *a, uintptr_t start, uintptr_t end)
 {
 	size_t at = ww_area_page(a, start), stop = ww_area_page(a, end);
 	size_t run, run_end;
 
-	for (; ww_bits_next(ww_async_populated(a), at, stop, SIZE_MAX, true,
+	for (; ww_bits_next(ww_async_populated(a), at, stop, SIZE_MAX, false,
 			    &run, &run_end);
 	     at = run_end)
 		ww_area_mark(a, ww_area_at(a, run), ww_area_at(a, run_end));
+	ww_async_forget_populated(a, start, end);
 }
 
 /* The kernel cleared the protection in the child, so private pages that exist
