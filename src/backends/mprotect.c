@@ -65,8 +65,9 @@ static bool may_close(struct ww_area *a, size_t page)
 	return false;
 }
 
-/* May all pages of a run be closed? Mostly nobody opens, holds or unwatches any. If
- * not, or if that is not seen at once, each page is asked for. */
+/* May all pages of a run be closed? Mostly nobody opens, holds or unwatches any. A hold
+ * elsewhere in the area, or an opener that the parent had, is not told apart here: then
+ * each page is asked for. */
 static bool may_close_all(struct ww_area *a, size_t page, size_t stop)
 {
 	const struct ww_mp_area *m = ww_mp_state(a);
