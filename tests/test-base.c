@@ -257,6 +257,19 @@ static void use_heap_in_child(char *const *block, size_t n, const char *program)
 	_exit(0);
 }
 
+/* Its own fork() comes before it has used the heap. */
+static void use_heap_in_grandchild(char *const *block, size_t n,
+				   const char *program)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		use_heap_in_child(block, n, program);
+	CHECK(waitpid(pid, &status, 0) == pid);
+	_exit(status != 0);
+}
+
 static void the_heap_knows_its_memory_in_a_child(void **state)
 {
 	char *block[50], *program = test_map(1);
@@ -273,6 +286,8 @@ static void the_heap_knows_its_memory_in_a_child(void **state)
 		pid_t pid = test_bare_fork();
 		int status;
 
+		if (pid == 0 && k % 2)
+			use_heap_in_grandchild(block, 50, program);
 		if (pid == 0)
 			use_heap_in_child(block, 50, program);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -286,7 +301,40 @@ static void the_heap_knows_its_memory_in_a_child(void **state)
 	test_unmap(program, 1);
 }
 
+/* Also if another thread of the parent was putting a lock on the list: it can be found
+ * forward, and no more is done. */
+static void a_child_of_bare_clone_can_fork(void **state)
+{
+	static struct ww_lock lock;
+	int status = 1, i;
+	pid_t pid;
+
+	assert_int_equal(ww_fork_init(), 0);
+	ww_lock_init(&lock, WW_LOCK_LATCH);
+	pid = test_bare_fork();
+	if (pid == 0) {
+		lock.prev = NULL;
+		atomic_store(&lock.listed, false);
+		ww_lock_init(&lock, WW_LOCK_LATCH);
+		pid = fork();
+		if (pid == 0)
+			_exit(0);
+		CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+		ww_lock_finish(&lock);
+		_exit(0);
+	}
+	/* it would hang with its signals blocked */
+	for (i = 0; i < 2000 && waitpid(pid, &status, WNOHANG) == 0; i++)
+		usleep(10000);
+	if (i == 2000)
+		kill(pid, SIGKILL);
+	assert_true(i < 2000);
+	assert_int_equal(status, 0);
+	ww_lock_finish(&lock);
+}
+
 TEST_MAIN("base", CASE(bits_are_found_in_runs),
 	  CASE(the_first_clear_bit_is_found), CASE(words_lie_where_words_may),
 	  CASE(a_sorted_list_is_as_an_array), CASE(the_heap_knows_its_memory),
-	  CASE(the_heap_knows_its_memory_in_a_child))
+	  CASE(the_heap_knows_its_memory_in_a_child),
+	  CASE(a_child_of_bare_clone_can_fork))

@@ -6,7 +6,7 @@
  * ww_lock taken except gates, so a child never sees a change half made. (A
  * child of _Fork() or of a bare clone(2) may. It is safe nevertheless: what the
  * child only reads was published by single stores, and what it writes to, the
- * heap, starts anew.)
+ * heap and the list of locks, is made anew of what was published so.)
  *
  * Globals: the fork registry. pthread_atfork() takes no argument, so the list
  * of locks must be found without one; the generation word is one for the
@@ -28,6 +28,8 @@ WW_DATA static struct {
 	bool wipes;		     /* the kernel zeroes *word in a child */
 	_Atomic(atomic_uint *) word; /* the generation; 0: just forked */
 	atomic_uint last;	     /* no process has a later generation */
+	unsigned parent;	     /* the generation that called fork() */
+	unsigned mended;	     /* the generation whose list is whole */
 	struct ww_lock list; /* the head of a circular list, in order of rank */
 	void (*on_child[WW_FORK_HOOKS])(void);
 } forks = {
@@ -50,6 +52,11 @@ WW_OFTEN unsigned ww_fork_generation(void)
 	g = atomic_fetch_add(&forks.last, 1) + 1;
 	atomic_compare_exchange_strong(word, &zero, g);
 	return atomic_load(word);
+}
+
+unsigned ww_fork_parent(void)
+{
+	return forks.parent;
 }
 
 uintptr_t ww_fork_page(void)
@@ -117,15 +124,33 @@ void ww_lock_drop(struct ww_lock *self)
 	ww_sys_restore_signals(mask);
 }
 
+/* Take the lock of the list. In a child of a bare clone(2) another thread of the parent
+ * may have been changing the list: forward it is whole, the rest is set anew. */
+static void take_list(void)
+{
+	unsigned generation = ww_fork_generation();
+	struct ww_lock *prev = &forks.list, *l;
+
+	ww_lock_take(&forks.lock);
+	if (forks.mended == generation)
+		return;
+	for (l = prev->next; l != &forks.list; prev = l, l = l->next) {
+		l->prev = prev;
+		atomic_store(&l->listed, true);
+	}
+	forks.list.prev = prev;
+	forks.mended = generation;
+}
+
 static void put_on_list(struct ww_lock *self)
 {
 	struct ww_lock *next = forks.list.next;
 
 	while (next != &forks.list && next->rank <= self->rank)
 		next = next->next;
-	self->next = next;
 	self->prev = next->prev;
-	next->prev->next = self;
+	atomic_store(&self->next, next);
+	atomic_store(&self->prev->next, self);
 	next->prev = self;
 }
 
@@ -133,7 +158,7 @@ void ww_lock_init(struct ww_lock *self, enum ww_rank rank)
 {
 	if (atomic_load(&self->listed))
 		return;
-	ww_lock_take(&forks.lock);
+	take_list();
 	if (!atomic_load(&self->listed)) {
 		self->rank = (int)rank;
 		put_on_list(self);
@@ -144,8 +169,8 @@ void ww_lock_init(struct ww_lock *self, enum ww_rank rank)
 
 void ww_lock_finish(struct ww_lock *self)
 {
-	ww_lock_take(&forks.lock);
-	self->prev->next = self->next;
+	take_list();
+	atomic_store(&self->prev->next, atomic_load(&self->next));
 	self->next->prev = self->prev;
 	atomic_store(&self->listed, false);
 	ww_lock_drop(&forks.lock);
@@ -157,7 +182,8 @@ static void before(void)
 {
 	struct ww_lock *l;
 
-	ww_lock_take(&forks.lock);
+	take_list();
+	forks.parent = ww_fork_generation();
 	for (l = forks.list.next; l != &forks.list; l = l->next) {
 		ww_lock_take_inside(l);
 		if (l->rank == WW_LOCK_GATE)

@@ -17,6 +17,9 @@ int ww_fork_init(void);
  * vfork and in pid namespaces. Async-signal-safe. */
 unsigned ww_fork_generation(void);
 
+/* In the hooks of a fork child: the generation of the process that called fork(). */
+unsigned ww_fork_parent(void);
+
 /* The page that the generation is kept on. */
 uintptr_t ww_fork_page(void);
 
@@ -30,7 +33,9 @@ struct ww_lock {
 	uint64_t mask; /* the holder's signal mask before it took the lock */
 	atomic_bool listed;
 	int rank;
-	struct ww_lock *prev, *next; /* of the list that fork() goes through */
+	/* Of the list that fork() goes through: whole at each moment forward only. */
+	_Atomic(struct ww_lock *) next;
+	struct ww_lock *prev;
 };
 
 /* The holder of a lock may take one of a higher rank. fork() takes all locks,

@@ -36,8 +36,8 @@ static const uint16_t class_bytes[CLASSES] = { 64,   128,  192,	 256,  320,
  * random, so the tree is as deep as a random one: some 3 log(n). */
 struct mapping {
 	struct mapping *left, *right;
-	_Atomic(struct mapping *) older;
-	struct mapping *newer;
+	_Atomic(struct mapping *) older; /* on the list that is always whole */
+	struct mapping *newer;		 /* the way back, which need not be */
 	size_t len;
 };
 
@@ -66,9 +66,17 @@ WW_DATA static struct {
 extern char __start_ww_data[] __attribute__((visibility("hidden")));
 extern char __stop_ww_data[] __attribute__((visibility("hidden")));
 
-static void still_whole(void)
+static void take_over(void)
 {
 	heap.generation = ww_fork_generation();
+}
+
+/* fork() comes when nobody changes the heap. But a child of a bare clone(2) may fork()
+ * before it has used what it inherited: then that is not whole in its child either. */
+static void take_over_whole(void)
+{
+	if (heap.generation == ww_fork_parent())
+		take_over();
 }
 
 static void adopt(uintptr_t start, size_t len)
@@ -89,8 +97,8 @@ int ww_heap_init(void)
 	ww_lock_take(&once);
 	if (!atomic_load(&heap.ready)) {
 		ww_lock_init(&heap.lock, WW_LOCK_HEAP);
-		still_whole();
-		ww_fork_on_child(WW_FORK_HEAP, still_whole);
+		take_over();
+		ww_fork_on_child(WW_FORK_HEAP, take_over_whole);
 		adopt(ww_fork_page(), ww_sys_page_size());
 		atomic_store(&heap.ready, true);
 	}
@@ -180,7 +188,8 @@ static void remove_mapping(struct mapping *m)
 {
 	struct mapping *older = atomic_load(&m->older);
 
-	/* Another thread of the parent's was just freeing it. */
+	/* In a child: a thread of the parent had begun to free it, and it is off the
+	 * list already. */
 	if (!remove_from_tree(m))
 		return;
 	atomic_store(m->newer ? &m->newer->older : &heap.newest, older);
@@ -203,7 +212,7 @@ static void begin_anew(void)
 		newer = m;
 		insert(m);
 	}
-	still_whole();
+	take_over();
 }
 
 static void take_heap(void)
