@@ -202,7 +202,7 @@ musl() {
 	build build-musl -Dtests=enabled -Dwerror=true "$@"
 	# shellcheck disable=SC2086
 	some musl build-musl ${WRITEWATCH_MUSL_TESTS:-$all beside growth hostile inside judge late \
-		limits select stopped strangers faults}
+		limits own select stopped strangers faults}
 
 	# a program that has it all inside
 	ok=0 bad=0
