@@ -97,8 +97,6 @@ static void all_is_refused(void *arg)
 static void what_a_tracker_maps_is_refused(void **state)
 {
 	struct ww *second;
-	int status;
-	pid_t pid;
 
 	writables.nbefore = writable(writables.before, writables.end);
 	f = test_begin(N, 0);
@@ -106,14 +104,7 @@ static void what_a_tracker_maps_is_refused(void **state)
 	writables.n = writable(writables.start, writables.end);
 	all_is_refused(NULL);
 	assert_int_equal(test_child(all_is_refused, NULL), 0);
-	pid = test_bare_fork();
-	if (pid == 0) {
-		alarm(60);
-		all_is_refused(NULL);
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
+	assert_int_equal(test_bare_child(all_is_refused, NULL), 0);
 	ww_close(second);
 	test_end(f);
 }

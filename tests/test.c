@@ -284,14 +284,12 @@ long test_mappings(void)
 	return n;
 }
 
-int test_child(void (*fn)(void *), void *arg)
+/* What a child does, if pid says that this is one; else wait for it. */
+static int run_child(pid_t pid, void (*fn)(void *), void *arg)
 {
 	struct sigaction act;
 	int status;
-	pid_t pid;
 
-	fflush(NULL);
-	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		signal(SIGABRT, SIG_DFL);
@@ -305,6 +303,18 @@ int test_child(void (*fn)(void *), void *arg)
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int test_child(void (*fn)(void *), void *arg)
+{
+	fflush(NULL);
+	return run_child(fork(), fn, arg);
+}
+
+int test_bare_child(void (*fn)(void *), void *arg)
+{
+	fflush(NULL);
+	return run_child(test_bare_fork(), fn, arg);
 }
 
 pid_t test_bare_fork(void)

@@ -158,6 +158,9 @@ void test_interleave_all(size_t n, bool (*try)(size_t first, long at,
 /* fork() without libc: no pthread_atfork() handler runs. */
 pid_t test_bare_fork(void);
 
+/* As test_child(), in such a child. */
+int test_bare_child(void (*fn)(void *), void *arg);
+
 /* A child that lives, with copies of our descriptors, until it is let go. */
 struct test_sleeper {
 	pid_t pid;
