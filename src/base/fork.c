@@ -28,7 +28,6 @@ WW_DATA static struct {
 	bool wipes;		     /* the kernel zeroes *word in a child */
 	_Atomic(atomic_uint *) word; /* the generation; 0: just forked */
 	atomic_uint last;	     /* no process has a later generation */
-	unsigned parent;	     /* the generation that called fork() */
 	unsigned mended;	     /* the generation whose list is whole */
 	struct ww_lock list; /* the head of a circular list, in order of rank */
 	void (*on_child[WW_FORK_HOOKS])(void);
@@ -56,7 +55,7 @@ WW_OFTEN unsigned ww_fork_generation(void)
 
 unsigned ww_fork_parent(void)
 {
-	return forks.parent;
+	return forks.mended; /* before() was the last to take the list */
 }
 
 uintptr_t ww_fork_page(void)
@@ -183,7 +182,6 @@ static void before(void)
 	struct ww_lock *l;
 
 	take_list();
-	forks.parent = ww_fork_generation();
 	for (l = forks.list.next; l != &forks.list; l = l->next) {
 		ww_lock_take_inside(l);
 		if (l->rank == WW_LOCK_GATE)
