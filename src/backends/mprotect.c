@@ -66,8 +66,8 @@ static bool may_close(struct ww_area *a, size_t page)
 }
 
 /* May all pages of a run be closed? Mostly nobody opens, holds or unwatches any. A hold
- * elsewhere in the area, or an opener that the parent had, is not told apart here: then
- * each page is asked for. */
+ * elsewhere in the area, or an opener that the parent had, counts here too: then
+ * each page is looked at. */
 static bool may_close_all(struct ww_area *a, size_t page, size_t stop)
 {
 	const struct ww_mp_area *m = ww_mp_state(a);
